@@ -1,0 +1,296 @@
+"""What the engine needs of the world, as small Protocols. Adapters implement them; ``compose`` wires them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from batchyard.model.audit import AuditEntry, SealedEntry
+from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.trial import JSON, AttemptResult, Combination, NodeBoundary
+
+# -- the store ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch as the store keeps it.
+
+    ``spec`` is the whole BatchTest as JSON with its cases resolved to files' content digests; ``base`` is the folder
+    that its relative paths are relative to. ``status`` is the contract's ``status`` as JSON. ``audit_head`` and
+    ``audit_entries`` describe the stored chain; ``audit_dropped`` counts entries lost before they could be stored.
+    """
+
+    id: str
+    name: str
+    spec: JSON
+    spec_digest: str
+    base: str
+    total: int
+    accepted_at: datetime
+    deadline_at: datetime
+    phase: Phase = Phase.PENDING
+    reason: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    status: JSON = None
+    epoch: int = 0
+    audit_head: str = "0" * 64
+    audit_entries: int = 0
+    audit_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that runs a session. ``started`` tells a live process from a later one with the same pid."""
+
+    host: str
+    pid: int
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The right to write one batch's results, until a later session takes it over (``epoch`` rises by 1)."""
+
+    batch_id: str
+    epoch: int
+    owner: Owner
+
+
+class BatchStore(Protocol):
+    """Keeps batches, attempts and audit entries. Safe to call from any thread.
+
+    Every method raises ``StoreError`` if the database cannot be reached or refuses.
+    """
+
+    def create_batch(self, record: BatchRecord) -> None:
+        """Add a batch. Raises ``StoreError`` if the id is taken."""
+        ...
+
+    def batch(self, reference: str) -> BatchRecord:
+        """Return the batch with this id, or unique id prefix, or the newest of this name.
+
+        Raises ``BatchNotFound`` or ``BatchAmbiguous``.
+        """
+        ...
+
+    def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
+        """Return the newest batches first, at most ``limit``; ``spec`` is left out (None) for speed."""
+        ...
+
+    def open_session(self, batch_id: str, owner: Owner, now: datetime) -> Session:
+        """Take the batch over: raise its epoch by 1 and record the owner, so that older sessions are refused.
+
+        Raises ``BatchNotFound``. Whether the previous owner still lives is the caller's question (``live_owner``).
+        """
+        ...
+
+    def live_owner(self, batch_id: str) -> tuple[Owner, datetime] | None:
+        """Return the owner and last heartbeat of the session that was never closed, if there is one."""
+        ...
+
+    def heartbeat(self, session: Session, now: datetime) -> None:
+        """Say that the session lives. Raises ``StaleSession`` if another took over."""
+        ...
+
+    def close_session(self, session: Session, reason: str, now: datetime) -> None:
+        """End the session, with the reason; a second call changes nothing."""
+        ...
+
+    def commit(
+        self,
+        session: Session,
+        *,
+        results: Sequence[tuple[AttemptResult, bool]] = (),
+        entries: Sequence[AuditEntry] = (),
+        dropped: int = 0,
+        batch: BatchUpdate | None = None,
+    ) -> None:
+        """Write results (each with whether it is the trial's final one), entries and the batch's state, all or nothing.
+
+        Durable when it returns. Entries are sealed into the batch's chain in the given order, inside the
+        transaction. A result already there (same ordinal and attempt), or a second final result of a trial, is
+        left out silently. Raises ``StaleSession`` if another session took over.
+        """
+        ...
+
+    def finished_ordinals(self, batch_id: str) -> Iterator[int]:
+        """Yield the ordinal of every trial that has a final result, ascending."""
+        ...
+
+    def attempts_made(self, batch_id: str) -> Mapping[int, int]:
+        """Return the number of the newest attempt of each trial that has attempts but no final result."""
+        ...
+
+    def results(
+        self,
+        batch_id: str,
+        *,
+        final_only: bool = True,
+        outcomes: Sequence[Outcome] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[AttemptResult]:
+        """Yield results by ordinal, then attempt, in pages, so that memory stays flat."""
+        ...
+
+    def audit_entries(self, batch_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[SealedEntry]:
+        """Yield the batch's entries with ``seq`` over ``after``, oldest first, in pages."""
+        ...
+
+    def close(self) -> None:
+        """Release every connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchUpdate:
+    """A new state of a batch; None leaves a field as it is."""
+
+    phase: Phase
+    reason: str = ""
+    message: str = ""
+    status: JSON = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+# -- the workflow ------------------------------------------------------------------------------------------------
+
+
+class Probe(Protocol):
+    """Hears where a run is, and says whether it should stop. Called from the thread that runs the graph or its pools.
+
+    Calls are cheap (no I/O) and never raise.
+    """
+
+    def node_started(self, node: str) -> None:
+        """Hear that a top-level node begins."""
+        ...
+
+    def node_finished(self, node: str) -> None:
+        """Hear that the node ended, in whatever way."""
+        ...
+
+    def on_stop(self, stop: StopRequest) -> None:
+        """Keep ``stop`` so that the run can be asked to end at its next node boundary."""
+        ...
+
+
+class StopRequest(Protocol):
+    """The soft way to end a run. Safe to call from any thread, at any time, more than once."""
+
+    def __call__(self) -> None:
+        """Ask the run to end at its next node boundary."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutput:
+    """How a run of a workflow ended.
+
+    ``status``: ``completed``; ``interrupted`` (the graph asked for input: ``message`` has what it asked);
+    ``stopped`` (ended at a boundary because it was asked to); ``failed``: ``reason`` is a ``Reason`` of an attempt
+    (NodeRaised, RecursionLimitExceeded, StateNotSerialisable) and ``message`` names node and exception.
+    ``state`` is the final (or last) state as the workflow left it.
+    """
+
+    status: str
+    state: Mapping[str, object]
+    boundaries: tuple[NodeBoundary, ...] = ()
+    reason: str = ""
+    message: str = ""
+    last_checkpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One stored state of a thread. ``node`` names what had just run ("" for the input)."""
+
+    id: str
+    step: int
+    parent: str | None
+    nodes: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()
+
+
+class StateAdapter(Protocol):
+    """Runs workflows of one framework and keeps their states. One adapter serves one run at a time.
+
+    ``W`` below is whatever ``prepare`` returns; callers pass it back and never look inside.
+    """
+
+    def prepare(self, variants: Mapping[str, str]) -> object:
+        """Return the workflow for these variants, made by the factory once and kept. Raises ``WorkflowInvalid``."""
+        ...
+
+    def run(
+        self,
+        workflow: object,
+        thread_id: str,
+        state: Mapping[str, JSON],
+        *,
+        probe: Probe,
+        recursion_limit: int,
+        durability: str,
+    ) -> RunOutput:
+        """Run from the start with ``state`` as input on a thread of its own; every node boundary is kept.
+
+        Never raises for what the workflow does; ``BaseException`` that is no ``Exception`` passes through.
+        """
+        ...
+
+    def history(self, thread_id: str) -> Sequence[Checkpoint]:
+        """Return the thread's checkpoints, oldest first; empty if the thread is unknown."""
+        ...
+
+    def state(self, thread_id: str, checkpoint_id: str | None = None) -> Mapping[str, object]:
+        """Return the state at a checkpoint, the newest if none is named. Raises ``KeyError`` if there is none."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections."""
+        ...
+
+
+# -- the environment ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEnvironment:
+    """What one combination's trials see: ``env`` is added to the process environment.
+
+    Trials whose ``key`` differs never share a worker process. ``memory_bytes`` None means no limit.
+    """
+
+    key: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int | None = None
+
+
+class EnvironmentProvider(Protocol):
+    """Makes and releases the place where a batch's trials run. Every method may be called twice."""
+
+    def ensure(self, batch_id: str) -> None:
+        """Make the place. Raises ``EnvironmentUnavailable`` with what was seen."""
+        ...
+
+    def runtime(self, combination: Combination) -> RuntimeEnvironment:
+        """Return what the trials of this combination see."""
+        ...
+
+    def workspace(self, batch_id: str, trial_id: str, attempt: int) -> Path:
+        """Make and return an empty folder for one attempt."""
+        ...
+
+    def release_workspace(self, path: Path, *, keep: bool) -> None:
+        """Remove an attempt's folder, or keep it for a post-mortem."""
+        ...
+
+    def release(self, batch_id: str) -> None:
+        """Give the place back; kept workspaces stay."""
+        ...

@@ -1,0 +1,73 @@
+"""The errors a user can meet, each with what, where and what now.
+
+Not for control flow inside the engine: a trial that goes wrong is an ``Outcome``, never an exception here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class BatchyardError(Exception):
+    """Base of every error Batchyard raises on purpose; ``str(error)`` is meant for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a file: where it is, what stands there, what is wrong and what to do."""
+
+    path: str
+    value: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """Render as one line: ``path: value: message; remedy``."""
+        shown = f" {self.value}:" if self.value else ""
+        advice = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.path}:{shown} {self.message}{advice}"
+
+
+class SpecInvalid(BatchyardError):
+    """A BatchTest cannot be accepted. Carries every fault found, not only the first."""
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        """Keep the faults in the order they stand in the file."""
+        self.source = source
+        self.faults = tuple(faults)
+        lines = "\n".join(f"  {fault}" for fault in self.faults)
+        count = len(self.faults)
+        super().__init__(f"{source}: {count} fault{'' if count == 1 else 's'}\n{lines}")
+
+
+class WorkflowInvalid(BatchyardError):
+    """The workflow's factory cannot be imported, called or compiled."""
+
+
+class EnvironmentUnavailable(BatchyardError):
+    """The place where trials run could not be made or was lost; retrying elsewhere may help."""
+
+
+class StoreError(BatchyardError):
+    """The store cannot be opened, upgraded, read or written."""
+
+
+class SchemaTooNew(StoreError):
+    """The store was written by a newer Batchyard; this one refuses to touch it."""
+
+
+class BatchNotFound(StoreError):
+    """No batch has this id, name or id prefix."""
+
+
+class BatchAmbiguous(StoreError):
+    """An id prefix fits more than one batch."""
+
+
+class StaleSession(StoreError):
+    """A newer session owns the batch; whatever this one still holds must not be written."""
+
+
+class BatchBusy(StoreError):
+    """Another live process runs this batch."""

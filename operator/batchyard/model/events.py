@@ -1,0 +1,111 @@
+"""What can happen, as one small record, and how severe each kind is.
+
+The type of an event is also the type of its audit entry and, in a cluster, the reason of its Kubernetes event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from batchyard.model.trial import JSON
+
+
+class Severity(StrEnum):
+    """How much attention an entry asks for, least first."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    SUCCESS = "success"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        """Return 0 for debug up to 4 for error; entries of low rank are dropped first."""
+        return tuple(Severity).index(self)
+
+
+class EventType(StrEnum):
+    """Every kind of event the engine publishes."""
+
+    BATCH_ACCEPTED = "BatchAccepted"
+    SPEC_INVALID = "SpecInvalid"
+    ENVIRONMENT_PROVISIONING = "EnvironmentProvisioning"
+    ENVIRONMENT_READY = "EnvironmentReady"
+    ENVIRONMENT_FAILED = "EnvironmentFailed"
+    ENVIRONMENT_RELEASED = "EnvironmentReleased"
+    BATCH_STARTED = "BatchStarted"
+    BATCH_SUSPENDED = "BatchSuspended"
+    BATCH_RESUMED = "BatchResumed"
+    BATCH_INTERRUPTED = "BatchInterrupted"
+    BATCH_CANCELLED = "BatchCancelled"
+    BATCH_FINISHED = "BatchFinished"
+    TRIAL_STARTED = "TrialStarted"
+    TRIAL_PASSED = "TrialPassed"
+    TRIAL_FAILED = "TrialFailed"
+    TRIAL_TIMED_OUT = "TrialTimedOut"
+    TRIAL_NEEDS_INPUT = "TrialNeedsInput"
+    TRIAL_CANCELLED = "TrialCancelled"
+    TRIAL_ERRORED = "TrialErrored"
+    TRIAL_RETRIED = "TrialRetried"
+    TRIALS_NOT_RUN = "TrialsNotRun"
+    LATE_RESULT = "LateResult"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    GATE_PASSED = "GatePassed"
+    GATE_FAILED = "GateFailed"
+    AUDIT_DROPPED = "AuditDropped"
+    ORPHAN_REMOVED = "OrphanRemoved"
+    # from a bridged foreign emitter
+    CHECKPOINT_CREATED = "CheckpointCreated"
+    ROLLBACK_PERFORMED = "RollbackPerformed"
+    BRANCH_CREATED = "BranchCreated"
+
+
+_SEVERITY: Mapping[EventType, Severity] = {
+    EventType.SPEC_INVALID: Severity.ERROR,
+    EventType.ENVIRONMENT_FAILED: Severity.ERROR,
+    EventType.BATCH_SUSPENDED: Severity.WARNING,
+    EventType.BATCH_INTERRUPTED: Severity.WARNING,
+    EventType.BATCH_CANCELLED: Severity.WARNING,
+    EventType.TRIAL_STARTED: Severity.DEBUG,
+    EventType.TRIAL_PASSED: Severity.SUCCESS,
+    EventType.TRIAL_FAILED: Severity.WARNING,
+    EventType.TRIAL_TIMED_OUT: Severity.WARNING,
+    EventType.TRIAL_NEEDS_INPUT: Severity.WARNING,
+    EventType.TRIAL_CANCELLED: Severity.WARNING,
+    EventType.TRIAL_ERRORED: Severity.ERROR,
+    EventType.TRIAL_RETRIED: Severity.WARNING,
+    EventType.TRIALS_NOT_RUN: Severity.WARNING,
+    EventType.LATE_RESULT: Severity.WARNING,
+    EventType.DEADLINE_EXCEEDED: Severity.ERROR,
+    EventType.GATE_PASSED: Severity.SUCCESS,
+    EventType.GATE_FAILED: Severity.ERROR,
+    EventType.AUDIT_DROPPED: Severity.ERROR,
+    EventType.ORPHAN_REMOVED: Severity.WARNING,
+    EventType.ROLLBACK_PERFORMED: Severity.WARNING,
+}
+
+
+def severity_of(kind: EventType) -> Severity:
+    """Return how severe events of this kind are; info unless the table says otherwise."""
+    return _SEVERITY.get(kind, Severity.INFO)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. ``trial_id`` and ``attempt`` are empty and 0 for batch-level events.
+
+    ``details`` is small JSON: counts, reasons, names; never inputs, outputs or secrets.
+    """
+
+    type: EventType
+    at: datetime
+    batch_id: str
+    message: str
+    epoch: int = 0
+    trial_id: str = ""
+    attempt: int = 0
+    details: Mapping[str, JSON] = field(default_factory=dict)

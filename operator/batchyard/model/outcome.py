@@ -1,0 +1,72 @@
+"""How a trial and a batch can end, spelled once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How one attempt of a trial ended."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
+    TIMED_OUT = "TimedOut"
+    NEEDS_INPUT = "NeedsInput"
+    CANCELLED = "Cancelled"
+    NOT_RUN = "NotRun"
+    ERRORED = "Errored"
+
+
+class Verdict(StrEnum):
+    """How a batch ended; always paired with one ``Reason``."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+    CANCELLED = "Cancelled"
+
+
+class Phase(StrEnum):
+    """Where a batch stands."""
+
+    PENDING = "Pending"
+    PROVISIONING = "Provisioning"
+    RUNNING = "Running"
+    EVALUATING = "Evaluating"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    SUSPENDED = "Suspended"
+
+    @property
+    def final(self) -> bool:
+        """Return whether a batch in this phase will never change again."""
+        return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
+
+
+class Reason(StrEnum):
+    """Why an attempt or a batch ended as it did."""
+
+    NONE = ""
+    # batch
+    INVALID_SPEC = "InvalidSpec"
+    ENVIRONMENT_FAILED = "EnvironmentFailed"
+    ENVIRONMENT_DEADLINE_EXCEEDED = "EnvironmentDeadlineExceeded"
+    BATCH_DEADLINE_EXCEEDED = "BatchDeadlineExceeded"
+    ALL_TRIALS_FAILED = "AllTrialsFailed"
+    GATE_FAILED = "GateFailed"
+    CANCELLED = "Cancelled"
+    FAIL_FAST = "FailFast"
+    # attempt
+    TRIAL_DEADLINE_EXCEEDED = "TrialDeadlineExceeded"
+    NODE_DEADLINE_EXCEEDED = "NodeDeadlineExceeded"
+    BELOW_THRESHOLD = "BelowThreshold"
+    NODE_RAISED = "NodeRaised"
+    RECURSION_LIMIT = "RecursionLimitExceeded"
+    STATE_NOT_SERIALISABLE = "StateNotSerialisable"
+    WORKFLOW_INVALID = "WorkflowInvalid"
+    EVALUATION_FAILED = "EvaluationFailed"
+    INTERRUPTED_BY_GRAPH = "GraphInterrupted"
+    WORKER_LOST = "WorkerLost"
+    OUT_OF_MEMORY = "OutOfMemory"
+    INTERRUPTED = "Interrupted"
