@@ -1,0 +1,163 @@
+"""What a BatchTest runs: the workflow, its variants and its cases, as a file spells them.
+
+Not for expanding them (``matrix``) nor for reading case files (``cases``).
+"""
+
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from batchyard.model.spec_base import (
+    DimensionName,
+    DnsLabel,
+    EnvName,
+    ImportPath,
+    Quantity,
+    Seconds,
+    SpecModel,
+    VariantName,
+    Weight,
+    fault,
+    quantity,
+)
+from batchyard.model.trial import JSON
+
+MAX_COMBINATIONS = 256
+MAX_TRIALS = 100_000
+MAX_INLINE_CASES_BYTES = 64 * 1024
+
+LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+ConfigMapName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+class ConfigMapRef(SpecModel):
+    """A ConfigMap in the BatchTest's own namespace."""
+
+    name: ConfigMapName = Field(description="Name of the ConfigMap.")
+
+
+class ConfigMapKeyRef(SpecModel):
+    """One key of a ConfigMap in the BatchTest's own namespace."""
+
+    name: ConfigMapName = Field(description="Name of the ConfigMap.")
+    key: ConfigMapName = Field(description="Key whose value is the file; its ending tells the format.")
+
+
+class Source(SpecModel):
+    """Where the workflow's code is; exactly one of the fields."""
+
+    path: LocalPath | None = Field(None, description="Local folder, relative to the file; for runs on this machine.")
+    config_map_ref: ConfigMapRef | None = Field(None, description="ConfigMap whose files are put on the import path.")
+    image: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = Field(
+        None, description="Runner image that has the code in it."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in ("path", "config_map_ref", "image") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise fault(
+                "names no place" if not given else "names more than one place",
+                "write exactly one of path, configMapRef and image",
+            )
+        return self
+
+
+class Workflow(SpecModel):
+    """The LangGraph workflow under test."""
+
+    factory: ImportPath = Field(
+        description="`module:function` that takes the chosen variants and returns a StateGraph."
+    )
+    source: Source = Field(description="Where the code is; exactly one of path, configMapRef and image.")
+    input_schema: ImportPath | None = Field(
+        None, description="`module:name` of a pydantic model or TypedDict that every input is checked against first."
+    )
+
+
+class Resources(SpecModel):
+    """What a trial's worker may use."""
+
+    cpu: Quantity | None = Field(None, description="Processors, as a Kubernetes quantity.")
+    memory: Quantity | None = Field(None, description="Memory, as a Kubernetes quantity.")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Return the memory in bytes, None if there is no limit."""
+        return None if self.memory is None else max(1, round(quantity(self.memory)))
+
+    @property
+    def cpus(self) -> float | None:
+        """Return the number of processors, None if there is no limit."""
+        return None if self.cpu is None else quantity(self.cpu)
+
+
+class Include(SpecModel):
+    """One more combination, under a name of its own."""
+
+    name: DnsLabel = Field(description="Name of the combination.")
+    variants: dict[DimensionName, VariantName] = Field(
+        min_length=1, max_length=32, description="One value for every dimension of the matrix."
+    )
+
+
+class Override(SpecModel):
+    """What is different in the environment of the combinations that match; later overrides win."""
+
+    match: dict[DimensionName, VariantName] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="Dimensions and values that a combination must have; {} is all.",
+    )
+    env: dict[EnvName, str] = Field(
+        default_factory=dict, max_length=256, description="Environment variables, added to `environment.env`."
+    )
+    packages: tuple[Annotated[str, StringConstraints(min_length=1, max_length=1024)], ...] = Field(
+        (), max_length=64, description="Requirements (PEP 508) that only these combinations need."
+    )
+    resources: Resources | None = Field(None, description="What a worker of these combinations may use.")
+
+
+class Variants(SpecModel):
+    """The combinations to compare."""
+
+    matrix: dict[DimensionName, Annotated[tuple[VariantName, ...], Field(min_length=1, max_length=256)]] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="Dimensions and their values; the product, in written order, makes the combinations.",
+    )
+    exclude: tuple[Annotated[dict[DimensionName, VariantName], Field(min_length=1, max_length=32)], ...] = Field(
+        (), max_length=256, description="Products to leave out: those that have all the values an entry names."
+    )
+    include: tuple[Include, ...] = Field(
+        (), max_length=MAX_COMBINATIONS, description="Combinations to add, each under its own name."
+    )
+    overrides: tuple[Override, ...] = Field(
+        (), max_length=256, description="Environment of single combinations; later ones win."
+    )
+
+
+class CaseSpec(SpecModel):
+    """One input, with an optional expectation."""
+
+    name: DnsLabel = Field(description="Name of the case, unique in the batch.")
+    input: dict[str, JSON] = Field(default_factory=dict, description="What the workflow is given.")
+    expected: JSON = Field(None, description="What the evaluators compare the final state with.")
+    weight: Weight = Field(1.0, description="How much the case counts in a combination's score.")
+    deadline_seconds: Seconds | None = Field(None, description="Deadline of its trials instead of `trialSeconds`.")
+
+
+class CasesFrom(SpecModel):
+    """A file of cases; exactly one of the fields."""
+
+    path: LocalPath | None = Field(None, description="Local JSONL, YAML or CSV file, relative to the BatchTest's file.")
+    config_map_ref: ConfigMapKeyRef | None = Field(None, description="Key of a ConfigMap that holds such a file.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.path is None) == (self.config_map_ref is None):
+            raise fault(
+                "names no file" if self.path is None else "names more than one file",
+                "write exactly one of path and configMapRef",
+            )
+        return self
