@@ -62,6 +62,7 @@ class EventType(StrEnum):
     CHECKPOINT_CREATED = "CheckpointCreated"
     ROLLBACK_PERFORMED = "RollbackPerformed"
     BRANCH_CREATED = "BranchCreated"
+    BRIDGE_FAILED = "BridgeFailed"
 
 
 _SEVERITY: Mapping[EventType, Severity] = {
@@ -86,6 +87,7 @@ _SEVERITY: Mapping[EventType, Severity] = {
     EventType.AUDIT_DROPPED: Severity.ERROR,
     EventType.ORPHAN_REMOVED: Severity.WARNING,
     EventType.ROLLBACK_PERFORMED: Severity.WARNING,
+    EventType.BRIDGE_FAILED: Severity.WARNING,
 }
 
 
@@ -98,7 +100,8 @@ def severity_of(kind: EventType) -> Severity:
 class Event:
     """One thing that happened. ``trial_id`` and ``attempt`` are empty and 0 for batch-level events.
 
-    ``details`` is small JSON: counts, reasons, names; never inputs, outputs or secrets.
+    ``details`` is small JSON: counts, reasons, names; never inputs, outputs or secrets. ``source`` names who saw it
+    first, if that was not the engine.
     """
 
     type: EventType
@@ -109,3 +112,4 @@ class Event:
     trial_id: str = ""
     attempt: int = 0
     details: Mapping[str, JSON] = field(default_factory=dict)
+    source: str = "batchyard"
