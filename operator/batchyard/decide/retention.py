@@ -1,0 +1,19 @@
+"""What is kept after an attempt or a batch has ended. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from batchyard.model.outcome import Outcome
+
+_NOTHING_TO_LOOK_AT = frozenset({Outcome.PASSED, Outcome.CANCELLED, Outcome.NOT_RUN})
+
+
+def keep_workspace(outcome: Outcome) -> bool:
+    """Return whether the attempt's folder stays for a post-mortem."""
+    return outcome not in _NOTHING_TO_LOOK_AT
+
+
+def audit_expired(completed_at: datetime | None, now: datetime, retention_days: int) -> bool:
+    """Return whether a finished batch's audit trail is past its retention; a running batch's never is."""
+    return completed_at is not None and now - completed_at > timedelta(days=retention_days)

@@ -1,0 +1,170 @@
+"""Run one attempt of a trial where it stands: state in, workflow, evaluation, result out.
+
+The same in a worker process, in a thread and in a Ray actor. It knows no deadline: ending an attempt is the business of
+whoever started it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+from pydantic_core import to_jsonable_python
+
+from batchyard.engine.ports import Probe, RunOutput, StateAdapter
+from batchyard.judge import EvaluationEngine, Observed
+from batchyard.model.errors import WorkflowInvalid
+from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.trial import JSON, EvaluatorScore, NodeBoundary
+
+OUTPUT_BYTES = 64 * 1024
+"""A final state larger than this is kept as its digest and size only."""
+
+_MESSAGE_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Everything an attempt needs, as JSON, so that it can travel to any worker.
+
+    ``state`` is the case's input with the batch's initial state merged under it.
+    """
+
+    trial_id: str
+    ordinal: int
+    combination: str
+    variants: Mapping[str, str]
+    case: str
+    repeat: int
+    attempt: int
+    epoch: int
+    thread_id: str
+    state: Mapping[str, JSON]
+    expected: JSON = None
+    weight: float = 1.0
+    deadline_seconds: float | None = None
+    workspace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What happened in the place itself; times and deadlines are the runner's to add."""
+
+    outcome: Outcome
+    reason: str = ""
+    message: str = ""
+    stopped: bool = False
+    score: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    scores: tuple[EvaluatorScore, ...] = ()
+    boundaries: tuple[NodeBoundary, ...] = ()
+    output: JSON = None
+    output_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The parts of a batch's spec that every attempt shares."""
+
+    recursion_limit: int
+    durability: str
+
+
+def execute(
+    order: Order,
+    adapter: StateAdapter,
+    judge: EvaluationEngine,
+    settings: Settings,
+    probe: Probe,
+    monotonic: Callable[[], float],
+) -> Executed:
+    """Run the order's workflow and judge what came out. Never raises for what the user's code does."""
+    try:
+        workflow = adapter.prepare(order.variants)
+    except WorkflowInvalid as err:
+        return Executed(Outcome.FAILED, Reason.WORKFLOW_INVALID, _cut(str(err)))
+    begun = monotonic()
+    run = adapter.run(
+        workflow,
+        order.thread_id,
+        order.state,
+        probe=probe,
+        recursion_limit=settings.recursion_limit,
+        durability=settings.durability,
+    )
+    duration = monotonic() - begun
+    if run.status == "completed":
+        return _judged(order, judge, run, duration)
+    outcome = {"interrupted": Outcome.NEEDS_INPUT, "stopped": Outcome.CANCELLED}.get(run.status, Outcome.FAILED)
+    reason = run.reason or (Reason.INTERRUPTED_BY_GRAPH if run.status == "interrupted" else "")
+    output, digest = _portable(run.state)
+    return Executed(
+        outcome, reason, _cut(run.message), run.status == "stopped",
+        boundaries=run.boundaries, output=output, output_digest=digest,
+    )  # fmt: skip
+
+
+def _judged(order: Order, judge: EvaluationEngine, run: RunOutput, duration: float) -> Executed:
+    try:
+        state = to_jsonable_python(run.state, serialize_unknown=True, inf_nan_mode="strings")
+    except Exception as err:  # the state's own types decide what can go wrong here
+        return Executed(
+            Outcome.FAILED, Reason.STATE_NOT_SERIALISABLE, _cut(f"the final state cannot be written as JSON: {err}"),
+            boundaries=run.boundaries,
+        )  # fmt: skip
+    metrics = _reported_metrics(state)
+    try:
+        judged = judge.judge(
+            Observed(
+                output=state, expected=order.expected, input=order.state, metrics=metrics,
+                duration_seconds=duration, case=order.case, combination=order.combination,
+            )
+        )  # fmt: skip
+    except Exception:  # an evaluator is the user's code too
+        last = traceback.format_exc(limit=-3)
+        return Executed(Outcome.FAILED, Reason.EVALUATION_FAILED, _cut(last), boundaries=run.boundaries)
+    body = orjson.dumps(state, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    failed = any(score.error for score in judged.scores)
+    reason = "" if judged.passed else Reason.EVALUATION_FAILED if failed else Reason.BELOW_THRESHOLD
+    return Executed(
+        outcome=Outcome.PASSED if judged.passed else Outcome.FAILED,
+        reason=reason,
+        message=_cut(judged.message),
+        score=judged.score,
+        metrics={**metrics, **judged.metrics},
+        scores=judged.scores,
+        boundaries=run.boundaries,
+        output=state if len(body) <= OUTPUT_BYTES else {"truncated": True, "bytes": len(body)},
+        output_digest=hashlib.sha256(body).hexdigest(),
+    )
+
+
+def _portable(state: Mapping[str, object]) -> tuple[JSON, str]:
+    """Return a state that may hold anything as bounded JSON, and its digest."""
+    try:
+        value = to_jsonable_python(state, serialize_unknown=True, inf_nan_mode="strings")
+        body = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    except Exception:  # a post-mortem extra: the outcome stands without it
+        return None, ""
+    digest = hashlib.sha256(body).hexdigest()
+    return (value if len(body) <= OUTPUT_BYTES else {"truncated": True, "bytes": len(body)}), digest
+
+
+def _reported_metrics(state: JSON) -> dict[str, float]:
+    """Return the numbers of the final state's ``metrics`` mapping: the way a workflow reports what it used."""
+    reported = state.get("metrics") if isinstance(state, dict) else None
+    if not isinstance(reported, dict):
+        return {}
+    return {
+        str(name): float(value)
+        for name, value in reported.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _MESSAGE_CHARACTERS else message[: _MESSAGE_CHARACTERS - 1] + "…"

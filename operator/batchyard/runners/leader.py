@@ -1,0 +1,437 @@
+"""The thread that leads one worker: hands it attempts, watches their deadlines, replaces it when it is lost.
+
+Every way an attempt can end comes together in ``_watch``. Time is decided by ``decide.deadlines``; this acts on it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from batchyard.clock import Clock
+from batchyard.decide.deadlines import Stage, stage_after
+from batchyard.decide.retention import keep_workspace
+from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
+from batchyard.model.errors import EnvironmentUnavailable
+from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.trial import AttemptResult, Combination, EvaluatorScore, NodeBoundary
+from batchyard.runners.attempt import Order
+from batchyard.runners.worker import Setup
+from batchyard.runners.workers import Gone, LedWorker, Message
+
+_log = structlog.get_logger(__name__)
+
+_CONFIRM_SECONDS = 15.0
+_MEMORY_CHECK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long things may take, in seconds; ``batch_until`` is an instant of the monotonic clock."""
+
+    trial: float
+    grace: float
+    environment: float
+    batch_until: float
+    node: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An attempt began on a worker."""
+
+    order: Order
+    worker: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt ended. ``confirmed`` is False if its code may still run; ``signals`` were needed to end it."""
+
+    result: AttemptResult
+    confirmed: bool = True
+    signals: tuple[str, ...] = ()
+    overrun_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A result that came after its attempt had been ended: it changes nothing and is told as such."""
+
+    order: Order
+    outcome: str
+
+
+RunnerEvent = Started | Ended | Late
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why everything that runs has to end now."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Why an attempt is being ended, and the monotonic instant that its deadline passed."""
+
+    outcome: Outcome
+    reason: str
+    message: str
+    since: float
+    accept_completed: bool = False
+
+
+@dataclass(slots=True)
+class _Seat:
+    """The worker a leader holds at the moment, and what it is ready for."""
+
+    worker: LedWorker
+    runtime: RuntimeEnvironment
+    name: str
+    prepared: set[str]
+
+
+class Leader(threading.Thread):
+    """Leads the worker of one slot until its inbox gives None."""
+
+    def __init__(
+        self,
+        slot: int,
+        *,
+        inbox: queue.SimpleQueue[Order | None],
+        outbox: Callable[[RunnerEvent], None],
+        provider: EnvironmentProvider,
+        spawn: Callable[[Callable[[str], None]], LedWorker],
+        setup: Setup,
+        limits: Limits,
+        batch_id: str,
+        clock: Clock,
+        read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]],
+    ) -> None:
+        """Keep what is needed; ``start()`` begins. ``setup.checkpoints`` is the folder for this slot's file."""
+        super().__init__(name=f"batchyard-leader-{slot}", daemon=True)
+        self._slot = slot
+        self._inbox = inbox
+        self._emit = outbox
+        self._provider = provider
+        self._spawn = spawn
+        self._setup = setup
+        self._limits = limits
+        self._batch_id = batch_id
+        self._clock = clock
+        self._read_boundaries = read_boundaries
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stop: Stop | None = None
+        self._seat: _Seat | None = None
+        self._generation = 0
+
+    def stop_running(self, stop: Stop) -> None:
+        """End what runs, softly first. Called from another thread."""
+        self._stop = stop
+        os.eventfd_write(self._wake, 1)
+
+    def run(self) -> None:
+        """Lead until told to end."""
+        try:
+            while (order := self._inbox.get()) is not None:
+                self._lead(order)
+        finally:
+            self._leave_seat()
+            os.close(self._wake)
+
+    def _lead(self, order: Order) -> None:
+        begun = self._clock.now()
+        try:
+            self._attempt(order)
+        except Exception as err:
+            # Whatever breaks here is the place's fault, not the trial's: it is recorded and may be retried.
+            _log.exception("attempt broke", trial=order.trial_id, attempt=order.attempt)
+            self._leave_seat()
+            self._emit(Ended(self._bare_result(order, begun, Outcome.ERRORED, Reason.ENVIRONMENT_FAILED, str(err))))
+
+    def _attempt(self, order: Order) -> None:
+        begun = self._clock.now()
+        try:
+            seat = self._take_seat(order)
+            fault = self._prepare(seat, order)
+        except EnvironmentUnavailable as err:
+            self._leave_seat()
+            self._emit(Ended(self._bare_result(order, begun, Outcome.ERRORED, Reason.ENVIRONMENT_FAILED, str(err))))
+            return
+        if fault:
+            self._emit(Ended(self._bare_result(order, begun, Outcome.FAILED, Reason.WORKFLOW_INVALID, fault)))
+            return
+        workspace = self._provider.workspace(self._batch_id, order.trial_id, order.attempt)
+        order = replace(order, workspace=str(workspace))
+        self._emit(Started(order, seat.name, self._clock.now()))
+        ended = self._run_and_watch(seat, order)
+        keep = keep_workspace(ended.result.outcome)
+        if keep and self._seat is seat:
+            seat.worker.save_output(workspace / "output.log")
+        if self._seat is not seat:
+            self._discard(seat, workspace if keep else None)
+        self._provider.release_workspace(workspace, keep=keep)
+        self._emit(ended)
+
+    # -- the worker ------------------------------------------------------------------------------------------
+
+    def _take_seat(self, order: Order) -> _Seat:
+        runtime = self._provider.runtime(Combination(order.combination, order.variants))
+        if self._seat is not None and self._seat.runtime.key != runtime.key:
+            self._leave_seat()
+        if self._seat is None:
+            name = f"e{order.epoch}-s{self._slot}" + (f"-g{self._generation}" if self._generation else "")
+            worker = self._spawn(lambda outcome: self._emit(Late(order, outcome)))
+            seat = _Seat(worker, runtime, name, set())
+            file = Path(self._setup.checkpoints) / f"{name}.db"
+            setup = replace(self._setup, env={**runtime.env}, checkpoints=str(file))
+            worker.send({"op": "setup", "setup": asdict(setup)})
+            self._seat = seat
+            error = self._await_reply(seat, "start")["error"]
+            if error:
+                raise EnvironmentUnavailable(error)
+        return self._seat
+
+    def _prepare(self, seat: _Seat, order: Order) -> str:
+        """Build the order's workflow in the worker once, outside the trial's deadline; return what is wrong."""
+        if order.combination in seat.prepared:
+            return ""
+        seat.worker.send({"op": "prepare", "variants": dict(order.variants)})
+        error = str(self._await_reply(seat, f"prepare the workflow for {order.combination}")["error"])
+        if not error:
+            seat.prepared.add(order.combination)
+        return error
+
+    def _await_reply(self, seat: _Seat, doing: str) -> Any:
+        until = min(self._clock.monotonic() + self._limits.environment, self._limits.batch_until)
+        while True:
+            match seat.worker.wait(until, self._wake):
+                case Message(body):
+                    return body
+                case Gone(status):
+                    raise EnvironmentUnavailable(f"a worker ended ({_exit_text(status)}) when it was to {doing}")
+                case None:
+                    raise EnvironmentUnavailable(
+                        f"a worker did not {doing} within {self._limits.environment:g} s; "
+                        "raise spec.deadlines.environmentSeconds or make the workflow's import faster"
+                    )
+                case _:
+                    continue
+
+    def _leave_seat(self) -> None:
+        if self._seat is not None:
+            self._seat.worker.close()
+            self._seat = None
+
+    def _discard(self, seat: _Seat, workspace: Path | None) -> None:
+        """Close a worker that was lost, keeping what it printed last."""
+        if workspace is not None:
+            seat.worker.save_output(workspace / "output.log")
+        seat.worker.close()
+
+    # -- the attempt -----------------------------------------------------------------------------------------
+
+    def _run_and_watch(self, seat: _Seat, order: Order) -> Ended:
+        started_at, started = self._clock.now(), self._clock.monotonic()
+        seat.worker.send({"op": "run", "order": order})
+        reply, cause, signals = self._watch(seat, order, started)
+        took = self._clock.monotonic() - started
+        ended = _Finish(order, seat, started_at, self._clock.now(), took)
+        if isinstance(reply, Gone):
+            self._seat = None
+            self._generation += 0 if reply.confirmed else 1
+            result = ended.lost(reply, cause, self._boundaries(seat, order))
+            overrun = None if cause is None else self._clock.monotonic() - cause.since
+            return Ended(result, reply.confirmed, signals, overrun)
+        if reply.body["left"]:
+            self._seat = None  # what the trial left behind dies with its worker
+            seat.worker.kill()
+        executed = reply.body["executed"]
+        if cause is None or (cause.accept_completed and not executed["stopped"]):
+            return Ended(ended.by_itself(executed))
+        if not executed["stopped"]:
+            self._emit(Late(order, executed["outcome"]))
+        return Ended(ended.by_cause(executed, cause), True, signals, self._clock.monotonic() - cause.since)
+
+    def _watch(self, seat: _Seat, order: Order, started: float) -> tuple[Message | Gone, _Cause | None, tuple[str, ...]]:
+        """Wait for the attempt's end; past a deadline: soft stop, TERM after the grace, then KILL."""
+        worker, limits = seat.worker, self._limits
+        cause: _Cause | None = None
+        stage = Stage.RUN
+        signals: list[str] = []
+        while True:
+            now = self._clock.monotonic()
+            if cause is None:
+                cause = self._find_cause(seat, order, started, now)
+            if cause is not None:
+                reached, wake_at = stage_after(cause.since, now, limits.grace)
+                if cause.reason == Reason.OUT_OF_MEMORY:
+                    reached = Stage.KILL
+                if reached is not stage:
+                    stage = reached
+                    signals += _escalate(worker, stage)
+                if stage is Stage.KILL:
+                    wake_at = now + _CONFIRM_SECONDS
+            else:
+                wake_at = self._next_look(seat, order, started, now)
+            match worker.wait(wake_at, self._wake):
+                case Message() | Gone() as reply:
+                    return reply, cause, tuple(signals)
+                case None if stage is Stage.KILL and self._clock.monotonic() >= wake_at:
+                    return worker.force_gone(), cause, tuple(signals)
+                case _:
+                    continue
+
+    def _find_cause(self, seat: _Seat, order: Order, started: float, now: float) -> _Cause | None:
+        limits = self._limits
+        if self._stop is not None:
+            stop = self._stop
+            return _Cause(stop.outcome, stop.reason, _STOP_TEXT.get(stop.reason, ""), now, accept_completed=True)
+        if now >= limits.batch_until:
+            text = "the batch's deadline passed while this trial ran"
+            return _Cause(Outcome.TIMED_OUT, Reason.BATCH_DEADLINE_EXCEEDED, text, limits.batch_until)
+        trial_limit = order.deadline_seconds or limits.trial
+        if now >= started + trial_limit:
+            text = f"over its deadline of {trial_limit:g} s"
+            return _Cause(Outcome.TIMED_OUT, Reason.TRIAL_DEADLINE_EXCEEDED, text, started + trial_limit)
+        node = seat.worker.node() if limits.node is not None else None
+        if node is not None and limits.node is not None and now >= node[1] + limits.node:
+            text = f"node {node[0]!r} over its deadline of {limits.node:g} s"
+            return _Cause(Outcome.TIMED_OUT, Reason.NODE_DEADLINE_EXCEEDED, text, node[1] + limits.node)
+        bound = seat.runtime.memory_bytes
+        if bound is not None and seat.worker.memory() > bound:
+            text = f"its processes held more than {bound} bytes (environment resources.memory)"
+            return _Cause(Outcome.ERRORED, Reason.OUT_OF_MEMORY, text, now)
+        return None
+
+    def _next_look(self, seat: _Seat, order: Order, started: float, now: float) -> float:
+        looks = [started + (order.deadline_seconds or self._limits.trial), self._limits.batch_until]
+        if self._limits.node is not None:
+            node = seat.worker.node()
+            # With no node running now, none can be over its limit before that limit from now.
+            looks.append((node[1] if node else now) + self._limits.node)
+        if seat.runtime.memory_bytes is not None:
+            looks.append(now + _MEMORY_CHECK_SECONDS)
+        return min(looks)
+
+    def _boundaries(self, seat: _Seat, order: Order) -> tuple[NodeBoundary, ...]:
+        """Return the boundaries a killed attempt reached, from the worker's file, and the node it was in."""
+        file = Path(self._setup.checkpoints) / f"{seat.name}.db"
+        try:
+            reached = self._read_boundaries(file, order.thread_id)
+        except Exception as err:  # a file cut off mid-write must not hide how the attempt ended
+            _log.warning("boundaries of a killed attempt cannot be read", trial=order.trial_id, error=str(err))
+            reached = ()
+        node = seat.worker.node()
+        if node is None:
+            return reached
+        entry = reached[-1].exit_checkpoint if reached else None
+        running = NodeBoundary(node[0], "running", max(0.0, self._clock.monotonic() - node[1]), entry, step=len(reached) + 1)
+        return (*reached, running)
+
+    def _bare_result(
+        self, order: Order, begun: datetime, outcome: Outcome, reason: str, message: str
+    ) -> AttemptResult:
+        now = self._clock.now()
+        return _Finish(order, None, begun, now, (now - begun).total_seconds()).result(outcome, reason, message)
+
+
+_STOP_TEXT = {
+    Reason.INTERRUPTED: "ended because the run was interrupted; `batchyard resume` runs it again",
+    Reason.FAIL_FAST: "ended because another trial failed and failFast is set",
+    Reason.CANCELLED: "ended because the batch was cancelled",
+}
+
+
+def _escalate(worker: LedWorker, stage: Stage) -> list[str]:
+    match stage:
+        case Stage.STOP:
+            worker.ask_to_stop()
+            return []
+        case Stage.TERMINATE:
+            worker.terminate()
+            return ["TERM"]
+        case Stage.KILL:
+            worker.kill()
+            return ["KILL"]
+        case Stage.RUN:
+            return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    """Puts an attempt's result together."""
+
+    order: Order
+    seat: _Seat | None
+    started_at: datetime
+    ended_at: datetime
+    duration: float
+
+    def by_itself(self, executed: Any) -> AttemptResult:
+        return self.result(executed["outcome"], executed["reason"], executed["message"], executed)
+
+    def by_cause(self, executed: Any, cause: _Cause) -> AttemptResult:
+        """Name a run that was ended; it keeps its boundaries but no score."""
+        kept = {**executed, "score": None, "scores": (), "metrics": {}}
+        return self.result(cause.outcome, cause.reason, cause.message, kept)
+
+    def lost(self, gone: Gone, cause: _Cause | None, boundaries: tuple[NodeBoundary, ...]) -> AttemptResult:
+        where = f" in node {boundaries[-1].node!r}" if boundaries and boundaries[-1].status == "running" else ""
+        if cause is not None:
+            text = cause.message + (where if "node" not in cause.message else "")
+            if not gone.confirmed:
+                text += "; its end could not be confirmed"
+            result = self.result(cause.outcome, cause.reason, text)
+        else:
+            text = f"the worker process ended{where}: {_exit_text(gone.status)}"
+            result = self.result(Outcome.ERRORED, Reason.WORKER_LOST, text)
+        return replace(result, boundaries=boundaries)
+
+    def result(self, outcome: str, reason: str, message: str, executed: Any = None) -> AttemptResult:
+        order, extra = self.order, executed or {}
+        return AttemptResult(
+            trial_id=order.trial_id,
+            ordinal=order.ordinal,
+            combination=order.combination,
+            case=order.case,
+            repeat=order.repeat,
+            attempt=order.attempt,
+            epoch=order.epoch,
+            outcome=Outcome(outcome),
+            reason=reason,
+            message=message,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            duration_seconds=self.duration,
+            score=extra.get("score"),
+            weight=order.weight,
+            metrics=extra.get("metrics", {}),
+            scores=tuple(EvaluatorScore(**score) for score in extra.get("scores", ())),
+            boundaries=tuple(NodeBoundary(**boundary) for boundary in extra.get("boundaries", ())),
+            output=extra.get("output"),
+            output_digest=extra.get("output_digest", ""),
+            thread_id=order.thread_id,
+            worker=self.seat.name if self.seat else "",
+        )
+
+
+def _exit_text(status: int | None) -> str:
+    if status is None:
+        return "cause unknown"
+    if status >= 0:
+        return f"exit code {status}"
+    names = {-9: "SIGKILL (out of memory, or killed from outside)", -11: "SIGSEGV", -6: "SIGABRT", -15: "SIGTERM"}
+    return names.get(status, f"signal {-status}")

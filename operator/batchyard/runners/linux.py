@@ -1,0 +1,88 @@
+"""The three Linux calls that Python has no name for, and a walk over the process table.
+
+Deadlines that kill need them: adopting orphans, dying with the parent, finding every descendant.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PROC = Path("/proc")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Make this process the new parent of every descendant whose own parent dies (``PR_SET_CHILD_SUBREAPER``)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that forked it ends; exits at once if it already has."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def descendants(root: int) -> list[int]:
+    """Return the pid of every living descendant of ``root``, zombies left out."""
+    children: dict[int, list[int]] = {}
+    for pid, parent, state in _process_table():
+        if state != "Z":
+            children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    waiting = list(children.get(root, ()))
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        waiting.extend(children.get(pid, ()))
+    return found
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Return the memory these processes hold in all; a process that is gone counts as 0."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = 0
+    for pid in pids:
+        try:
+            total += int((_PROC / str(pid) / "statm").read_text().split()[1]) * page
+        except (OSError, IndexError, ValueError):
+            continue
+    return total
+
+
+def started_at(pid: int) -> str:
+    """Return when the process began, in clock ticks since boot, or "" if it is gone.
+
+    With the pid it names a process for good: a later process with the same pid has another start.
+    """
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _process_table() -> Iterable[tuple[int, int, str]]:
+    for name in os.listdir(_PROC):
+        if not name.isdigit():
+            continue
+        try:
+            stat = (_PROC / name / "stat").read_text(errors="replace")
+        except OSError:
+            continue  # it ended while we looked
+        # The command name is in parentheses and may hold anything, spaces and parentheses too.
+        fields = stat.rpartition(")")[2].split()
+        yield int(name), int(fields[1]), fields[0]
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"prctl({option}): {os.strerror(errno)}")

@@ -1,0 +1,207 @@
+"""What a worker does, in its own process or thread: set up once, then prepare, check and run as told.
+
+Not for deadlines: whoever leads the worker ends it from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from batchyard import config
+from batchyard.engine.ports import StateAdapter, StopRequest
+from batchyard.judge import EvaluationEngine
+from batchyard.model.errors import Fault, WorkflowInvalid
+from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.trial import JSON
+from batchyard.runners.attempt import Executed, Order, Settings, execute
+from batchyard.runners.frames import receive_frame, send_frame
+from batchyard.runners.keeper import OUTPUT_MARK
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every attempt of a worker shares. ``checkpoints`` is the worker's own file; ``env`` is added once."""
+
+    factory: str
+    source: str
+    checkpoints: str
+    evaluators: Sequence[Mapping[str, JSON]]
+    pass_threshold: float
+    recursion_limit: int
+    durability: str
+    input_schema: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Parts(Protocol):
+    """Makes what a worker runs with. ``compose`` has the real one, so that runners need to know no framework."""
+
+    def warm_up(self) -> None:
+        """Import, before any fork, all that a worker needs but the user's own code."""
+        ...
+
+    def adapter(self, setup: Setup) -> StateAdapter:
+        """Return the state adapter. Raises ``WorkflowInvalid``."""
+        ...
+
+    def judge(self, setup: Setup) -> EvaluationEngine:
+        """Return the evaluation engine. Raises ``WorkflowInvalid`` if the user's evaluator cannot be found."""
+        ...
+
+    def input_faults(self, setup: Setup, inputs: Sequence[tuple[str, JSON]]) -> list[Fault]:
+        """Check inputs, given as (path, state), against the workflow's input schema."""
+        ...
+
+
+class StopFlag(Protocol):
+    """Where a worker tells what runs and reads whether to stop: a shared page, or memory of the same process."""
+
+    def set_node(self, node: str, since_ns: int) -> None:
+        """Say which node runs since when, or "" and 0."""
+        ...
+
+    @property
+    def stop_asked(self) -> bool:
+        """Return whether the running trial should stop at its next node boundary."""
+        ...
+
+
+class SlotProbe:
+    """Tells the slot of the longest-running node and passes a stop request on at the next boundary."""
+
+    def __init__(self, slot: StopFlag) -> None:
+        """Report to ``slot``."""
+        self._slot = slot
+        self._lock = threading.Lock()  # guards _running; nodes of one step run in parallel threads
+        self._running: list[tuple[str, int]] = []
+        self._stop: StopRequest | None = None
+
+    def begin(self) -> None:
+        """Forget the last run."""
+        self._running.clear()
+        self._stop = None
+        self._slot.set_node("", 0)
+
+    def node_started(self, node: str) -> None:
+        """Remember when the node began."""
+        with self._lock:
+            self._running.append((node, time.monotonic_ns()))
+            self._slot.set_node(*self._running[0])
+        self._pass_on_stop()
+
+    def node_finished(self, node: str) -> None:
+        """Show the next longest-running node, if any."""
+        with self._lock:
+            for index, (name, _) in enumerate(self._running):
+                if name == node:
+                    del self._running[index]
+                    break
+            self._slot.set_node(*(self._running[0] if self._running else ("", 0)))
+        self._pass_on_stop()
+
+    def on_stop(self, stop: StopRequest) -> None:
+        """Keep the way to stop the run; use it at once if that was asked already."""
+        self._stop = stop
+        self._pass_on_stop()
+
+    def _pass_on_stop(self) -> None:
+        if self._stop is not None and self._slot.stop_asked:
+            self._stop()
+
+
+class Worker:
+    """Answers one message at a time; the first one must be ``setup``."""
+
+    def __init__(self, slot: StopFlag, parts: Parts, *, owns_process: bool) -> None:
+        """``owns_process``: environment and current directory may be changed for the trial."""
+        self._parts = parts
+        self._probe = SlotProbe(slot)
+        self._owns_process = owns_process
+
+    def answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Do what the message asks and return the reply to send."""
+        match message["op"]:
+            case "setup":
+                return {"op": "ready", "error": self._set_up(Setup(**message["setup"]))}
+            case "prepare":
+                return {"op": "prepared", "error": self._prepare(message["variants"])}
+            case "check":
+                return {"op": "checked", "faults": self._check(message["inputs"])}
+            case "run":
+                return {"op": "ended", "executed": self._run(Order(**message["order"])), "left": self._left_behind()}
+            case unknown:
+                raise ValueError(f"unknown message {unknown!r}")
+
+    def _set_up(self, setup: Setup) -> str:
+        if self._owns_process:
+            config.export(setup.env)
+        self._setup = setup
+        self._settings = Settings(setup.recursion_limit, setup.durability)
+        try:
+            self._adapter = self._parts.adapter(setup)
+            self._judge = self._parts.judge(setup)
+        except WorkflowInvalid as err:
+            return str(err)
+        return ""
+
+    def _prepare(self, variants: Mapping[str, str]) -> str:
+        try:
+            self._adapter.prepare(variants)
+        except WorkflowInvalid as err:
+            return str(err)
+        return ""
+
+    def _check(self, inputs: Sequence[tuple[str, JSON]]) -> list[Fault]:
+        try:
+            return self._parts.input_faults(self._setup, inputs)
+        except WorkflowInvalid as err:
+            return [Fault("spec.workflow.inputSchema", self._setup.input_schema, str(err))]
+
+    def _run(self, order: Order) -> Executed:
+        self._probe.begin()
+        if self._owns_process and order.workspace:
+            os.chdir(order.workspace)
+            config.export({config.WORKSPACE_VARIABLE: order.workspace})
+        try:
+            return execute(order, self._adapter, self._judge, self._settings, self._probe, time.monotonic)
+        except BaseException as err:  # sys.exit() in a node ends its trial, not the worker
+            return Executed(Outcome.FAILED, Reason.NODE_RAISED, f"{type(err).__name__}: {err}")
+        finally:
+            self._probe.begin()
+
+    def _left_behind(self) -> bool:
+        """Return whether the trial left processes running; collects those that only wait to be collected."""
+        if not self._owns_process:
+            return False
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the worker's checkpoint file."""
+        if hasattr(self, "_adapter"):
+            self._adapter.close()
+
+
+def serve(sock: socket.socket, slot: StopFlag, parts: Parts) -> NoReturn:
+    """Answer messages in this process until the runner closes the socket; never returns."""
+    worker = Worker(slot, parts, owns_process=True)
+    while (message := receive_frame(sock)) is not None:
+        os.write(1, OUTPUT_MARK)
+        reply = worker.answer(message)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        send_frame(sock, reply)
+    worker.close()
+    os._exit(0)

@@ -1,0 +1,75 @@
+"""What a leader needs of a worker, process or thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A reply of the worker."""
+
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The worker is no more. ``status``: exit code, or minus the signal, None if unknown.
+
+    ``confirmed``: not one of its processes is left.
+    """
+
+    status: int | None
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Someone asked the leader to look around."""
+
+
+class LedWorker(Protocol):
+    """A place that runs one attempt at a time, led by one thread."""
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message; never blocks for the reply."""
+        ...
+
+    def wait(self, until: float | None, wake: int) -> Message | Gone | Woken | None:
+        """Wait for whatever comes first; None when the monotonic instant ``until`` passed."""
+        ...
+
+    def node(self) -> tuple[str, float] | None:
+        """Return the node that runs and the monotonic second it began."""
+        ...
+
+    def ask_to_stop(self) -> None:
+        """Ask the running trial to stop at its next node boundary."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask the running code to end (TERM)."""
+        ...
+
+    def kill(self) -> None:
+        """End the running code by force; ``wait`` then says ``Gone``."""
+        ...
+
+    def force_gone(self) -> Gone:
+        """Give the worker up when even ``kill`` was not confirmed."""
+        ...
+
+    def memory(self) -> int:
+        """Return the bytes the worker holds."""
+        ...
+
+    def save_output(self, path: Path) -> None:
+        """Write what the last trial printed to ``path``."""
+        ...
+
+    def close(self) -> None:
+        """End the worker in good order."""
+        ...
