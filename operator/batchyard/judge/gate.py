@@ -1,0 +1,132 @@
+"""The gate: whether a finished comparison is good enough to go on. Not for exit codes or verdicts, which follow it.
+
+Each configured threshold is one check; what cannot be known fails its check and says why, it never passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, Decimal
+from typing import TYPE_CHECKING
+
+from batchyard.judge.exact import finite
+from batchyard.judge.ranking import Measure, leader, measure_of
+
+if TYPE_CHECKING:
+    from batchyard.judge.comparison import Comparison
+    from batchyard.judge.row import CombinationRow
+    from batchyard.model.spec_evaluation import Baseline, Gate
+    from batchyard.model.trial import JSON
+
+_NOTHING_PASSED = "no combination passed a trial"
+_WORDS = {Measure.SCORE: "score", Measure.SUCCESS_RATE: "success rate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One threshold and how the batch did. ``actual`` and ``threshold`` are None where there is nothing to compare."""
+
+    name: str
+    passed: bool
+    actual: float | None
+    threshold: float | None
+    message: str
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the check as the contract writes it."""
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "actual": self.actual,
+            "threshold": self.threshold,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """All checks; the gate passes if every one does, and so if there is none."""
+
+    passed: bool
+    checks: tuple[Check, ...]
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the contract's ``gate``."""
+        return {"passed": self.passed, "checks": [check.to_json() for check in self.checks]}
+
+
+def check(comparison: Comparison, gate: Gate | None) -> GateResult:
+    """Hold the comparison against the gate.
+
+    ``minSuccessRate`` and ``minScore`` ask it of the leading combination. ``baseline`` asks that the best of the
+    others is at most ``maxRegression`` below the baseline, by score, or by success rate in a batch without scores.
+    """
+    checks: list[Check] = []
+    if gate is not None:
+        first = leader(comparison.rows)
+        if gate.min_success_rate is not None:
+            checks.append(_minimum("minSuccessRate", first, Measure.SUCCESS_RATE, gate.min_success_rate))
+        if gate.min_score is not None:
+            checks.append(_minimum("minScore", first, Measure.SCORE, gate.min_score))
+        if gate.baseline is not None:
+            checks.append(_against_baseline(comparison.rows, gate.baseline))
+    return GateResult(passed=all(made.passed for made in checks), checks=tuple(checks))
+
+
+def _minimum(name: str, row: CombinationRow | None, measure: Measure, threshold: float) -> Check:
+    word = _WORDS[measure]
+    if row is None:
+        return Check(
+            name, False, None, threshold, f"{_NOTHING_PASSED}, so there is no {word} to hold against {threshold:g}"
+        )
+    actual = measure.of(row)
+    if actual is None or not finite(actual):
+        advice = "; configure spec.evaluation.evaluators or drop gate.minScore" if measure is Measure.SCORE else ""
+        return Check(name, False, None, threshold, f"combination {row.name!r} has no {word}{advice}")
+    passed = actual >= threshold
+    relation = "reaches" if passed else "is below"
+    return Check(name, passed, actual, threshold, f"{word} {_shown(actual)} of {row.name!r} {relation} {threshold:g}")
+
+
+def _against_baseline(rows: tuple[CombinationRow, ...], baseline: Baseline) -> Check:
+    """Compare the best of the other combinations with the baseline."""
+    base = next((row for row in rows if row.name == baseline.combination), None)
+    if base is None:
+        known = ", ".join(sorted(row.name for row in rows))
+        return _unknown(f"baseline {baseline.combination!r} is not a combination of this batch ({known})")
+    measure = measure_of(rows)
+    word = _WORDS[measure]
+    wanted = measure.of(base)
+    if wanted is None or not finite(wanted):
+        return _unknown(f"baseline {base.name!r} has no {word}: none of its trials was judged")
+    candidate = leader([row for row in rows if row is not base])
+    if candidate is None:
+        return _unknown("no combination other than the baseline passed a trial")
+    actual = measure.of(candidate)
+    if actual is None or not finite(actual):
+        return _unknown(f"combination {candidate.name!r} has no {word} to hold against the baseline")
+    threshold = float(_decimal(wanted) - _decimal(baseline.max_regression))
+    passed = actual >= threshold
+    relation = "is not more than" if passed else "is more than"
+    return Check(
+        "baseline",
+        passed,
+        actual,
+        threshold,
+        f"{word} {_shown(actual)} of {candidate.name!r} {relation} {baseline.max_regression:g} "
+        f"below the {_shown(wanted)} of baseline {base.name!r}",
+    )
+
+
+def _unknown(message: str) -> Check:
+    return Check("baseline", False, None, None, message)
+
+
+def _decimal(value: float) -> Decimal:
+    # As the user wrote it: 0.9 less 0.02 is 0.88, which the doubles' own difference may miss by a bit.
+    return Decimal(repr(value))
+
+
+def _shown(value: float) -> str:
+    # Cut, not rounded: 0.89999 must not be shown as 0.9 where it is below 0.9.
+    return str(Decimal(repr(value)).quantize(Decimal("0.0001"), rounding=ROUND_DOWN).normalize())
