@@ -61,12 +61,13 @@ def _plain(value: object, text: Callable[[str], str], within: tuple[int, ...]) -
         return int(value) if value.bit_length() <= _LONGEST_INT_BITS else hex(value)
     if isinstance(value, float):
         return _number(float(value))
-    if not isinstance(value, (Mapping, list, tuple, AbstractSet)):
+    # dict is a Mapping too, but asking an abstract class is slow, and this runs for every audit entry.
+    if not isinstance(value, (dict, list, tuple, Mapping, AbstractSet)):
         return text(_shown(value))
     if id(value) in within or len(within) == _DEEPEST:
         return _TOO_DEEP
     inner = (*within, id(value))
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         return {text(_key(key)): _plain(item, text, inner) for key, item in value.items()}
     items = [_plain(item, text, inner) for item in value]
     return sorted(items, key=json.dumps) if isinstance(value, AbstractSet) else items
