@@ -97,23 +97,27 @@ def _retryable(outcome: Outcome) -> Outcome:
 class Retry(SpecModel):
     """When an attempt that the place broke is made again."""
 
-    max_attempts: int = Field(2, ge=1, le=20, description="Attempts a trial may have, the first one included.")
-    backoff_seconds: float = Field(1.0, ge=0, le=86_400, description="Wait before the second attempt; doubles after.")
-    backoff_max_seconds: float = Field(30.0, ge=0, le=86_400, description="Longest wait.")
+    max_attempts: int = Field(default=2, ge=1, le=20, description="Attempts a trial may have, the first one included.")
+    backoff_seconds: float = Field(
+        default=1.0, ge=0, le=86_400, description="Wait before the second attempt; doubles after."
+    )
+    backoff_max_seconds: float = Field(default=30.0, ge=0, le=86_400, description="Longest wait.")
     retry_on: tuple[Annotated[Outcome, AfterValidator(_retryable)], ...] = Field(
-        (Outcome.ERRORED,), max_length=1, description="Outcomes that are tried again; only Errored is allowed."
+        default=(Outcome.ERRORED,), max_length=1, description="Outcomes that are tried again; only Errored is allowed."
     )
 
 
 class Deadlines(SpecModel):
     """How long each scope may take, in seconds."""
 
-    batch_seconds: Seconds = Field(3600.0, description="The whole batch, counted from its acceptance.")
-    environment_seconds: Seconds = Field(600.0, description="Making the environment.")
-    trial_seconds: Seconds = Field(300.0, description="One attempt of a trial, counted from its beginning.")
-    node_seconds: Seconds | None = Field(None, description="One node of the workflow; null is no limit of its own.")
+    batch_seconds: Seconds = Field(default=3600.0, description="The whole batch, counted from its acceptance.")
+    environment_seconds: Seconds = Field(default=600.0, description="Making the environment.")
+    trial_seconds: Seconds = Field(default=300.0, description="One attempt of a trial, counted from its beginning.")
+    node_seconds: Seconds | None = Field(
+        default=None, description="One node of the workflow; null is no limit of its own."
+    )
     grace_seconds: float = Field(
-        5.0, ge=0, le=3600, description="How long a trial over its deadline may take to end by itself."
+        default=5.0, ge=0, le=3600, description="How long a trial over its deadline may take to end by itself."
     )
 
 
@@ -128,38 +132,44 @@ class Durability(StrEnum):
 class Checkpoints(SpecModel):
     """How the states between nodes are kept."""
 
-    durability: Durability = Field(Durability.SYNC, description="When a node's state is written.")
+    durability: Durability = Field(default=Durability.SYNC, description="When a node's state is written.")
 
 
 class Limits(SpecModel):
     """Bounds on one run of the workflow."""
 
-    recursion_limit: int = Field(100, ge=1, le=1_000_000, description="Steps a run may take.")
+    recursion_limit: int = Field(default=100, ge=1, le=1_000_000, description="Steps a run may take.")
 
 
 class Audit(SpecModel):
     """How much of the audit trail is kept."""
 
-    max_entries: int = Field(10_000, ge=100, le=10_000_000, description="Entries held in memory between flushes.")
-    retention_days: int = Field(30, ge=1, le=36_500, description="Days that stored entries are kept.")
+    max_entries: int = Field(
+        default=10_000, ge=100, le=10_000_000, description="Entries held in memory between flushes."
+    )
+    retention_days: int = Field(default=30, ge=1, le=36_500, description="Days that stored entries are kept.")
 
 
 class BatchTestSpec(SpecModel):
     """What is to be run and how it is to be judged."""
 
-    description: Annotated[str, StringConstraints(max_length=4096)] = Field("", description="What the batch is for.")
+    description: Annotated[str, StringConstraints(max_length=4096)] = Field(
+        default="", description="What the batch is for."
+    )
     workflow: Workflow = Field(description="The workflow under test.")
     variants: Variants = Field(description="The combinations to compare.")
     cases: tuple[CaseSpec, ...] = Field(
-        (), max_length=10_000, description="Cases written here, at most 64 KiB of JSON in all."
+        default=(), max_length=10_000, description="Cases written here, at most 64 KiB of JSON in all."
     )
     cases_from: tuple[CasesFrom, ...] = Field(
-        (), max_length=64, description="Files of further cases, appended in order."
+        default=(), max_length=64, description="Files of further cases, appended in order."
     )
     initial_state: dict[str, JSON] = Field(default_factory=dict, description="Merged under the input of every case.")
-    repeats: int = Field(1, ge=1, le=MAX_TRIALS, description="How often each case is run with each combination.")
-    parallelism: int = Field(4, ge=1, le=1024, description="Trials that run at the same time.")
-    fail_fast: bool = Field(False, description="Whether the first trial that does not pass ends the batch.")
+    repeats: int = Field(
+        default=1, ge=1, le=MAX_TRIALS, description="How often each case is run with each combination."
+    )
+    parallelism: int = Field(default=4, ge=1, le=1024, description="Trials that run at the same time.")
+    fail_fast: bool = Field(default=False, description="Whether the first trial that does not pass ends the batch.")
     retry: Retry = Field(default_factory=Retry, description="When a broken attempt is made again.")
     deadlines: Deadlines = Field(default_factory=Deadlines, description="How long each scope may take.")
     environment: Environment = Field(default_factory=Environment, description="The place where trials run.")
@@ -169,10 +179,10 @@ class BatchTestSpec(SpecModel):
     gate: Gate = Field(default_factory=Gate, description="What the batch must reach to succeed.")
     parity: Parity = Field(default_factory=Parity, description="Comparison with another provider.")
     audit: Audit = Field(default_factory=Audit, description="How much of the audit trail is kept.")
-    suspend: bool = Field(False, description="Whether the batch is held; may change while it runs.")
-    cancel: bool = Field(False, description="Whether the batch is to end; may change while it runs.")
+    suspend: bool = Field(default=False, description="Whether the batch is held; may change while it runs.")
+    cancel: bool = Field(default=False, description="Whether the batch is to end; may change while it runs.")
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=YEAR_SECONDS)] | None = Field(
-        None, description="Seconds after its end that the finished batch is deleted; null keeps it."
+        default=None, description="Seconds after its end that the finished batch is deleted; null keeps it."
     )
 
 
@@ -180,7 +190,7 @@ class Metadata(SpecModel):
     """What the batch is called."""
 
     name: DnsLabel = Field(description="Name of the batch.")
-    namespace: DnsLabel | None = Field(None, description="Namespace in a cluster; no meaning on this machine.")
+    namespace: DnsLabel | None = Field(default=None, description="Namespace in a cluster; no meaning on this machine.")
     labels: dict[str, str] = Field(default_factory=dict, description="Labels, as in Kubernetes.")
     annotations: dict[str, str] = Field(default_factory=dict, description="Annotations, as in Kubernetes.")
 

@@ -44,9 +44,9 @@ class SecretRef(SpecModel):
 class EnvFrom(SpecModel):
     """Environment variables from an object in the cluster; exactly one of the references."""
 
-    secret_ref: SecretRef | None = Field(None, description="Secret whose keys become variables.")
-    config_map_ref: ConfigMapRef | None = Field(None, description="ConfigMap whose keys become variables.")
-    prefix: Annotated[str, StringConstraints(max_length=253)] = Field("", description="Put before every key.")
+    secret_ref: SecretRef | None = Field(default=None, description="Secret whose keys become variables.")
+    config_map_ref: ConfigMapRef | None = Field(default=None, description="ConfigMap whose keys become variables.")
+    prefix: Annotated[str, StringConstraints(max_length=253)] = Field(default="", description="Put before every key.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -61,7 +61,7 @@ class EnvFrom(SpecModel):
 class RayHead(SpecModel):
     """The head of the RayCluster."""
 
-    resources: Resources | None = Field(None, description="What the head's pod asks for.")
+    resources: Resources | None = Field(default=None, description="What the head's pod asks for.")
     ray_start_params: dict[str, str] = Field(default_factory=dict, description="Options of `ray start`.")
     template: dict[str, JSON] = Field(default_factory=dict, description="Overlay on the head's pod template.")
 
@@ -69,8 +69,8 @@ class RayHead(SpecModel):
 class RayWorkers(SpecModel):
     """The workers of the RayCluster."""
 
-    replicas: int = Field(2, ge=0, le=1000, description="How many worker pods there are.")
-    resources: Resources | None = Field(None, description="What each worker's pod asks for.")
+    replicas: int = Field(default=2, ge=0, le=1000, description="How many worker pods there are.")
+    resources: Resources | None = Field(default=None, description="What each worker's pod asks for.")
     ray_start_params: dict[str, str] = Field(default_factory=dict, description="Options of `ray start`.")
     template: dict[str, JSON] = Field(default_factory=dict, description="Overlay on the workers' pod template.")
 
@@ -79,33 +79,35 @@ class KubeRay(SpecModel):
     """The RayCluster that the KubeRay provider makes."""
 
     ray_version: Annotated[str, StringConstraints(pattern=r"^([0-9]+\.[0-9]+\.[0-9]+)?$")] = Field(
-        "", description="Version of Ray in the image; empty takes the operator's default."
+        default="", description="Version of Ray in the image; empty takes the operator's default."
     )
     image: Annotated[str, StringConstraints(max_length=1024)] = Field(
-        "", description="Image of head and workers; empty takes the workflow's image or the operator's default."
+        default="", description="Image of head and workers; empty takes the workflow's image or the operator's default."
     )
     head: RayHead = Field(default_factory=RayHead, description="The head of the cluster.")
     workers: RayWorkers = Field(default_factory=RayWorkers, description="The workers of the cluster.")
     runtime_env: dict[str, JSON] = Field(default_factory=dict, description="Ray's runtime environment of the job.")
-    keep_on_failure: bool = Field(False, description="Whether the cluster of a failed batch is kept for inspection.")
-    reuse: Reuse = Field(Reuse.NEVER, description="When a cluster left by an earlier batch is taken again.")
+    keep_on_failure: bool = Field(
+        default=False, description="Whether the cluster of a failed batch is kept for inspection."
+    )
+    reuse: Reuse = Field(default=Reuse.NEVER, description="When a cluster left by an earlier batch is taken again.")
 
 
 class Environment(SpecModel):
     """The place where trials run."""
 
-    provider: Provider = Field(Provider.IN_PROCESS, description="Who makes the place.")
+    provider: Provider = Field(default=Provider.IN_PROCESS, description="Who makes the place.")
     isolation: Isolation = Field(
-        Isolation.PROCESS,
+        default=Isolation.PROCESS,
         description="Process: deadlines are enforced by killing. Thread: deadlines hold at node boundaries only.",
     )
     env: dict[EnvName, str] = Field(
         default_factory=dict, max_length=256, description="Environment variables of every trial, in plain text."
     )
     env_from: tuple[EnvFrom, ...] = Field(
-        (), max_length=64, description="Environment variables from Secrets and ConfigMaps, in a cluster."
+        default=(), max_length=64, description="Environment variables from Secrets and ConfigMaps, in a cluster."
     )
-    kube_ray: KubeRay | None = Field(None, description="The RayCluster; only with provider KubeRay.")
+    kube_ray: KubeRay | None = Field(default=None, description="The RayCluster; only with provider KubeRay.")
     template: dict[str, JSON] = Field(
         default_factory=dict, description="Overlay on the pod template: nodeSelector, tolerations and the like."
     )

@@ -17,7 +17,7 @@ class Evaluator(SpecModel):
     """One way to score a trial."""
 
     name: EvaluatorName = Field(description="Which evaluator.")
-    weight: Weight = Field(1.0, description="How much it counts in the trial's score.")
+    weight: Weight = Field(default=1.0, description="How much it counts in the trial's score.")
     config: dict[str, JSON] = Field(default_factory=dict, description="What the evaluator is told.")
 
     def settings(self) -> SpecModel:
@@ -32,30 +32,34 @@ class Evaluation(SpecModel):
     """How trials are scored."""
 
     evaluators: tuple[Evaluator, ...] = Field(
-        (), max_length=64, description="Evaluators, by weight; with none, a trial that ends by itself passes."
+        default=(), max_length=64, description="Evaluators, by weight; with none, a trial that ends by itself passes."
     )
-    pass_threshold: Share = Field(0.5, description="Least score with which a trial passes.")
+    pass_threshold: Share = Field(default=0.5, description="Least score with which a trial passes.")
 
 
 class Baseline(SpecModel):
     """The combination that the others are held against."""
 
     combination: DnsLabel = Field(description="Name of the combination.")
-    max_regression: Share = Field(0.02, description="How far the best combination's score may be below the baseline's.")
+    max_regression: Share = Field(
+        default=0.02, description="How far the best combination's score may be below the baseline's."
+    )
 
 
 class Gate(SpecModel):
     """What a batch must reach to succeed; a rule that is null is not applied."""
 
-    min_success_rate: Share | None = Field(None, description="Least share of trials that must pass.")
-    min_score: Share | None = Field(None, description="Least score of the best combination.")
-    baseline: Baseline | None = Field(None, description="Combination against which no regression is allowed.")
+    min_success_rate: Share | None = Field(default=None, description="Least share of trials that must pass.")
+    min_score: Share | None = Field(default=None, description="Least score of the best combination.")
+    baseline: Baseline | None = Field(default=None, description="Combination against which no regression is allowed.")
 
 
 class Parity(SpecModel):
     """Running a sample of the trials a second time with another provider and comparing."""
 
-    enabled: bool = Field(False, description="Whether the check is made.")
-    against: Provider = Field(Provider.IN_PROCESS, description="The other provider.")
-    sample_size: int = Field(3, ge=1, le=1000, description="How many trials are compared.")
-    metric_tolerance: float = Field(0.01, ge=0, description="Greatest difference of a metric that counts as equal.")
+    enabled: bool = Field(default=False, description="Whether the check is made.")
+    against: Provider = Field(default=Provider.IN_PROCESS, description="The other provider.")
+    sample_size: int = Field(default=3, ge=1, le=1000, description="How many trials are compared.")
+    metric_tolerance: float = Field(
+        default=0.01, ge=0, description="Greatest difference of a metric that counts as equal."
+    )

@@ -39,25 +39,25 @@ class ExactMatchConfig(SpecModel):
     """The output (or one field of it) equals what is expected."""
 
     field: FieldName | None = Field(
-        None,
+        default=None,
         description="Field of the final state and of `expected` to compare; without it, all that `expected` names.",
     )
-    ignore_case: bool = Field(False, description="Whether texts that differ only in case are equal.")
+    ignore_case: bool = Field(default=False, description="Whether texts that differ only in case are equal.")
 
 
 class ContainsConfig(SpecModel):
     """The output has certain texts in it."""
 
     field: FieldName | None = Field(
-        None, description="Field of the final state to search; without it, the whole state."
+        default=None, description="Field of the final state to search; without it, the whole state."
     )
     all: Annotated[tuple[FieldName, ...], Field(min_length=1, max_length=64)] | None = Field(
-        None, description="Texts that must all be there; without `all` and `any`, what the case expects."
+        default=None, description="Texts that must all be there; without `all` and `any`, what the case expects."
     )
     any: Annotated[tuple[FieldName, ...], Field(min_length=1, max_length=64)] | None = Field(
-        None, description="Texts of which one must be there."
+        default=None, description="Texts of which one must be there."
     )
-    ignore_case: bool = Field(False, description="Whether case matters not.")
+    ignore_case: bool = Field(default=False, description="Whether case matters not.")
 
 
 class JsonPathConfig(SpecModel):
@@ -65,14 +65,15 @@ class JsonPathConfig(SpecModel):
 
     path: FieldName = Field(description="JSONPath (RFC 9535), for instance `$.answers[0].topic`.")
     equals: JSON = Field(
-        None, description="What the first match must equal; without it, what the case expects, or else any match."
+        default=None,
+        description="What the first match must equal; without it, what the case expects, or else any match.",
     )
 
     @field_validator("path")
     @classmethod
     def _compiles(cls, path: str) -> str:
         # Late: only files that use this evaluator pay for the library.
-        from jsonpath import JSONPathError, JSONPathEnvironment
+        from jsonpath import JSONPathEnvironment, JSONPathError
 
         try:
             JSONPathEnvironment(strict=True).compile(path)
@@ -85,8 +86,10 @@ class NumericToleranceConfig(SpecModel):
     """A number of the output is near the expected one."""
 
     field: FieldName = Field(description="Field of the final state and of `expected` that holds the number.")
-    absolute: float | None = Field(None, ge=0, description="Greatest difference allowed.")
-    relative: float | None = Field(None, ge=0, description="Greatest difference allowed, as a share of the expected.")
+    absolute: float | None = Field(default=None, ge=0, description="Greatest difference allowed.")
+    relative: float | None = Field(
+        default=None, ge=0, description="Greatest difference allowed, as a share of the expected."
+    )
 
 
 class LatencyConfig(SpecModel):
@@ -109,10 +112,10 @@ class MetricConfig(SpecModel):
     """A metric that the workflow reported lies where it should."""
 
     name: FieldName = Field(description="Name of the metric.")
-    min: float | None = Field(None, description="Least value that passes.")
-    max: float | None = Field(None, description="Greatest value that passes.")
-    target: float | None = Field(None, description="Value that scores 1.")
-    direction: Direction = Field(Direction.HIGHER, description="Which values are better.")
+    min: float | None = Field(default=None, description="Least value that passes.")
+    max: float | None = Field(default=None, description="Greatest value that passes.")
+    target: float | None = Field(default=None, description="Value that scores 1.")
+    direction: Direction = Field(default=Direction.HIGHER, description="Which values are better.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -46,10 +46,14 @@ class ConfigMapKeyRef(SpecModel):
 class Source(SpecModel):
     """Where the workflow's code is; exactly one of the fields."""
 
-    path: LocalPath | None = Field(None, description="Local folder, relative to the file; for runs on this machine.")
-    config_map_ref: ConfigMapRef | None = Field(None, description="ConfigMap whose files are put on the import path.")
+    path: LocalPath | None = Field(
+        default=None, description="Local folder, relative to the file; for runs on this machine."
+    )
+    config_map_ref: ConfigMapRef | None = Field(
+        default=None, description="ConfigMap whose files are put on the import path."
+    )
     image: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = Field(
-        None, description="Runner image that has the code in it."
+        default=None, description="Runner image that has the code in it."
     )
 
     @model_validator(mode="after")
@@ -71,15 +75,16 @@ class Workflow(SpecModel):
     )
     source: Source = Field(description="Where the code is; exactly one of path, configMapRef and image.")
     input_schema: ImportPath | None = Field(
-        None, description="`module:name` of a pydantic model or TypedDict that every input is checked against first."
+        default=None,
+        description="`module:name` of a pydantic model or TypedDict that every input is checked against first.",
     )
 
 
 class Resources(SpecModel):
     """What a trial's worker may use."""
 
-    cpu: Quantity | None = Field(None, description="Processors, as a Kubernetes quantity.")
-    memory: Quantity | None = Field(None, description="Memory, as a Kubernetes quantity.")
+    cpu: Quantity | None = Field(default=None, description="Processors, as a Kubernetes quantity.")
+    memory: Quantity | None = Field(default=None, description="Memory, as a Kubernetes quantity.")
 
     @property
     def memory_bytes(self) -> int | None:
@@ -113,9 +118,9 @@ class Override(SpecModel):
         default_factory=dict, max_length=256, description="Environment variables, added to `environment.env`."
     )
     packages: tuple[Annotated[str, StringConstraints(min_length=1, max_length=1024)], ...] = Field(
-        (), max_length=64, description="Requirements (PEP 508) that only these combinations need."
+        default=(), max_length=64, description="Requirements (PEP 508) that only these combinations need."
     )
-    resources: Resources | None = Field(None, description="What a worker of these combinations may use.")
+    resources: Resources | None = Field(default=None, description="What a worker of these combinations may use.")
 
 
 class Variants(SpecModel):
@@ -127,13 +132,13 @@ class Variants(SpecModel):
         description="Dimensions and their values; the product, in written order, makes the combinations.",
     )
     exclude: tuple[Annotated[dict[DimensionName, VariantName], Field(min_length=1, max_length=32)], ...] = Field(
-        (), max_length=256, description="Products to leave out: those that have all the values an entry names."
+        default=(), max_length=256, description="Products to leave out: those that have all the values an entry names."
     )
     include: tuple[Include, ...] = Field(
-        (), max_length=MAX_COMBINATIONS, description="Combinations to add, each under its own name."
+        default=(), max_length=MAX_COMBINATIONS, description="Combinations to add, each under its own name."
     )
     overrides: tuple[Override, ...] = Field(
-        (), max_length=256, description="Environment of single combinations; later ones win."
+        default=(), max_length=256, description="Environment of single combinations; later ones win."
     )
 
 
@@ -142,16 +147,22 @@ class CaseSpec(SpecModel):
 
     name: DnsLabel = Field(description="Name of the case, unique in the batch.")
     input: dict[str, JSON] = Field(default_factory=dict, description="What the workflow is given.")
-    expected: JSON = Field(None, description="What the evaluators compare the final state with.")
-    weight: Weight = Field(1.0, description="How much the case counts in a combination's score.")
-    deadline_seconds: Seconds | None = Field(None, description="Deadline of its trials instead of `trialSeconds`.")
+    expected: JSON = Field(default=None, description="What the evaluators compare the final state with.")
+    weight: Weight = Field(default=1.0, description="How much the case counts in a combination's score.")
+    deadline_seconds: Seconds | None = Field(
+        default=None, description="Deadline of its trials instead of `trialSeconds`."
+    )
 
 
 class CasesFrom(SpecModel):
     """A file of cases; exactly one of the fields."""
 
-    path: LocalPath | None = Field(None, description="Local JSONL, YAML or CSV file, relative to the BatchTest's file.")
-    config_map_ref: ConfigMapKeyRef | None = Field(None, description="Key of a ConfigMap that holds such a file.")
+    path: LocalPath | None = Field(
+        default=None, description="Local JSONL, YAML or CSV file, relative to the BatchTest's file."
+    )
+    config_map_ref: ConfigMapKeyRef | None = Field(
+        default=None, description="Key of a ConfigMap that holds such a file."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

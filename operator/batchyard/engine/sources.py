@@ -1,0 +1,179 @@
+"""From a BatchTest's file, and the case files it names, to everything the engine needs to run it.
+
+The only place that reads them. Nothing of the user's is imported or run here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from batchyard.model.cases import ParsedCases, case_json, case_of, cases_faults, kind_of, parse_cases
+from batchyard.model.errors import Fault, SpecInvalid
+from batchyard.model.matrix import Plan, expand_combinations
+from batchyard.model.parse import Draft, in_file_order, read_draft, trial_cap_fault
+from batchyard.model.rules import Place
+from batchyard.model.spec import BatchTest, CaseSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchyard.model.trial import JSON, Case
+
+MAX_SPEC_BYTES = 1024 * 1024
+MAX_CASE_FILE_BYTES = 256 * 1024 * 1024
+# A YAML file costs some fifty times its size in memory.
+MAX_YAML_CASE_FILE_BYTES = 16 * 1024 * 1024
+
+STDIN = Path("-")
+
+# May change while a batch runs, so they are no part of what it is.
+_CHANGEABLE = ("suspend", "cancel", "ttlSecondsAfterFinished")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBatch:
+    """A BatchTest ready to run.
+
+    ``batch`` is without its cases, which are all in ``plan.cases``, wherever they were written. ``base`` is the
+    folder that relative paths are relative to. ``digest`` (SHA-256) is of everything that decides what is run:
+    the spec and the cases' contents, but not the fields that may change while a batch runs.
+    """
+
+    batch: BatchTest
+    plan: Plan
+    base: Path
+    digest: str
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the BatchTest as JSON with all its cases inline, so that no file is needed to go on with it."""
+        return _resolved(self.batch, self.plan.cases)
+
+    @classmethod
+    def from_json(cls, document: JSON, base: Path) -> LoadedBatch:
+        """Return the batch that ``to_json`` gave. Raises ``pydantic.ValidationError`` for any other document."""
+        spec = document["spec"]
+        bare = {**document, "spec": {key: value for key, value in spec.items() if key != "cases"}}
+        batch = BatchTest.model_validate_json(json.dumps(bare))
+        cases = tuple(case_of(CaseSpec.model_validate_json(json.dumps(case))) for case in spec["cases"])
+        return _loaded(batch, cases, base)
+
+
+def load(path: Path, stdin: BinaryIO | None = None) -> LoadedBatch:
+    """Return the batch that a file describes; ``-`` reads standard input, relative to the current folder.
+
+    Raises:
+        SpecInvalid: with every fault of the file and of the case files it names.
+    """
+    base = (Path.cwd() if path == STDIN else path.parent).resolve()
+    source = "standard input" if path == STDIN else str(path)
+    text, fault = _read(path, MAX_SPEC_BYTES, "file", stdin)
+    if fault:
+        raise SpecInvalid(source, [fault])
+    draft = read_draft(text)
+    cases, faults = _cases(draft, base)
+    faults += _source_faults(Place(draft.document, ""), base)
+    ordered = in_file_order([*draft.faults, *faults], draft.document)
+    if draft.batch is None or ordered:
+        raise SpecInvalid(source, ordered)
+    return _loaded(draft.batch, cases, base)
+
+
+def _loaded(batch: BatchTest, cases: tuple[Case, ...], base: Path) -> LoadedBatch:
+    spec = batch.spec.model_copy(update={"cases": (), "cases_from": ()})
+    bare = batch.model_copy(update={"spec": spec})
+    plan = Plan(expand_combinations(spec.variants), cases, spec.repeats, spec.initial_state)
+    return LoadedBatch(bare, plan, base, _digest(_resolved(bare, cases)))
+
+
+def _resolved(batch: BatchTest, cases: Sequence[Case]) -> dict[str, JSON]:
+    document = batch.model_dump(mode="json", by_alias=True, exclude={"spec": {"cases", "cases_from"}})
+    document["spec"]["cases"] = [case_json(case) for case in cases]
+    return document
+
+
+def _digest(document: dict[str, JSON]) -> str:
+    spec = {key: value for key, value in document["spec"].items() if key not in _CHANGEABLE}
+    content = json.dumps([document["metadata"]["name"], spec], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _cases(draft: Draft, base: Path) -> tuple[tuple[Case, ...], list[Fault]]:
+    spec = Place(draft.document, "").at("spec")
+    inline = draft.batch.spec.cases if draft.batch else ()
+    cases = [case_of(case) for case in inline]
+    places = [place.path for place in spec.at("cases").items()[: len(cases)]]
+    faults: list[Fault] = []
+    for entry in spec.at("casesFrom").items():
+        found = _case_file(entry, base)
+        cases += found.cases
+        places += found.places
+        faults += found.faults
+    faults += cases_faults(cases, places)
+    if draft.batch:
+        cap = trial_cap_fault(len(draft.combinations), len(cases), draft.batch.spec.repeats)
+        faults += [cap] if cap else []
+    return tuple(cases), faults
+
+
+def _case_file(entry: Place, base: Path) -> ParsedCases:
+    place = entry.at("path")
+    name = place.text()
+    if entry.at("configMapRef").value is not None:
+        fault = entry.at("configMapRef").fault(
+            "cannot be read on this machine", "name a local file with path", shown=False
+        )
+        return ParsedCases((), (fault,), ())
+    if not name or "\0" in name:
+        return ParsedCases((), (), ())
+    kind = kind_of(name)
+    if kind is None:
+        fault = place.fault("has no ending that is known", "use .jsonl, .yaml, .json or .csv")
+        return ParsedCases((), (fault,), ())
+    limit = MAX_YAML_CASE_FILE_BYTES if kind == "yaml" else MAX_CASE_FILE_BYTES
+    text, fault_or_none = _read(base / name, limit, place.path)
+    if fault_or_none:
+        return ParsedCases((), (fault_or_none,), ())
+    return parse_cases(text, kind, name)
+
+
+def _source_faults(document: Place, base: Path) -> list[Fault]:
+    place = document.at("spec", "workflow", "source", "path")
+    name = place.text()
+    if not name or "\0" in name:
+        return []
+    folder = base / name
+    if folder.is_dir():
+        return []
+    if folder.exists():
+        return [place.fault("is a file", "name the folder that the code is in")]
+    return [place.fault(f"there is no folder {folder}", "write a path relative to this file")]
+
+
+def _read(path: Path, limit: int, place: str, stdin: BinaryIO | None = None) -> tuple[str, Fault | None]:
+    shown = "" if path == STDIN else str(path)
+    try:
+        if path == STDIN:
+            content = (stdin or sys.stdin.buffer).read(limit + 1)
+        else:
+            # One bounded read, not a look at the size first: it may be a pipe.
+            with path.open("rb") as file:
+                content = file.read(limit + 1)
+        text = content.decode("utf-8-sig")
+    except FileNotFoundError:
+        return "", Fault(place, shown, "there is no such file", "check the path")
+    except IsADirectoryError:
+        return "", Fault(place, shown, "is a folder", "name a file in it")
+    except OSError as err:
+        return "", Fault(place, shown, f"cannot be read: {err.strerror}", "check the path and its permissions")
+    except UnicodeDecodeError as err:
+        return "", Fault(place, shown, f"is not UTF-8 text (byte {err.start})", "save it as UTF-8")
+    if len(content) > limit:
+        return "", Fault(
+            place, shown, f"is larger than {limit // 1024:,} KiB", "put cases into a JSONL file of their own"
+        )
+    return text, None

@@ -1,0 +1,178 @@
+"""What pydantic says of a spec, in the words of the file: path, value, what is wrong and what to do.
+
+Not for rules between fields; those are in ``rules``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+from typing import TYPE_CHECKING, Annotated, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from batchyard.model.errors import Fault
+from batchyard.model.names import DNS_LABEL_PATTERN, DNS_LABEL_RULE
+from batchyard.model.spec_base import DIMENSION_PATTERN, ENV_NAME_PATTERN, IMPORT_PATH_PATTERN, QUANTITY_PATTERN
+from batchyard.model.text import child_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic_core import ErrorDetails
+
+    from batchyard.model.trial import JSON
+
+MAX_SHOWN = 60
+
+_PATTERNS: Mapping[str, tuple[str, str]] = {
+    DNS_LABEL_PATTERN: ("is not a DNS-safe name", f"use {DNS_LABEL_RULE}"),
+    IMPORT_PATH_PATTERN: ("is not of the form module:function", "write for instance my_package.graph:build"),
+    ENV_NAME_PATTERN: ("is not the name of a variable", "use letters, digits and '_', not beginning with a digit"),
+    DIMENSION_PATTERN: ("is not the name of a dimension", "use letters, digits, '-', '_' and '.'"),
+    QUANTITY_PATTERN: ("is not a quantity", 'write for instance "2", "500m" or 4Gi'),
+}
+
+_KINDS: Mapping[str, str] = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+
+_BOUNDS: Mapping[str, tuple[str, str]] = {
+    "greater_than": ("must be more than", "gt"),
+    "greater_than_equal": ("must be at least", "ge"),
+    "less_than": ("must be less than", "lt"),
+    "less_than_equal": ("must be at most", "le"),
+}
+
+# Fields whose values may be secrets, wherever they stand.
+_SECRET_FIELDS = {"env", "env_vars", "envvars"}
+
+
+def model_faults(error: ValidationError, model: type[BaseModel], root: str = "") -> Iterator[Fault]:
+    """Yield a fault for each of pydantic's errors about ``model``, whose file stands at ``root``."""
+    for detail in error.errors(include_url=False):
+        loc = tuple(part for part in detail["loc"] if part != "[key]")
+        path = root
+        for part in loc:
+            path = child_path(path, part)
+        message, remedy = _said(detail, model)
+        yield Fault(path or "file", _shown(detail, loc), message, remedy)
+
+
+def shortened(value: JSON) -> str:
+    """Return a value as JSON in at most 60 characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return the remedy for a word that is not among the known ones."""
+    # A snake_case spelling of a known field is the likeliest slip of all, and too far off for difflib at times.
+    folded = {name.replace("_", "").lower(): name for name in known}
+    near = folded.get(word.replace("_", "").replace("-", "").lower())
+    close = [near] if near else difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+
+
+def _shown(detail: ErrorDetails, loc: tuple[str | int, ...]) -> str:
+    if detail["type"] in {"missing", "extra_forbidden", "batchyard_fault"} and not isinstance(detail["input"], str):
+        return ""
+    # A field nobody knows may be a misspelt `env`.
+    if detail["type"] == "extra_forbidden" or any(str(part).lower() in _SECRET_FIELDS for part in loc):
+        return ""
+    return shortened(detail["input"])
+
+
+def _said(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
+    kind, context, loc = detail["type"], detail.get("ctx", {}), detail["loc"]
+    if kind == "batchyard_fault":
+        return context["message"], context["remedy"]
+    if kind == "missing":
+        return "is required", f"write {loc[-1]}: {_description(model, loc)}"
+    if kind == "extra_forbidden":
+        return "is not a known field", did_you_mean(str(loc[-1]), _known_fields(model, loc[:-1]))
+    if kind in _KINDS:
+        return f"must be {_KINDS[kind]}", _type_remedy(kind, detail["input"])
+    if kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        return f"{words} {context[key]:,g}" if isinstance(
+            context[key], float
+        ) else f"{words} {context[key]:,}", "change it"
+    if kind in {"enum", "literal_error"}:
+        return _choice(str(context["expected"]), detail["input"])
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(context["pattern"], (f"does not match {context['pattern']}", "change it"))
+    return _sized(kind, context) or (detail["msg"][:1].lower() + detail["msg"][1:], "change it")
+
+
+def _sized(kind: str, context: Mapping[str, JSON]) -> tuple[str, str] | None:
+    match kind:
+        case "string_too_short" | "too_short":
+            return "must not be empty", "write at least one"
+        case "string_too_long":
+            return f"is longer than {context['max_length']:,} characters", "shorten it"
+        case "too_long":
+            return f"has {context['actual_length']:,} entries, more than {context['max_length']:,}", "remove some"
+        case "finite_number":
+            return "is not a finite number", "write a finite number"
+        case _:
+            return None
+
+
+def _type_remedy(kind: str, value: JSON) -> str:
+    if kind == "string_type" and isinstance(value, (bool, int, float)):
+        return "write it in quotes"
+    if value is None:
+        return "write a value or remove the line"
+    if kind in {"int_type", "float_type", "bool_type"} and isinstance(value, str):
+        return f"write {_KINDS[kind]} without quotes"
+    return f"write {_KINDS[kind]}"
+
+
+def _choice(expected: str, value: JSON) -> tuple[str, str]:
+    allowed = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
+    # pydantic's list is prose; a comma within a value would be split, but none of the contract's has one.
+    message = f"must be {allowed[0]}" if len(allowed) == 1 else f"is not one of {', '.join(allowed)}"
+    remedy = did_you_mean(str(value), allowed)
+    return message, remedy if remedy.startswith("did") else "write one of them" if len(allowed) > 1 else "write that"
+
+
+def _description(model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
+    parent = _model_at(model, loc[:-1])
+    for name, info in parent.model_fields.items() if parent else ():
+        if loc[-1] in {name, info.alias} and info.description:
+            return info.description[:1].lower() + info.description[1:].rstrip(".")
+    return "a value"
+
+
+def _known_fields(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    parent = _model_at(model, loc)
+    return [info.alias or name for name, info in parent.model_fields.items()] if parent else []
+
+
+def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+    here: type[BaseModel] | None = model
+    for part in loc:
+        if isinstance(part, int) or here is None:
+            continue
+        fields = here.model_fields.items()
+        here = next((_model_in(info.annotation) for name, info in fields if part in {name, info.alias}), None)
+    return here
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in {Union, types.UnionType, Annotated, tuple}:
+        return next(filter(None, map(_model_in, get_args(annotation))), None)
+    return None

@@ -1,0 +1,195 @@
+"""One BatchTest out of one text, or every fault of it at once.
+
+Pure: the text is handed in, and case files are someone else's to read (``engine.sources``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from batchyard.model.errors import Fault, SpecInvalid
+from batchyard.model.faults import model_faults
+from batchyard.model.matrix import expand_combinations
+from batchyard.model.rules import Place, rule_faults, shortened_list
+from batchyard.model.spec import MAX_COMBINATIONS, MAX_TRIALS, BatchTest, Variants
+from batchyard.model.text import child_path, parse_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batchyard.model.trial import JSON, Combination
+
+M = TypeVar("M", bound=BaseModel)
+
+# What the API server adds to an object; a file made with `kubectl get -o yaml` runs as it is.
+_SERVER_METADATA = {
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+}
+
+_LAST_STEP = re.compile(r"(\.[A-Za-z0-9_-]+|\[[^\[\]]*\]|^[A-Za-z0-9_-]+)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file as far as it could be read. ``batch`` is None if it has faults of its own."""
+
+    batch: BatchTest | None
+    combinations: tuple[Combination, ...]
+    faults: tuple[Fault, ...]
+    document: JSON = None
+
+
+def parse_batch_test(text: str, source: str) -> BatchTest:
+    """Return the BatchTest a YAML or JSON text describes; ``source`` names it in messages.
+
+    Raises:
+        SpecInvalid: with every fault found, in the order of the file.
+    """
+    draft = read_draft(text)
+    if draft.batch is None:
+        raise SpecInvalid(source, draft.faults)
+    return draft.batch
+
+
+def read_draft(text: str) -> Draft:
+    """Return what can be read of a text, with all its faults, so that those of case files can be added to them."""
+    parsed = parse_text(text)
+    if not isinstance(parsed.value, dict):
+        return Draft(None, (), parsed.faults or (Fault("file", "", "is not a mapping", "begin with apiVersion: ..."),))
+    document = _without_server_fields(parsed.value)
+    faults = [*parsed.faults]
+    batch = _validated(document, faults)
+    faults += rule_faults(document)
+    combinations, expansion_faults = _expanded(document)
+    faults += expansion_faults
+    ordered = in_file_order(faults, document)
+    return Draft(None if ordered else batch, combinations, ordered, document)
+
+
+def in_file_order(faults: Iterable[Fault], document: JSON) -> tuple[Fault, ...]:
+    """Return the first fault of each path, as they stand in the file; what is missing comes where it would stand."""
+    first: dict[str, Fault] = {}
+    for fault in faults:
+        first.setdefault(fault.path, fault)
+    places = {path: number for number, path in enumerate(_paths(document, ""))}
+    return tuple(sorted(first.values(), key=lambda fault: _rank(fault.path, places)))
+
+
+def trial_cap_fault(combinations: int, cases: int, repeats: int) -> Fault | None:
+    """Return the fault of a batch with too many trials."""
+    total = combinations * cases * repeats
+    if total <= MAX_TRIALS:
+        return None
+    message = f"{combinations:,} combinations x {cases:,} cases x {repeats:,} repeats are {total:,} trials"
+    return Fault("spec", "", f"{message}, more than {MAX_TRIALS:,}", "split the batch or lower repeats")
+
+
+def _without_server_fields(document: dict[str, JSON]) -> dict[str, JSON]:
+    kept = {key: value for key, value in document.items() if key != "status"}
+    if isinstance(kept.get("metadata"), dict):
+        kept["metadata"] = {k: v for k, v in kept["metadata"].items() if k not in _SERVER_METADATA}
+    return kept
+
+
+def _validated(document: JSON, faults: list[Fault]) -> BatchTest | None:
+    try:
+        return _strictly(BatchTest, document)
+    except ValidationError as err:
+        faults += model_faults(err, BatchTest)
+        return None
+
+
+def _part(model: type[M], value: JSON) -> M | None:
+    try:
+        return _strictly(model, value)
+    except ValidationError:
+        return None
+
+
+def _strictly(model: type[M], value: JSON) -> M:
+    # As JSON, where strict means what a user expects: a list is a list and an enum's value is its text.
+    return model.model_validate_json(_json(value), by_alias=True, by_name=False)
+
+
+def _json(value: JSON) -> bytes:
+    # Half a surrogate pair is a fault already; it must not stop the others from being found.
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace")
+
+
+def _expanded(document: JSON) -> tuple[tuple[Combination, ...], list[Fault]]:
+    spec = Place(document, "").at("spec")
+    place = spec.at("variants")
+    variants = _part(Variants, place.value)
+    if variants is None:
+        return (), []
+    product = 1
+    for values in variants.matrix.values():
+        product *= len(values)
+    if product > MAX_TRIALS:
+        message = f"the product of the matrix is {product:,} combinations; at most {MAX_COMBINATIONS} are allowed"
+        return (), [place.fault(message, "remove dimensions or values", shown=False)]
+    combinations = expand_combinations(variants)
+    faults = [*_combination_faults(combinations, variants, place), *_baseline_faults(combinations, spec)]
+    cases = len(spec.at("cases").items())
+    repeats = spec.at("repeats").number(1)
+    if cases and not spec.at("casesFrom").items() and repeats is not None and repeats >= 1:
+        fault = trial_cap_fault(len(combinations), cases, int(repeats))
+        faults += [fault] if fault else []
+    return combinations, faults
+
+
+def _combination_faults(combinations: Sequence[Combination], variants: Variants, place: Place) -> list[Fault]:
+    if len(combinations) > MAX_COMBINATIONS:
+        message = f"gives {len(combinations):,} combinations, more than {MAX_COMBINATIONS}"
+        return [place.fault(message, "remove values or exclude some", shown=False)]
+    if not combinations and (variants.matrix or variants.include):
+        return [place.at("exclude").fault("leaves no combination", "exclude less", shown=False)]
+    products = {one.name for one in combinations[: len(combinations) - len(variants.include)]}
+    return [
+        place.at("include")
+        .items()[index]
+        .at("name")
+        .fault("is already the name of a product of the matrix", "rename it")
+        for index, include in enumerate(variants.include)
+        if include.name in products
+    ]
+
+
+def _baseline_faults(combinations: Sequence[Combination], spec: Place) -> list[Fault]:
+    baseline = spec.at("gate", "baseline", "combination")
+    names = [combination.name for combination in combinations]
+    if baseline.text() is None or not names or baseline.value in names:
+        return []
+    message = f"is not among the combinations ({shortened_list(names)})"
+    return [baseline.fault(message, "name one of them")]
+
+
+def _paths(value: JSON, path: str) -> Iterable[str]:
+    yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in children:
+        yield from _paths(item, child_path(path, key))
+
+
+def _rank(path: str, places: dict[str, int]) -> tuple[int, int]:
+    steps = 0
+    while path not in places and path:
+        shorter = _LAST_STEP.sub("", path)
+        if shorter == path:
+            return (-1, 0)
+        path, steps = shorter, steps + 1
+    return (places.get(path, -1), steps)

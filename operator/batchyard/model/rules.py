@@ -1,0 +1,221 @@
+"""The rules between fields of a BatchTest, checked on the file's plain data so that one fault hides no other.
+
+Each rule reads what it needs and is silent where that is missing or of a wrong kind; the models say so already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from batchyard.model.errors import Fault
+from batchyard.model.faults import did_you_mean, model_faults, shortened
+from batchyard.model.names import is_dns_label
+from batchyard.model.spec import MAX_INLINE_CASES_BYTES, Deadlines, Isolation, Provider, Retry
+from batchyard.model.spec_evaluators import EVALUATOR_CONFIGS, EvaluatorName
+from batchyard.model.text import child_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchyard.model.trial import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A value of the file and where it stands; asking for what is not there gives a place without a value."""
+
+    value: JSON
+    path: str
+
+    def at(self, *keys: str) -> Place:
+        """Return the place under these keys."""
+        value, path = self.value, self.path
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+            path = child_path(path, key)
+        return Place(value, path)
+
+    def items(self) -> list[Place]:
+        """Return the places of a list's items."""
+        found = self.value if isinstance(self.value, list) else []
+        return [Place(value, child_path(self.path, index)) for index, value in enumerate(found)]
+
+    def entries(self) -> list[tuple[str, Place]]:
+        """Return the keys of a mapping with their places."""
+        found = self.value if isinstance(self.value, Mapping) else {}
+        return [(key, Place(value, child_path(self.path, key))) for key, value in found.items()]
+
+    def number(self, default: float | None = None) -> float | None:
+        """Return the number here; the default if nothing is here; None if something else is."""
+        if self.value is None:
+            return default
+        return self.value if isinstance(self.value, (int, float)) and not isinstance(self.value, bool) else None
+
+    def text(self) -> str | None:
+        """Return the text here, if it is text."""
+        return self.value if isinstance(self.value, str) else None
+
+    def fault(self, message: str, remedy: str, *, shown: bool = True) -> Fault:
+        """Return a fault of this place."""
+        return Fault(self.path, shortened(self.value) if shown and self.value is not None else "", message, remedy)
+
+
+def rule_faults(document: JSON) -> Iterator[Fault]:
+    """Yield every broken rule between fields that needs no expansion and no other file."""
+    spec = Place(document, "").at("spec")
+    yield from _deadline_faults(spec.at("deadlines"))
+    yield from _retry_faults(spec.at("retry"))
+    yield from _environment_faults(spec)
+    yield from variant_faults(spec.at("variants"))
+    yield from _case_faults(spec)
+    yield from _evaluation_faults(spec.at("evaluation", "evaluators"))
+
+
+def _deadline_faults(deadlines: Place) -> Iterator[Fault]:
+    defaults = Deadlines()
+    batch = deadlines.at("batchSeconds").number(defaults.batch_seconds)
+    trial = deadlines.at("trialSeconds").number(defaults.trial_seconds)
+    node = deadlines.at("nodeSeconds").number()
+    if batch is not None and trial is not None and trial > batch:
+        place = deadlines.at("trialSeconds")
+        default = "" if place.value is not None else f" ({trial:g} by default)"
+        yield place.fault(f"is more than batchSeconds {batch:g}{default}", f"write at most {batch:g}")
+    if trial is not None and node is not None and node > trial:
+        yield deadlines.at("nodeSeconds").fault(f"is more than trialSeconds {trial:g}", f"write at most {trial:g}")
+
+
+def _retry_faults(retry: Place) -> Iterator[Fault]:
+    defaults = Retry()
+    first = retry.at("backoffSeconds").number(defaults.backoff_seconds)
+    longest = retry.at("backoffMaxSeconds").number(defaults.backoff_max_seconds)
+    if first is not None and longest is not None and first > longest:
+        place = retry.at("backoffSeconds")
+        yield place.fault(f"is more than backoffMaxSeconds {longest:g}", "make it the smaller")
+
+
+def _environment_faults(spec: Place) -> Iterator[Fault]:
+    environment = spec.at("environment")
+    provider = environment.at("provider").value or Provider.IN_PROCESS
+    kube_ray = environment.at("kubeRay")
+    if kube_ray.value is not None and provider in set(Provider) - {Provider.KUBE_RAY}:
+        remedy = "write provider: KubeRay or remove kubeRay"
+        yield kube_ray.fault(f"is only for provider KubeRay, not {provider}", remedy, shown=False)
+    if environment.at("isolation").value != Isolation.THREAD:
+        return
+    for override in spec.at("variants", "overrides").items():
+        for name in ("env", "packages"):
+            if override.at(name).value:
+                yield override.at(name).fault(
+                    "cannot differ between combinations with isolation Thread: all threads share one process",
+                    "write environment.isolation: Process",
+                    shown=False,
+                )
+
+
+def variant_faults(variants: Place) -> Iterator[Fault]:
+    """Yield what is wrong with the names of dimensions, values and includes."""
+    known = _dimensions(variants)
+    for dimension, values in variants.at("matrix").entries():
+        yield from _repeated(values.items(), f"is already a value of {dimension}")
+    for entry in variants.at("exclude").items():
+        yield from _unknown_variants(entry, known)
+    for override in variants.at("overrides").items():
+        yield from _unknown_variants(override.at("match"), known)
+    includes = variants.at("include").items()
+    yield from _repeated([include.at("name") for include in includes], "is already the name of another include")
+    for include in includes:
+        yield from _unknown_variants(include.at("variants"), known)
+        yield from _lacking_variants(include.at("variants"), known)
+    if not variants.at("matrix").value and not includes and not _wrong_kind(variants):
+        yield variants.fault("gives no combination", "write matrix: {dimension: [value, ...]}", shown=False)
+
+
+def _wrong_kind(variants: Place) -> bool:
+    # Then the models say what is wrong, and "no combination" would only be noise.
+    if not isinstance(variants.value, Mapping):
+        return True
+    return any(variants.value.get(key) is not None for key in ("matrix", "include")) and not (
+        variants.at("matrix").value == {} or variants.at("include").value == []
+    )
+
+
+def _dimensions(variants: Place) -> dict[str, list[str]]:
+    matrix = variants.at("matrix").entries()
+    known = {name: [item.value for item in values.items()] for name, values in matrix}
+    if not known:
+        for include in variants.at("include").items():
+            for name, value in include.at("variants").entries():
+                known.setdefault(name, []).append(value.value)
+    return known
+
+
+def _unknown_variants(chosen: Place, known: dict[str, list[str]]) -> Iterator[Fault]:
+    for dimension, value in chosen.entries() if known else ():
+        if dimension not in known:
+            yield value.fault(f"{dimension} is no dimension of the matrix", did_you_mean(dimension, list(known)))
+        elif isinstance(value.value, str) and value.value not in known[dimension]:
+            values = [str(name) for name in known[dimension]]
+            message = f"is not among the values of {dimension} ({shortened_list(values)})"
+            yield value.fault(message, did_you_mean(value.value, values))
+
+
+def _lacking_variants(chosen: Place, known: dict[str, list[str]]) -> Iterator[Fault]:
+    if not isinstance(chosen.value, Mapping) or not chosen.value:
+        return
+    lacking = [name for name in known if name not in chosen.value]
+    if lacking:
+        yield chosen.fault(f"has no value for {', '.join(lacking)}", "name a value for every dimension", shown=False)
+
+
+def shortened_list(words: list[str], most: int = 8) -> str:
+    """Return the first words, and how many more there are."""
+    more = f", and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def _repeated(places: list[Place], message: str) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for place in places:
+        text = place.text()
+        if text is not None and text in seen:
+            yield place.fault(message, "remove one or change it")
+        elif text is not None:
+            seen.add(text)
+
+
+def _case_faults(spec: Place) -> Iterator[Fault]:
+    cases = spec.at("cases")
+    names = [case.at("name") for case in cases.items()]
+    yield from _repeated([name for name in names if is_dns_label(name.text() or "")], "is already the name of a case")
+    size = len(json.dumps(cases.value, ensure_ascii=False).encode(errors="replace")) if cases.items() else 0
+    if size > MAX_INLINE_CASES_BYTES:
+        message = f"is {size:,} bytes of JSON, more than {MAX_INLINE_CASES_BYTES:,}"
+        yield cases.fault(message, "move the cases to a file and name it in casesFrom", shown=False)
+    if spec.value is not None and all(spec.at(key).value in (None, []) for key in ("cases", "casesFrom")):
+        yield cases.fault("gives no case", "write one under cases or name a file in casesFrom", shown=False)
+    if not spec.at("casesFrom").items():
+        yield from _all_zero(cases)
+
+
+def _all_zero(entries: Place) -> Iterator[Fault]:
+    weights = [entry.at("weight").number(1.0) for entry in entries.items()]
+    if weights and all(weight == 0 for weight in weights):
+        yield entries.fault("all have weight 0, so nothing would count", "give one a weight", shown=False)
+
+
+def _evaluation_faults(evaluators: Place) -> Iterator[Fault]:
+    yield from _all_zero(evaluators)
+    for evaluator in evaluators.items():
+        name, config = evaluator.at("name").value, evaluator.at("config")
+        if name not in set(EvaluatorName) or not isinstance(config.value or {}, Mapping):
+            continue
+        model = EVALUATOR_CONFIGS[EvaluatorName(name)]
+        try:
+            model.model_validate_json(json.dumps(config.value or {}), by_alias=True, by_name=False)
+        except ValidationError as err:
+            yield from model_faults(err, model, config.path)
