@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from batchyard.model.audit import AuditEntry, SealedEntry
 from batchyard.model.outcome import Outcome, Phase
-from batchyard.model.trial import JSON, AttemptResult, Combination, NodeBoundary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from batchyard.model.audit import AuditEntry, SealedEntry
+    from batchyard.model.trial import JSON, AttemptResult, Combination, NodeBoundary
 
 # -- the store ---------------------------------------------------------------------------------------------------
 
@@ -21,7 +24,8 @@ class BatchRecord:
 
     ``spec`` is the whole BatchTest as JSON with its cases resolved to files' content digests; ``base`` is the folder
     that its relative paths are relative to. ``status`` is the contract's ``status`` as JSON. ``audit_head`` and
-    ``audit_entries`` describe the stored chain; ``audit_dropped`` counts entries lost before they could be stored.
+    ``audit_entries`` describe the stored chain; ``audit_dropped`` counts entries lost before they could be stored;
+    a trail with ``audit_pruned_at`` was deleted after its retention time and cannot be verified any more.
     """
 
     id: str
@@ -42,6 +46,7 @@ class BatchRecord:
     audit_head: str = "0" * 64
     audit_entries: int = 0
     audit_dropped: int = 0
+    audit_pruned_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,28 @@ class BatchUpdate:
     status: JSON = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+
+
+class ResultWriter(Protocol):
+    """The one writer of a session's results: takes them in order, commits them in groups."""
+
+    def submit(
+        self,
+        *,
+        results: Sequence[tuple[AttemptResult, bool]] = (),
+        entries: Sequence[AuditEntry] = (),
+        dropped: int = 0,
+        batch: BatchUpdate | None = None,
+    ) -> object:
+        """Queue one step's rows, which are committed together; see ``BatchStore.commit``.
+
+        Waits while too much is queued. Raises ``StoreError`` once a commit has failed.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Wait until everything submitted is durable. Raises ``StoreError``."""
+        ...
 
 
 # -- the workflow ------------------------------------------------------------------------------------------------

@@ -1,0 +1,275 @@
+"""Turns the model's data into rows and back.
+
+Not for SQL. Everything that a database would refuse is settled here, because one such value would block the group
+of results it is written with: NUL characters, halves of surrogate pairs, and what JSON cannot say.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from batchyard.engine.ports import BatchRecord
+from batchyard.model.audit import AuditEntry, SealedEntry
+from batchyard.model.errors import StoreError
+from batchyard.model.events import EventType, Severity
+from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.trial import JSON, AttemptResult, EvaluatorScore, NodeBoundary
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import RowMapping
+
+Row: TypeAlias = dict[str, Any]
+
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_DEFAULT_RETENTION_DAYS = 30
+
+_readable = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_escaped = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
+
+def to_micros(instant: datetime) -> int:
+    """Return whole microseconds since 1970."""
+    return (instant - _UNIX_EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the instant, in UTC."""
+    return _UNIX_EPOCH + timedelta(microseconds=micros)
+
+
+def to_json(value: JSON) -> str:
+    """Return compact JSON that every database keeps as it is."""
+    text = _readable(value)
+    return text if text.isascii() or _is_unicode(text) else _escaped(value)
+
+
+def to_text(text: str) -> str:
+    """Return the text without what a text column refuses: NUL and halves of surrogate pairs become U+FFFD."""
+    if text.isascii():
+        return text.replace("\0", "\ufffd") if "\0" in text else text
+    if not _is_unicode(text):
+        text = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+    return text.replace("\0", "\ufffd")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# -- attempts ----------------------------------------------------------------------------------------------------
+
+
+def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Row:
+    """Return the row of one attempt. Raises ``StoreError`` if the result holds what JSON cannot say."""
+    try:
+        return {
+            "batch_id": batch_id,
+            "ordinal": result.ordinal,
+            "attempt": result.attempt,
+            "final": final,
+            "trial_id": to_text(result.trial_id),
+            "combination": to_text(result.combination),
+            "case_name": to_text(result.case),
+            "repeat": result.repeat,
+            "epoch": result.epoch,
+            "outcome": str(result.outcome),
+            "reason": to_text(str(result.reason)),
+            "message": to_text(result.message),
+            "started_at": to_micros(result.started_at),
+            "ended_at": to_micros(result.ended_at),
+            "duration_seconds": result.duration_seconds,
+            "score": result.score,
+            "weight": result.weight,
+            "metrics": to_json(result.metrics) if result.metrics else "{}",
+            "scores": to_json([_score(score) for score in result.scores]) if result.scores else "[]",
+            "boundaries": to_json([_boundary(boundary) for boundary in result.boundaries]),
+            "output": None if result.output is None else to_json(result.output),
+            "output_digest": to_text(result.output_digest),
+            "thread_id": to_text(result.thread_id),
+            "worker": to_text(result.worker),
+        }
+    except (TypeError, ValueError, RecursionError) as err:
+        raise StoreError(
+            f"store: the result of trial {result.trial_id!r}, attempt {result.attempt}, is no JSON: {err}"
+        ) from err
+
+
+def attempt_from(row: RowMapping) -> AttemptResult:
+    """Return the attempt that a row holds."""
+    return AttemptResult(
+        trial_id=row["trial_id"],
+        ordinal=row["ordinal"],
+        combination=row["combination"],
+        case=row["case_name"],
+        repeat=row["repeat"],
+        attempt=row["attempt"],
+        epoch=row["epoch"],
+        outcome=Outcome(row["outcome"]),
+        reason=row["reason"],
+        message=row["message"],
+        started_at=from_micros(row["started_at"]),
+        ended_at=from_micros(row["ended_at"]),
+        duration_seconds=row["duration_seconds"],
+        score=row["score"],
+        weight=row["weight"],
+        metrics=json.loads(row["metrics"]),
+        scores=tuple(EvaluatorScore(**fields) for fields in json.loads(row["scores"])),
+        boundaries=tuple(NodeBoundary(**fields) for fields in json.loads(row["boundaries"])),
+        output=None if row["output"] is None else json.loads(row["output"]),
+        output_digest=row["output_digest"],
+        thread_id=row["thread_id"],
+        worker=row["worker"],
+    )
+
+
+# Written out by hand, because dataclasses.asdict copies deeply and costs five times as much on the hot path.
+def _score(score: EvaluatorScore) -> Row:
+    return {
+        "evaluator": score.evaluator,
+        "score": score.score,
+        "weight": score.weight,
+        "metrics": dict(score.metrics),
+        "error": score.error,
+    }
+
+
+def _boundary(boundary: NodeBoundary) -> Row:
+    return {
+        "node": boundary.node,
+        "status": boundary.status,
+        "duration_seconds": boundary.duration_seconds,
+        "entry_checkpoint": boundary.entry_checkpoint,
+        "exit_checkpoint": boundary.exit_checkpoint,
+        "step": boundary.step,
+        "error": boundary.error,
+    }
+
+
+# -- audit entries -----------------------------------------------------------------------------------------------
+
+
+def sealable(batch_id: str, entry: AuditEntry) -> AuditEntry:
+    """Return the entry exactly as it will be read again, so that its hash holds for both."""
+    if entry.batch_id != batch_id:
+        raise StoreError(f"store: an audit entry of batch {entry.batch_id} cannot stand in the trail of {batch_id}")
+    try:
+        # Raw surrogates stand only within the strings of the JSON text, so that it can be cleaned as a whole.
+        details = json.loads(to_text(_readable(entry.details))) if entry.details else {}
+    except (TypeError, ValueError, RecursionError) as err:
+        raise StoreError(
+            f"store: an audit entry of type {entry.type} has details that cannot be written as JSON: {err}"
+        ) from err
+    return AuditEntry(
+        at=entry.at,
+        type=entry.type,
+        severity=entry.severity,
+        message=to_text(entry.message),
+        batch_id=entry.batch_id,
+        epoch=entry.epoch,
+        trial_id=to_text(entry.trial_id),
+        attempt=entry.attempt,
+        source=to_text(entry.source),
+        details=details,
+    )
+
+
+def entry_row(sealed: SealedEntry) -> Row:
+    """Return the row of one sealed entry."""
+    entry = sealed.entry
+    return {
+        "batch_id": entry.batch_id,
+        "seq": sealed.seq,
+        "at": to_micros(entry.at),
+        "type": str(entry.type),
+        "severity": str(entry.severity),
+        "message": entry.message,
+        "epoch": entry.epoch,
+        "trial_id": entry.trial_id,
+        "attempt": entry.attempt,
+        "source": entry.source,
+        "details": to_json(entry.details) if entry.details else "{}",
+        "previous": sealed.previous,
+        "hash": sealed.hash,
+    }
+
+
+def entry_from(row: RowMapping) -> SealedEntry:
+    """Return the sealed entry that a row holds."""
+    return SealedEntry(
+        seq=row["seq"],
+        entry=AuditEntry(
+            at=from_micros(row["at"]),
+            type=EventType(row["type"]),
+            severity=Severity(row["severity"]),
+            message=row["message"],
+            batch_id=row["batch_id"],
+            epoch=row["epoch"],
+            trial_id=row["trial_id"],
+            attempt=row["attempt"],
+            source=row["source"],
+            details=json.loads(row["details"]),
+        ),
+        previous=row["previous"],
+        hash=row["hash"],
+    )
+
+
+# -- batches -----------------------------------------------------------------------------------------------------
+
+
+def batch_row(record: BatchRecord) -> Row:
+    """Return the row of one batch, without its documents."""
+    row = asdict(replace(record, spec=None, status=None))
+    del row["spec"], row["status"]
+    for name in ("accepted_at", "deadline_at", "started_at", "completed_at", "audit_pruned_at"):
+        row[name] = None if row[name] is None else to_micros(row[name])
+    for name in ("name", "base", "phase", "reason", "message"):
+        row[name] = to_text(str(row[name]))
+    row["audit_retention_days"] = _retention_days(record.spec)
+    return row
+
+
+def batch_from(row: RowMapping) -> BatchRecord:
+    """Return the batch that a row holds, joined with its documents or without."""
+    spec, status = row.get("spec"), row.get("status")
+    return BatchRecord(
+        id=row["id"],
+        name=row["name"],
+        spec=None if spec is None else json.loads(spec),
+        spec_digest=row["spec_digest"],
+        base=row["base"],
+        total=row["total"],
+        accepted_at=from_micros(row["accepted_at"]),
+        deadline_at=from_micros(row["deadline_at"]),
+        phase=Phase(row["phase"]),
+        reason=row["reason"],
+        message=row["message"],
+        started_at=_instant(row["started_at"]),
+        completed_at=_instant(row["completed_at"]),
+        status=None if status is None else json.loads(status),
+        epoch=row["epoch"],
+        audit_head=row["audit_head"],
+        audit_entries=row["audit_entries"],
+        audit_dropped=row["audit_dropped"],
+        audit_pruned_at=_instant(row["audit_pruned_at"]),
+    )
+
+
+def _instant(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
+
+
+def _retention_days(spec: JSON) -> int:
+    try:
+        days = spec["spec"]["audit"]["retentionDays"]
+    except (KeyError, TypeError):
+        return _DEFAULT_RETENTION_DAYS
+    return int(days)

@@ -1,0 +1,402 @@
+"""The store on SQLite and PostgreSQL: ``engine.ports.BatchStore`` in SQLAlchemy Core.
+
+Not for opening one (``opening``), the schema (``schema``), deleting old trails (``retention``) nor for gathering small
+writes into large ones (``writer``).
+"""
+
+from __future__ import annotations
+
+import heapq
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from batchyard.engine.ports import BatchRecord, BatchUpdate, Owner, Session
+from batchyard.model.audit import AuditEntry, SealedEntry, seal
+from batchyard.model.errors import BatchAmbiguous, BatchNotFound, StaleSession, StoreError
+from batchyard.model.outcome import Outcome
+from batchyard.store import rows
+from batchyard.store.connect import for_writing
+from batchyard.store.faults import StoreBusy, place_of, reported
+from batchyard.store.paging import paged
+from batchyard.store.tables import (
+    IS_FINAL,
+    IS_OPEN,
+    attempts,
+    audit_entries,
+    batches,
+    documents,
+    sessions,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from batchyard.model.trial import AttemptResult
+
+FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT, Outcome.ERRORED)
+"""The outcomes that count as a trial's own failure, in no order."""
+
+_RESULTS_PAGE = 200
+_ENTRIES_PAGE = 1000
+_ORDINALS_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """What a commit must know of its batch; read under the lock."""
+
+    batch_id: str
+    epoch: int
+    head: str
+    entries: int
+    dropped: int
+    pruned: bool
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """How far a commit came: the head it wrote, and whether the database was asked to make it last."""
+
+    head: str = ""
+    asked: bool = False
+
+
+class SqlStore:
+    """Keeps batches, attempts and audit entries in a database; implements ``BatchStore``.
+
+    Safe to call from any thread. Whoever opened it closes it (``close``, or ``with``).
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        """Take over ``engine``, whose schema must be the newest (see ``open_store``)."""
+        self._engine = engine
+        self._writing = for_writing(engine)
+        self._place = place_of(engine.url)
+        # Both databases spell it alike; no target means that any kind of duplicate is left out.
+        insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+        self._insert_attempts = insert(attempts).on_conflict_do_nothing()
+
+    def __repr__(self) -> str:
+        return f"SqlStore({self._place.shown!r})"
+
+    def __enter__(self) -> SqlStore:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Return the engine, for what looks after the database as a whole (``schema``, ``integrity``)."""
+        return self._engine
+
+    def close(self) -> None:
+        """Release every connection."""
+        self._engine.dispose()
+
+    # -- batches -------------------------------------------------------------------------------------------------
+
+    def create_batch(self, record: BatchRecord) -> None:
+        """Add a batch. Raises ``StoreError`` if the id is taken."""
+        row = rows.batch_row(record)
+        document = {"batch_id": record.id, "spec": rows.to_json(record.spec), "status": _json_or_null(record.status)}
+        with self._write("create the batch") as connection:
+            try:
+                connection.execute(batches.insert(), row)
+            except IntegrityError as err:
+                raise StoreError(f"store {self._place.shown}: there is a batch {record.id} already") from err
+            connection.execute(documents.insert(), document)
+
+    def batch(self, reference: str) -> BatchRecord:
+        """Return the batch with this id, or unique id prefix, or the newest of this name."""
+        with self._read() as connection:
+            batch_id = self._resolve(connection, reference)
+            query = (
+                sa.select(batches, documents.c.spec, documents.c.status).join(documents).where(batches.c.id == batch_id)
+            )
+            return rows.batch_from(connection.execute(query).mappings().one())
+
+    def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
+        """Return the newest batches first, at most ``limit``; ``spec`` is left out (None) for speed."""
+        newest = sa.select(batches, documents.c.status).join(documents).order_by(*_NEWEST_FIRST).limit(limit)
+        with self._read() as connection:
+            return [rows.batch_from(row) for row in connection.execute(newest).mappings()]
+
+    def _resolve(self, connection: sa.Connection, reference: str) -> str:
+        if connection.scalars(sa.select(batches.c.id).where(batches.c.id == reference)).first() is not None:
+            return reference
+        begins = sa.func.substr(batches.c.id, 1, len(reference)) == reference
+        like = connection.scalars(sa.select(batches.c.id).where(begins).order_by(batches.c.id).limit(4)).all()
+        if len(like) == 1 and reference:
+            return str(like[0])
+        named = sa.select(batches.c.id).where(batches.c.name == reference).order_by(*_NEWEST_FIRST).limit(1)
+        newest = connection.scalars(named).first()
+        if newest is not None:
+            return str(newest)
+        if like and reference:
+            some = ", ".join(like[:3])
+            raise BatchAmbiguous(f'"{reference}" begins the id of several batches ({some}, ...); give more of the id')
+        raise BatchNotFound(
+            f'store {self._place.shown}: no batch has the id or name "{reference}"; see `batchyard list`'
+        )
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    def open_session(self, batch_id: str, owner: Owner, now: datetime) -> Session:
+        """Take the batch over: raise its epoch by 1 and record the owner, so that older sessions are refused."""
+        at = rows.to_micros(now)
+        older = sessions.update().where(sessions.c.batch_id == batch_id, IS_OPEN)
+        with self._write("open a session") as connection:
+            previous = connection.scalar(sa.select(batches.c.epoch).where(batches.c.id == batch_id).with_for_update())
+            if previous is None:
+                raise BatchNotFound(f'store {self._place.shown}: no batch has the id "{batch_id}"')
+            epoch = previous + 1
+            connection.execute(batches.update().where(batches.c.id == batch_id), {"epoch": epoch})
+            connection.execute(older, {"closed_at": at, "close_reason": f"taken over by session {epoch}"})
+            opened = {"batch_id": batch_id, "epoch": epoch, "opened_at": at, "heartbeat_at": at}
+            owned = {"host": rows.to_text(owner.host), "pid": owner.pid, "started": rows.to_text(owner.started)}
+            connection.execute(sessions.insert(), opened | owned)
+        return Session(batch_id=batch_id, epoch=epoch, owner=owner)
+
+    def live_owner(self, batch_id: str) -> tuple[Owner, datetime] | None:
+        """Return the owner and last heartbeat of the session that was never closed, if there is one."""
+        newest = sessions.select().where(sessions.c.batch_id == batch_id, IS_OPEN).order_by(sessions.c.epoch.desc())
+        with self._read() as connection:
+            row = connection.execute(newest.limit(1)).mappings().first()
+        if row is None:
+            return None
+        return Owner(row["host"], row["pid"], row["started"]), rows.from_micros(row["heartbeat_at"])
+
+    def heartbeat(self, session: Session, now: datetime) -> None:
+        """Say that the session lives. Raises ``StaleSession`` if another took over."""
+        mine = sessions.update().where(sessions.c.batch_id == session.batch_id, sessions.c.epoch == session.epoch)
+        with self._write("record a heartbeat") as connection:
+            self._take_chain(connection, session)
+            connection.execute(mine, {"heartbeat_at": rows.to_micros(now)})
+
+    def close_session(self, session: Session, reason: str, now: datetime) -> None:
+        """End the session, with the reason; a second call changes nothing."""
+        mine = sessions.update().where(
+            sessions.c.batch_id == session.batch_id, sessions.c.epoch == session.epoch, IS_OPEN
+        )
+        with self._write("close the session") as connection:
+            connection.execute(mine, {"closed_at": rows.to_micros(now), "close_reason": rows.to_text(reason)})
+
+    # -- results and the trail -----------------------------------------------------------------------------------
+
+    def commit(
+        self,
+        session: Session,
+        *,
+        results: Sequence[tuple[AttemptResult, bool]] = (),
+        entries: Sequence[AuditEntry] = (),
+        dropped: int = 0,
+        batch: BatchUpdate | None = None,
+    ) -> None:
+        """Write results, entries and the batch's state, all or nothing; durable when it returns.
+
+        Raises ``StaleSession`` if another session took over, and ``StoreBusy`` if nothing was written for a reason
+        that may pass.
+        """
+        # Encoded before the transaction begins: the write lock is everybody's.
+        found = [rows.attempt_row(session.batch_id, result, final) for result, final in results]
+        clean = [rows.sealable(session.batch_id, entry) for entry in entries]
+        attempt = _Attempt()
+        try:
+            with self._write("write results") as connection:
+                chain = self._take_chain(connection, session)
+                if found:
+                    connection.execute(self._insert_attempts, found)
+                attempt.head = self._append(connection, chain, clean, dropped, batch)
+                attempt.asked = True
+        except StoreBusy:
+            if not attempt.asked or not entries or not self._is_head(session.batch_id, attempt.head):
+                raise
+
+    def _take_chain(self, connection: sa.Connection, session: Session) -> _Chain:
+        """Lock the batch's row for this transaction and return it. Raises ``StaleSession``."""
+        chain = _read_chain(connection, session.batch_id)
+        if chain is None:
+            raise BatchNotFound(f'store {self._place.shown}: no batch has the id "{session.batch_id}"')
+        if chain.epoch != session.epoch:
+            raise StaleSession(
+                f"batch {session.batch_id}: session {chain.epoch} took over from session {session.epoch}, "
+                "whose remaining results are not written; the newer one runs those trials again"
+            )
+        return chain
+
+    def _append(
+        self,
+        connection: sa.Connection,
+        chain: _Chain,
+        entries: Sequence[AuditEntry],
+        dropped: int,
+        update: BatchUpdate | None,
+    ) -> str:
+        head, seq, sealed = chain.head, chain.entries, []
+        if entries and chain.pruned:
+            raise StoreError(
+                f"batch {chain.batch_id}: its audit trail was deleted after its retention time; run a new batch"
+            )
+        for entry in entries:
+            seq += 1
+            link = seal(entry, seq, head)
+            sealed.append(rows.entry_row(link))
+            head = link.hash
+        if sealed:
+            connection.execute(audit_entries.insert(), sealed)
+        changes: rows.Row = {"audit_head": head, "audit_entries": seq, "audit_dropped": chain.dropped + dropped}
+        if update is not None:
+            changes |= _batch_changes(update)
+            if update.status is not None:
+                status = {"status": rows.to_json(update.status)}
+                connection.execute(documents.update().where(documents.c.batch_id == chain.batch_id), status)
+        if entries or dropped or update is not None:
+            connection.execute(batches.update().where(batches.c.id == chain.batch_id), changes)
+        return head
+
+    def _is_head(self, batch_id: str, head: str) -> bool:
+        """Return whether a commit whose answer was lost did happen. Waits for it if it still goes on."""
+        try:
+            with self._write("see whether the last commit happened") as connection:
+                chain = _read_chain(connection, batch_id)
+        except StoreBusy as err:
+            # Trying the commit again could write its entries twice.
+            raise StoreError(
+                f"{err}; it is not known whether the last results were written: `batchyard resume`"
+            ) from err
+        return chain is not None and chain.head == head
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def finished_ordinals(self, batch_id: str) -> Iterator[int]:
+        """Yield the ordinal of every trial that has a final result, ascending."""
+        query = sa.select(attempts.c.ordinal).where(attempts.c.batch_id == batch_id, IS_FINAL)
+        key = (attempts.c.ordinal,)
+        for row in paged(self._engine, self._place, query, key=key, after=(-1,), size=_ORDINALS_PAGE):
+            yield row["ordinal"]
+
+    def attempts_made(self, batch_id: str) -> Mapping[int, int]:
+        """Return the number of the newest attempt of each trial that has attempts but no final result."""
+        other = attempts.alias("final_attempts")
+        ended = sa.exists().where(
+            other.c.batch_id == attempts.c.batch_id,
+            other.c.ordinal == attempts.c.ordinal,
+            sa.text("final_attempts.final"),
+        )
+        query = (
+            sa.select(attempts.c.ordinal, sa.func.max(attempts.c.attempt).label("newest"))
+            .where(attempts.c.batch_id == batch_id, sa.text("NOT attempts.final"), ~ended)
+            .group_by(attempts.c.ordinal)
+        )
+        with self._read() as connection:
+            return {row.ordinal: row.newest for row in connection.execute(query)}
+
+    def results(
+        self,
+        batch_id: str,
+        *,
+        final_only: bool = True,
+        outcomes: Sequence[Outcome] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[AttemptResult]:
+        """Yield results by ordinal, then attempt, in pages, so that memory stays flat."""
+        of_batch = attempts.select().where(attempts.c.batch_id == batch_id)
+        if not final_only:
+            wanted = of_batch if outcomes is None else of_batch.where(attempts.c.outcome.in_(list(outcomes)))
+            return self._results(wanted, (attempts.c.ordinal, attempts.c.attempt), limit)
+        final = of_batch.where(IS_FINAL)
+        if outcomes is None:
+            return self._results(final, (attempts.c.ordinal,), limit)
+        # One ordered walk through the index for each outcome: a single query would sort the batch for every page.
+        walks = [
+            self._results(final.where(attempts.c.outcome == outcome), (attempts.c.ordinal,), limit)
+            for outcome in dict.fromkeys(outcomes)
+        ]
+        return islice(heapq.merge(*walks, key=lambda result: result.ordinal), limit)
+
+    def _results(
+        self, query: sa.Select[Any], key: Sequence[sa.Column[int]], limit: int | None
+    ) -> Iterator[AttemptResult]:
+        start = [-1] * len(key)
+        page = paged(self._engine, self._place, query, key=key, after=start, size=_RESULTS_PAGE, limit=limit)
+        return (rows.attempt_from(row) for row in page)
+
+    def failures(self, batch_id: str, *, limit: int = 20) -> Sequence[AttemptResult]:
+        """Return the first trials, by ordinal, whose final result is a failure of their own."""
+        return list(self.results(batch_id, outcomes=FAILURES, limit=limit))
+
+    def counts(self, batch_id: str) -> Mapping[Outcome, int]:
+        """Return how many trials have each outcome as their final one; outcomes without any are left out."""
+        query = (
+            sa.select(attempts.c.outcome, sa.func.count())
+            .where(attempts.c.batch_id == batch_id, IS_FINAL)
+            .group_by(attempts.c.outcome)
+        )
+        with self._read() as connection:
+            return {Outcome(outcome): count for outcome, count in connection.execute(query)}
+
+    def audit_entries(self, batch_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[SealedEntry]:
+        """Yield the batch's entries with ``seq`` over ``after``, oldest first, in pages."""
+        query = audit_entries.select().where(audit_entries.c.batch_id == batch_id)
+        key = (audit_entries.c.seq,)
+        page = paged(self._engine, self._place, query, key=key, after=(after,), size=_ENTRIES_PAGE, limit=limit)
+        return (rows.entry_from(row) for row in page)
+
+    # -- connections ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        with reported(self._place, "read"), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self, action: str) -> Iterator[sa.Connection]:
+        with reported(self._place, action), self._writing.begin() as connection:
+            yield connection
+
+
+_NEWEST_FIRST = (batches.c.accepted_at.desc(), batches.c.id.desc())
+
+# FOR UPDATE is for PostgreSQL; SQLite's write lock was taken when the transaction began.
+_CHAIN = (
+    sa.select(
+        batches.c.epoch,
+        batches.c.audit_head,
+        batches.c.audit_entries,
+        batches.c.audit_dropped,
+        batches.c.audit_pruned_at,
+    )
+    .where(batches.c.id == sa.bindparam("key"))
+    .with_for_update()
+)
+
+
+def _read_chain(connection: sa.Connection, batch_id: str) -> _Chain | None:
+    row = connection.execute(_CHAIN, {"key": batch_id}).first()
+    if row is None:
+        return None
+    return _Chain(
+        batch_id, row.epoch, row.audit_head, row.audit_entries, row.audit_dropped, row.audit_pruned_at is not None
+    )
+
+
+def _batch_changes(update: BatchUpdate) -> rows.Row:
+    changes = {
+        "phase": str(update.phase),
+        "reason": rows.to_text(str(update.reason)),
+        "message": rows.to_text(update.message),
+    }
+    instants = {"started_at": update.started_at, "completed_at": update.completed_at}
+    return changes | {name: rows.to_micros(instant) for name, instant in instants.items() if instant is not None}
+
+
+def _json_or_null(value: object) -> str | None:
+    return None if value is None else rows.to_json(value)
