@@ -1,7 +1,7 @@
 """Turns the model's data into rows and back.
 
-Not for SQL. Everything that a database would refuse is settled here, because one such value would block the group
-of results it is written with: NUL characters, halves of surrogate pairs, and what JSON cannot say.
+Not for SQL. Everything that a database would refuse is settled here (NUL characters, halves of surrogate pairs, what
+JSON cannot say), because one such value would block the whole group of results it is written with.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from batchyard.model.audit import AuditEntry, SealedEntry
 from batchyard.model.errors import StoreError
 from batchyard.model.events import EventType, Severity
 from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.plain_json import plain_text
 from batchyard.model.trial import JSON, AttemptResult, EvaluatorScore, NodeBoundary
 
 if TYPE_CHECKING:
@@ -47,15 +48,6 @@ def to_json(value: JSON) -> str:
     return text if text.isascii() or _is_unicode(text) else _escaped(value)
 
 
-def to_text(text: str) -> str:
-    """Return the text without what a text column refuses: NUL and halves of surrogate pairs become U+FFFD."""
-    if text.isascii():
-        return text.replace("\0", "\ufffd") if "\0" in text else text
-    if not _is_unicode(text):
-        text = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
-    return text.replace("\0", "\ufffd")
-
-
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()
@@ -75,14 +67,14 @@ def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Row:
             "ordinal": result.ordinal,
             "attempt": result.attempt,
             "final": final,
-            "trial_id": to_text(result.trial_id),
-            "combination": to_text(result.combination),
-            "case_name": to_text(result.case),
+            "trial_id": plain_text(result.trial_id),
+            "combination": plain_text(result.combination),
+            "case_name": plain_text(result.case),
             "repeat": result.repeat,
             "epoch": result.epoch,
             "outcome": str(result.outcome),
-            "reason": to_text(str(result.reason)),
-            "message": to_text(result.message),
+            "reason": plain_text(result.reason),
+            "message": plain_text(result.message),
             "started_at": to_micros(result.started_at),
             "ended_at": to_micros(result.ended_at),
             "duration_seconds": result.duration_seconds,
@@ -92,9 +84,9 @@ def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Row:
             "scores": to_json([_score(score) for score in result.scores]) if result.scores else "[]",
             "boundaries": to_json([_boundary(boundary) for boundary in result.boundaries]),
             "output": None if result.output is None else to_json(result.output),
-            "output_digest": to_text(result.output_digest),
-            "thread_id": to_text(result.thread_id),
-            "worker": to_text(result.worker),
+            "output_digest": plain_text(result.output_digest),
+            "thread_id": plain_text(result.thread_id),
+            "worker": plain_text(result.worker),
         }
     except (TypeError, ValueError, RecursionError) as err:
         raise StoreError(
@@ -103,7 +95,16 @@ def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Row:
 
 
 def attempt_from(row: RowMapping) -> AttemptResult:
-    """Return the attempt that a row holds."""
+    """Return the attempt that a row holds. Raises ``StoreError`` if the row was damaged."""
+    try:
+        return _attempt_from(row)
+    except (ValueError, TypeError) as err:
+        raise StoreError(
+            f"store: the row of trial {row['trial_id']} in batch {row['batch_id']} was changed or damaged: {err}"
+        ) from err
+
+
+def _attempt_from(row: RowMapping) -> AttemptResult:
     return AttemptResult(
         trial_id=row["trial_id"],
         ordinal=row["ordinal"],
@@ -156,31 +157,6 @@ def _boundary(boundary: NodeBoundary) -> Row:
 # -- audit entries -----------------------------------------------------------------------------------------------
 
 
-def sealable(batch_id: str, entry: AuditEntry) -> AuditEntry:
-    """Return the entry exactly as it will be read again, so that its hash holds for both."""
-    if entry.batch_id != batch_id:
-        raise StoreError(f"store: an audit entry of batch {entry.batch_id} cannot stand in the trail of {batch_id}")
-    try:
-        # Raw surrogates stand only within the strings of the JSON text, so that it can be cleaned as a whole.
-        details = json.loads(to_text(_readable(entry.details))) if entry.details else {}
-    except (TypeError, ValueError, RecursionError) as err:
-        raise StoreError(
-            f"store: an audit entry of type {entry.type} has details that cannot be written as JSON: {err}"
-        ) from err
-    return AuditEntry(
-        at=entry.at,
-        type=entry.type,
-        severity=entry.severity,
-        message=to_text(entry.message),
-        batch_id=entry.batch_id,
-        epoch=entry.epoch,
-        trial_id=to_text(entry.trial_id),
-        attempt=entry.attempt,
-        source=to_text(entry.source),
-        details=details,
-    )
-
-
 def entry_row(sealed: SealedEntry) -> Row:
     """Return the row of one sealed entry."""
     entry = sealed.entry
@@ -202,7 +178,16 @@ def entry_row(sealed: SealedEntry) -> Row:
 
 
 def entry_from(row: RowMapping) -> SealedEntry:
-    """Return the sealed entry that a row holds."""
+    """Return the sealed entry that a row holds. Raises ``StoreError`` if the row was damaged."""
+    try:
+        return _entry_from(row)
+    except (ValueError, TypeError) as err:
+        raise StoreError(
+            f"store: entry {row['seq']} of the audit trail of batch {row['batch_id']} was changed or damaged: {err}"
+        ) from err
+
+
+def _entry_from(row: RowMapping) -> SealedEntry:
     return SealedEntry(
         seq=row["seq"],
         entry=AuditEntry(
@@ -232,7 +217,7 @@ def batch_row(record: BatchRecord) -> Row:
     for name in ("accepted_at", "deadline_at", "started_at", "completed_at", "audit_pruned_at"):
         row[name] = None if row[name] is None else to_micros(row[name])
     for name in ("name", "base", "phase", "reason", "message"):
-        row[name] = to_text(str(row[name]))
+        row[name] = plain_text(row[name])
     row["audit_retention_days"] = _retention_days(record.spec)
     return row
 

@@ -20,6 +20,7 @@ from batchyard.engine.ports import BatchRecord, BatchUpdate, Owner, Session
 from batchyard.model.audit import AuditEntry, SealedEntry, seal
 from batchyard.model.errors import BatchAmbiguous, BatchNotFound, StaleSession, StoreError
 from batchyard.model.outcome import Outcome
+from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
 from batchyard.store.connect import for_writing
 from batchyard.store.faults import StoreBusy, place_of, reported
@@ -161,7 +162,7 @@ class SqlStore:
             connection.execute(batches.update().where(batches.c.id == batch_id), {"epoch": epoch})
             connection.execute(older, {"closed_at": at, "close_reason": f"taken over by session {epoch}"})
             opened = {"batch_id": batch_id, "epoch": epoch, "opened_at": at, "heartbeat_at": at}
-            owned = {"host": rows.to_text(owner.host), "pid": owner.pid, "started": rows.to_text(owner.started)}
+            owned = {"host": plain_text(owner.host), "pid": owner.pid, "started": plain_text(owner.started)}
             connection.execute(sessions.insert(), opened | owned)
         return Session(batch_id=batch_id, epoch=epoch, owner=owner)
 
@@ -187,7 +188,7 @@ class SqlStore:
             sessions.c.batch_id == session.batch_id, sessions.c.epoch == session.epoch, IS_OPEN
         )
         with self._write("close the session") as connection:
-            connection.execute(mine, {"closed_at": rows.to_micros(now), "close_reason": rows.to_text(reason)})
+            connection.execute(mine, {"closed_at": rows.to_micros(now), "close_reason": plain_text(reason)})
 
     # -- results and the trail -----------------------------------------------------------------------------------
 
@@ -207,14 +208,16 @@ class SqlStore:
         """
         # Encoded before the transaction begins: the write lock is everybody's.
         found = [rows.attempt_row(session.batch_id, result, final) for result, final in results]
-        clean = [rows.sealable(session.batch_id, entry) for entry in entries]
+        for entry in entries:
+            if entry.batch_id != session.batch_id:
+                raise StoreError(f"an entry of batch {entry.batch_id} cannot stand in the trail of {session.batch_id}")
         attempt = _Attempt()
         try:
             with self._write("write results") as connection:
                 chain = self._take_chain(connection, session)
                 if found:
                     connection.execute(self._insert_attempts, found)
-                attempt.head = self._append(connection, chain, clean, dropped, batch)
+                attempt.head = self._append(connection, chain, entries, dropped, batch)
                 attempt.asked = True
         except StoreBusy:
             if not attempt.asked or not entries or not self._is_head(session.batch_id, attempt.head):
@@ -391,8 +394,8 @@ def _read_chain(connection: sa.Connection, batch_id: str) -> _Chain | None:
 def _batch_changes(update: BatchUpdate) -> rows.Row:
     changes = {
         "phase": str(update.phase),
-        "reason": rows.to_text(str(update.reason)),
-        "message": rows.to_text(update.message),
+        "reason": plain_text(update.reason),
+        "message": plain_text(update.message),
     }
     instants = {"started_at": update.started_at, "completed_at": update.completed_at}
     return changes | {name: rows.to_micros(instant) for name, instant in instants.items() if instant is not None}
