@@ -46,8 +46,8 @@ class AuditSummary:
     """Running totals since the trail began; flushing changes none of them.
 
     ``entries`` counts what was recorded, dropped entries included and AuditDropped notices not:
-    ``entries == dropped + handed over + still buffered``. ``trials`` counts the events that end a trial, and
-    ``TrialsNotRun`` by its detail ``count``.
+    ``entries == dropped + handed over + still buffered``. ``outcomes`` counts how attempts ended,
+    retried ones included, and the trials that were never run.
     """
 
     entries: int
@@ -56,7 +56,7 @@ class AuditSummary:
     by_type: Mapping[EventType, int]
     by_severity: Mapping[Severity, int]
     dropped_by_severity: Mapping[Severity, int]
-    trials: Mapping[Outcome, int]
+    outcomes: Mapping[Outcome, int]
     first_at: datetime | None
     last_at: datetime | None
 
@@ -88,7 +88,7 @@ class AuditTrail:
         self._by_type: Counter[EventType] = Counter()
         self._by_severity: Counter[Severity] = Counter()
         self._dropped: Counter[Severity] = Counter()
-        self._trials: Counter[Outcome] = Counter()
+        self._outcomes: Counter[Outcome] = Counter()
         self._first_at: datetime | None = None
         self._last_at: datetime | None = None
 
@@ -208,7 +208,7 @@ class AuditTrail:
                 by_type=dict(self._by_type),
                 by_severity=dict(self._by_severity),
                 dropped_by_severity=dict(self._dropped),
-                trials=dict(self._trials),
+                outcomes=dict(self._outcomes),
                 first_at=self._first_at,
                 last_at=self._last_at,
             )
@@ -225,10 +225,10 @@ class AuditTrail:
         self._by_type[entry.type] += 1
         self._by_severity[entry.severity] += 1
         if entry.type in _OUTCOMES:
-            self._trials[_OUTCOMES[entry.type]] += 1
+            self._outcomes[_OUTCOMES[entry.type]] += 1
         elif entry.type is EventType.TRIALS_NOT_RUN:
             count = entry.details.get("count")
-            self._trials[Outcome.NOT_RUN] += count if isinstance(count, int) else 1
+            self._outcomes[Outcome.NOT_RUN] += count if isinstance(count, int) else 1
         # Threads publish in any order: the first to arrive need not be the first that happened.
         self._first_at = entry.at if self._first_at is None else min(self._first_at, entry.at)
         self._last_at = entry.at if self._last_at is None else max(self._last_at, entry.at)
