@@ -1,0 +1,147 @@
+"""``RESULTS.md`` out of the results' JSON: ratios and goals first, figures after. Computes nothing of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.boundary import OURS as OUR_CHECKPOINTS
+from benchmarks.throughput import BASELINE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """Return the Markdown for whatever parts the document holds."""
+    sections = ["# Benchmark results", _made(document)]
+    goals = list(_goals(document))
+    if goals:
+        sections.append("## Goals\n\n" + _table(["what", "goal", "measured", "met"], goals))
+    parts = {"throughput": _throughput, "boundary": _boundary, "overrun": _overrun, "scale": _scale}
+    for name, render_part in parts.items():
+        part = document.get(name)
+        if part is not None:
+            sections.append(_not_measured(name, part) if "failure" in part else render_part(part))
+    return "\n\n".join(sections) + "\n"
+
+
+def _made(document: Mapping[str, Any]) -> str:
+    machine = document["machine"]
+    return (
+        f"Made by `{document['command']}` on {machine['date']}: {machine['cores']} cores ({machine['processor']}), "
+        f"{machine['memoryGibibytes']} GiB, {machine['system']}, {machine['fileSystem']}, load {machine['loadBefore']} "
+        f"before the start. Python {machine['python']}, SQLite {machine['sqlite']}, batchyard {machine['batchyard']}, "
+        f"langgraph {machine['langgraph']}, langgraph-checkpoint-sqlite {machine['langgraph-checkpoint-sqlite']}; "
+        f"peers: {', '.join(machine['peers']) or 'none'}.\n\n"
+        "Generated from `results/latest.json`; [README.md](README.md) says what is measured and how fairly."
+    )
+
+
+def _goals(document: Mapping[str, Any]) -> Iterable[Sequence[str]]:
+    for ratio in document.get("throughput", {}).get("ratios", ()):
+        bar = {BASELINE: 3.0, "inspect-ai": 1.0, "wtb, batch runner": 1.0}.get(ratio["over"])
+        if bar is not None:
+            measured = f"{ratio['steady']:.2f} x (whole command {ratio['command']:.2f} x)"
+            yield f"trials a second over {ratio['over']}", f"> {bar:g} x", measured, _met(ratio["steady"] > bar)
+    added = document.get("boundary", {}).get("addedByOursOverSqliteSaver")
+    if added is not None:
+        goal = "at most 1/3 of what SqliteSaver adds"
+        yield "added cost of a durable boundary", goal, f"{added:.2f} of it", _met(added <= 1 / 3)
+    overrun = document.get("overrun", {})
+    if "overrun" in overrun:
+        p99 = overrun["overrun"]["p99Seconds"]
+        yield "overrun of deadline + grace, hostile trials, p99", "<= 1 s", f"{p99:.3f} s", _met(p99 <= 1)
+        ended = f"{overrun['outcomes'].get('TimedOut', 0)} of {overrun['trials']}; {overrun['survivors']} alive"
+        met = overrun["outcomes"] == {"TimedOut": overrun["trials"]} and not overrun["survivors"]
+        yield "hostile trials that end as TimedOut; processes alive afterwards", "all; 0", ended, _met(met)
+    scale = document.get("scale", {})
+    if "trials" in scale:
+        growth = scale["parentGrowthMebibytesPer10000Trials"]
+        what = f"growth of memory over {scale['trials']:,} trials"
+        yield what, "flat: < 1 MiB per 10,000", f"{growth:.2f} MiB", _met(growth < 1)
+        yield "`batchyard show` afterwards", "< 1 s", f"{scale['showSeconds']:.2f} s", _met(scale["showSeconds"] < 1)
+
+
+def _throughput(part: Mapping[str, Any]) -> str:
+    over = {ratio["over"]: ratio for ratio in part["ratios"]}
+    rows = [
+        [
+            row["name"],
+            row["version"],
+            _times(over.get(row["name"], {}).get("steady")),
+            _times(over.get(row["name"], {}).get("command")),
+            f"{row['trialsPerSecond']:.1f}",
+            f"{row['commandTrialsPerSecond']:.1f}",
+        ]
+        for row in part["contenders"]
+    ]
+    head = ["contender", "version", "ours is faster by", "as whole commands", "trials/s", "as a whole command"]
+    left_out = "".join(f"\n\nNot measured: {name}: `{why[-300:]}`" for name, why in part["failures"].items())
+    return (
+        f"## Throughput: a no-op graph of five nodes, {part['trials']} trials, median of {part['rounds']} alternating "
+        f"rounds\n\n{_table(head, rows)}{left_out}"
+    )
+
+
+def _boundary(part: Mapping[str, Any]) -> str:
+    reference = part["checkpointers"]
+    sqlite = next(row["addedMilliseconds"] for row in reference if row["name"] == "SqliteSaver")
+    rows = [
+        [
+            f"{row['name']} (ours)" if row["name"] == OUR_CHECKPOINTS else row["name"],
+            f"{row['addedMilliseconds'] / sqlite:.2f}",
+            f"{row['addedMilliseconds']:.3f}",
+            f"{row['p50Milliseconds']:.3f}",
+            f"{row['p95Milliseconds']:.3f}",
+        ]
+        for row in reference
+    ]
+    head = ["checkpointer", "of SqliteSaver's cost", "adds, ms a boundary", "ms a boundary, p50", "p95"]
+    return (
+        f"## Cost of a durable boundary: a chain of {part['nodes']} nodes, {part['runs']} runs each, taking turns\n\n"
+        + _table(head, rows)
+    )
+
+
+def _overrun(part: Mapping[str, Any]) -> str:
+    rows = [
+        [spread["name"], *(f"{spread[key]:.3f}" for key in ("p50Seconds", "p99Seconds", "maxSeconds"))]
+        for spread in (part["overrun"], *part["kinds"])
+    ]
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in part["outcomes"].items())
+    return (
+        f"## Deadline overrun: {part['trials']} hostile trials, deadline {part['deadlineSeconds']} s, "
+        f"grace {part['graceSeconds']} s\n\n{outcomes}; processes alive afterwards: {part['survivors']}; "
+        f"{part['seconds']} s in all.\n\n{_table(['kind', 'p50, s', 'p99, s', 'max, s'], rows)}"
+    )
+
+
+def _scale(part: Mapping[str, Any]) -> str:
+    through = " ".join(f"{size:.0f}" for size in part["parentMebibytesThroughTheRun"])
+    rows = [
+        ["time", f"{part['seconds']} s ({part['trialsPerSecond']} trials/s)"],
+        ["memory of the command's process, most", f"{part['parentMaxMebibytes']} MiB"],
+        ["the same at each tenth of the run", f"{through} MiB"],
+        ["its growth per 10,000 trials", f"{part['parentGrowthMebibytesPer10000Trials']} MiB"],
+        ["memory with all workers, most (shared pages counted in each)", f"{part['treeMaxMebibytes']} MiB"],
+        ["its growth per 10,000 trials", f"{part['treeGrowthMebibytesPer10000Trials']} MiB"],
+        ["`batchyard show`, whole command", f"{part['showSeconds']} s"],
+        ["on disk", f"{part['diskMebibytes']} MiB"],
+    ]
+    return f"## Scale: {part['trials']:,} trials of one node\n\n{_table(['what', 'measured'], rows)}"
+
+
+def _not_measured(name: str, part: Mapping[str, Any]) -> str:
+    return f"## {name.capitalize()}\n\nNot measured: `{part['failure'][-500:]}`"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f} x"
+
+
+def _met(met: bool) -> str:
+    return "yes" if met else "**no**"
