@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 
 WORKSPACE_VARIABLE = "BATCHYARD_WORKSPACE"
 """Names the folder of the running trial; a worker's current directory is the same folder."""
@@ -24,9 +30,14 @@ def default_store() -> str:
     return os.environ.get("BATCHYARD_STORE") or str(data_folder() / "store.db")
 
 
-def environment_values(names: list[str]) -> dict[str, str]:
-    """Return those of the named variables that are set."""
-    return {name: os.environ[name] for name in names if name in os.environ}
+def secret_values(values: Mapping[str, str]) -> list[str]:
+    """Return the values whose names say that they are secret."""
+    return [value for name, value in values.items() if _SECRET_NAME.search(name)]
+
+
+def inherited_secrets() -> dict[str, str]:
+    """Return this process's own variables whose names say that they are secret; workers inherit them."""
+    return {name: value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
 
 
 def export(values: Mapping[str, str]) -> None:

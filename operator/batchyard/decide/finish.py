@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batchyard.model.outcome import Outcome, Reason, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _FAILURES = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.ERRORED, Outcome.NEEDS_INPUT})
 

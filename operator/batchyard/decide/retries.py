@@ -6,9 +6,12 @@ throw of the dice, not a test.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from batchyard.model.outcome import Outcome
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from batchyard.model.outcome import Outcome
 
 
 def retry_delay(

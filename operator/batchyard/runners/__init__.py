@@ -1,0 +1,1 @@
+"""Runners and the workers they lead."""

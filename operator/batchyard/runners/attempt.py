@@ -9,45 +9,27 @@ from __future__ import annotations
 import hashlib
 import math
 import traceback
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import orjson
 from pydantic_core import to_jsonable_python
 
-from batchyard.engine.ports import Probe, RunOutput, StateAdapter
 from batchyard.judge import EvaluationEngine, Observed
 from batchyard.model.errors import WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
-from batchyard.model.trial import JSON, EvaluatorScore, NodeBoundary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchyard.engine.attempts import Order
+    from batchyard.engine.ports import Probe, RunOutput, StateAdapter
+    from batchyard.model.trial import JSON, EvaluatorScore, NodeBoundary
 
 OUTPUT_BYTES = 64 * 1024
 """A final state larger than this is kept as its digest and size only."""
 
 _MESSAGE_CHARACTERS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Everything an attempt needs, as JSON, so that it can travel to any worker.
-
-    ``state`` is the case's input with the batch's initial state merged under it.
-    """
-
-    trial_id: str
-    ordinal: int
-    combination: str
-    variants: Mapping[str, str]
-    case: str
-    repeat: int
-    attempt: int
-    epoch: int
-    thread_id: str
-    state: Mapping[str, JSON]
-    expected: JSON = None
-    weight: float = 1.0
-    deadline_seconds: float | None = None
-    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +103,17 @@ def _judged(order: Order, judge: EvaluationEngine, run: RunOutput, duration: flo
         judged = judge.judge(
             Observed(
                 output=state, expected=order.expected, input=order.state, metrics=metrics,
-                duration_seconds=duration, case=order.case, combination=order.combination,
+                duration_seconds=duration, case=order.case, combination=order.combination, variants=order.variants,
             )
         )  # fmt: skip
     except Exception:  # an evaluator is the user's code too
         last = traceback.format_exc(limit=-3)
         return Executed(Outcome.FAILED, Reason.EVALUATION_FAILED, _cut(last), boundaries=run.boundaries)
     body = orjson.dumps(state, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    failed = any(score.error for score in judged.scores)
-    reason = "" if judged.passed else Reason.EVALUATION_FAILED if failed else Reason.BELOW_THRESHOLD
     return Executed(
         outcome=Outcome.PASSED if judged.passed else Outcome.FAILED,
-        reason=reason,
-        message=_cut(judged.message),
+        reason=judged.reason,
+        message="" if judged.passed else _cut(judged.message),
         score=judged.score,
         metrics={**metrics, **judged.metrics},
         scores=judged.scores,

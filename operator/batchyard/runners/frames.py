@@ -5,11 +5,13 @@ JSON, not pickle: a worker runs the user's code, and what it sends must never ru
 
 from __future__ import annotations
 
-import socket
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+if TYPE_CHECKING:
+    import socket
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _HEADER = struct.Struct("!I")

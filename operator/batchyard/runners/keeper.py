@@ -14,12 +14,14 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from batchyard.runners.linux import adopt_orphans, descendants
+
+if TYPE_CHECKING:
+    import socket
 
 OUTPUT_MARK = b"\x00batchyard-trial\x00"
 """The worker writes it before each trial, so that one trial's output can be told from the last one's."""

@@ -6,26 +6,30 @@ Every way an attempt can end comes together in ``_watch``. Time is decided by ``
 from __future__ import annotations
 
 import os
-import queue
 import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from batchyard.clock import Clock
 from batchyard.decide.deadlines import Stage, stage_after
 from batchyard.decide.retention import keep_workspace
-from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
+from batchyard.engine.attempts import Ended, Late, Order, RunnerEvent, Started, Stop
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason
-from batchyard.model.trial import AttemptResult, Combination, EvaluatorScore, NodeBoundary
-from batchyard.runners.attempt import Order
-from batchyard.runners.worker import Setup
+from batchyard.model.trial import AttemptResult, Combination, NodeBoundary
+from batchyard.runners.finish import STOP_TEXT, Cause, Finish, exit_text
 from batchyard.runners.workers import Gone, LedWorker, Message
+
+if TYPE_CHECKING:
+    import queue
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from batchyard.clock import Clock
+    from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
+    from batchyard.runners.worker import Setup
 
 _log = structlog.get_logger(__name__)
 
@@ -44,55 +48,6 @@ class Limits:
     node: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """An attempt began on a worker."""
-
-    order: Order
-    worker: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """An attempt ended. ``confirmed`` is False if its code may still run; ``signals`` were needed to end it."""
-
-    result: AttemptResult
-    confirmed: bool = True
-    signals: tuple[str, ...] = ()
-    overrun_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """A result that came after its attempt had been ended: it changes nothing and is told as such."""
-
-    order: Order
-    outcome: str
-
-
-RunnerEvent = Started | Ended | Late
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why everything that runs has to end now."""
-
-    outcome: Outcome
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Cause:
-    """Why an attempt is being ended, and the monotonic instant that its deadline passed."""
-
-    outcome: Outcome
-    reason: str
-    message: str
-    since: float
-    accept_completed: bool = False
-
-
 @dataclass(slots=True)
 class _Seat:
     """The worker a leader holds at the moment, and what it is ready for."""
@@ -101,6 +56,10 @@ class _Seat:
     runtime: RuntimeEnvironment
     name: str
     prepared: set[str]
+
+
+class _Over(Exception):
+    """The batch ended while a worker was being made ready."""
 
 
 class Leader(threading.Thread):
@@ -133,13 +92,13 @@ class Leader(threading.Thread):
         self._clock = clock
         self._read_boundaries = read_boundaries
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._stop: Stop | None = None
+        self._ending: Stop | None = None
         self._seat: _Seat | None = None
         self._generation = 0
 
     def stop_running(self, stop: Stop) -> None:
         """End what runs, softly first. Called from another thread."""
-        self._stop = stop
+        self._ending = stop
         os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
@@ -163,9 +122,16 @@ class Leader(threading.Thread):
 
     def _attempt(self, order: Order) -> None:
         begun = self._clock.now()
+        if self._is_over():
+            self._emit(Ended(self._bare_result(order, begun, Outcome.NOT_RUN, "", "")))
+            return
         try:
             seat = self._take_seat(order)
             fault = self._prepare(seat, order)
+        except _Over:
+            self._leave_seat()
+            self._emit(Ended(self._bare_result(order, begun, Outcome.NOT_RUN, "", "")))
+            return
         except EnvironmentUnavailable as err:
             self._leave_seat()
             self._emit(Ended(self._bare_result(order, begun, Outcome.ERRORED, Reason.ENVIRONMENT_FAILED, str(err))))
@@ -184,6 +150,10 @@ class Leader(threading.Thread):
             self._discard(seat, workspace if keep else None)
         self._provider.release_workspace(workspace, keep=keep)
         self._emit(ended)
+
+    def _is_over(self) -> bool:
+        """Return whether nothing may begin any more."""
+        return self._ending is not None or self._clock.monotonic() >= self._limits.batch_until
 
     # -- the worker ------------------------------------------------------------------------------------------
 
@@ -221,7 +191,9 @@ class Leader(threading.Thread):
                 case Message(body):
                     return body
                 case Gone(status):
-                    raise EnvironmentUnavailable(f"a worker ended ({_exit_text(status)}) when it was to {doing}")
+                    raise EnvironmentUnavailable(f"a worker ended ({exit_text(status)}) when it was to {doing}")
+                case _ if self._is_over():
+                    raise _Over
                 case None:
                     raise EnvironmentUnavailable(
                         f"a worker did not {doing} within {self._limits.environment:g} s; "
@@ -248,15 +220,16 @@ class Leader(threading.Thread):
         seat.worker.send({"op": "run", "order": order})
         reply, cause, signals = self._watch(seat, order, started)
         took = self._clock.monotonic() - started
-        ended = _Finish(order, seat, started_at, self._clock.now(), took)
+        ended = Finish(order, seat.name, started_at, self._clock.now(), took)
         if isinstance(reply, Gone):
             self._seat = None
             self._generation += 0 if reply.confirmed else 1
             result = ended.lost(reply, cause, self._boundaries(seat, order))
             overrun = None if cause is None else self._clock.monotonic() - cause.since
             return Ended(result, reply.confirmed, signals, overrun)
-        if reply.body["left"]:
-            self._seat = None  # what the trial left behind dies with its worker
+        if reply.body["left"] or signals:
+            # What the trial left behind dies with its worker; and one that was signalled is not to be trusted.
+            self._seat = None
             seat.worker.kill()
         executed = reply.body["executed"]
         if cause is None or (cause.accept_completed and not executed["stopped"]):
@@ -265,10 +238,10 @@ class Leader(threading.Thread):
             self._emit(Late(order, executed["outcome"]))
         return Ended(ended.by_cause(executed, cause), True, signals, self._clock.monotonic() - cause.since)
 
-    def _watch(self, seat: _Seat, order: Order, started: float) -> tuple[Message | Gone, _Cause | None, tuple[str, ...]]:
+    def _watch(self, seat: _Seat, order: Order, started: float) -> tuple[Message | Gone, Cause | None, tuple[str, ...]]:
         """Wait for the attempt's end; past a deadline: soft stop, TERM after the grace, then KILL."""
         worker, limits = seat.worker, self._limits
-        cause: _Cause | None = None
+        cause: Cause | None = None
         stage = Stage.RUN
         signals: list[str] = []
         while True:
@@ -294,26 +267,28 @@ class Leader(threading.Thread):
                 case _:
                     continue
 
-    def _find_cause(self, seat: _Seat, order: Order, started: float, now: float) -> _Cause | None:
+    def _find_cause(self, seat: _Seat, order: Order, started: float, now: float) -> Cause | None:
         limits = self._limits
-        if self._stop is not None:
-            stop = self._stop
-            return _Cause(stop.outcome, stop.reason, _STOP_TEXT.get(stop.reason, ""), now, accept_completed=True)
         if now >= limits.batch_until:
             text = "the batch's deadline passed while this trial ran"
-            return _Cause(Outcome.TIMED_OUT, Reason.BATCH_DEADLINE_EXCEEDED, text, limits.batch_until)
+            return Cause(Outcome.TIMED_OUT, Reason.BATCH_DEADLINE_EXCEEDED, text, limits.batch_until)
+        if self._ending is not None:
+            stop = self._ending
+            return Cause(
+                stop.outcome, stop.reason, STOP_TEXT.get(stop.reason, "ended early"), now, accept_completed=True
+            )
         trial_limit = order.deadline_seconds or limits.trial
         if now >= started + trial_limit:
             text = f"over its deadline of {trial_limit:g} s"
-            return _Cause(Outcome.TIMED_OUT, Reason.TRIAL_DEADLINE_EXCEEDED, text, started + trial_limit)
+            return Cause(Outcome.TIMED_OUT, Reason.TRIAL_DEADLINE_EXCEEDED, text, started + trial_limit)
         node = seat.worker.node() if limits.node is not None else None
         if node is not None and limits.node is not None and now >= node[1] + limits.node:
             text = f"node {node[0]!r} over its deadline of {limits.node:g} s"
-            return _Cause(Outcome.TIMED_OUT, Reason.NODE_DEADLINE_EXCEEDED, text, node[1] + limits.node)
+            return Cause(Outcome.TIMED_OUT, Reason.NODE_DEADLINE_EXCEEDED, text, node[1] + limits.node)
         bound = seat.runtime.memory_bytes
         if bound is not None and seat.worker.memory() > bound:
             text = f"its processes held more than {bound} bytes (environment resources.memory)"
-            return _Cause(Outcome.ERRORED, Reason.OUT_OF_MEMORY, text, now)
+            return Cause(Outcome.ERRORED, Reason.OUT_OF_MEMORY, text, now)
         return None
 
     def _next_look(self, seat: _Seat, order: Order, started: float, now: float) -> float:
@@ -338,21 +313,14 @@ class Leader(threading.Thread):
         if node is None:
             return reached
         entry = reached[-1].exit_checkpoint if reached else None
-        running = NodeBoundary(node[0], "running", max(0.0, self._clock.monotonic() - node[1]), entry, step=len(reached) + 1)
+        running = NodeBoundary(
+            node[0], "running", max(0.0, self._clock.monotonic() - node[1]), entry, step=len(reached) + 1
+        )
         return (*reached, running)
 
-    def _bare_result(
-        self, order: Order, begun: datetime, outcome: Outcome, reason: str, message: str
-    ) -> AttemptResult:
+    def _bare_result(self, order: Order, begun: datetime, outcome: Outcome, reason: str, message: str) -> AttemptResult:
         now = self._clock.now()
-        return _Finish(order, None, begun, now, (now - begun).total_seconds()).result(outcome, reason, message)
-
-
-_STOP_TEXT = {
-    Reason.INTERRUPTED: "ended because the run was interrupted; `batchyard resume` runs it again",
-    Reason.FAIL_FAST: "ended because another trial failed and failFast is set",
-    Reason.CANCELLED: "ended because the batch was cancelled",
-}
+        return Finish(order, "", begun, now, (now - begun).total_seconds()).result(outcome, reason, message)
 
 
 def _escalate(worker: LedWorker, stage: Stage) -> list[str]:
@@ -368,70 +336,3 @@ def _escalate(worker: LedWorker, stage: Stage) -> list[str]:
             return ["KILL"]
         case Stage.RUN:
             return []
-
-
-@dataclass(frozen=True, slots=True)
-class _Finish:
-    """Puts an attempt's result together."""
-
-    order: Order
-    seat: _Seat | None
-    started_at: datetime
-    ended_at: datetime
-    duration: float
-
-    def by_itself(self, executed: Any) -> AttemptResult:
-        return self.result(executed["outcome"], executed["reason"], executed["message"], executed)
-
-    def by_cause(self, executed: Any, cause: _Cause) -> AttemptResult:
-        """Name a run that was ended; it keeps its boundaries but no score."""
-        kept = {**executed, "score": None, "scores": (), "metrics": {}}
-        return self.result(cause.outcome, cause.reason, cause.message, kept)
-
-    def lost(self, gone: Gone, cause: _Cause | None, boundaries: tuple[NodeBoundary, ...]) -> AttemptResult:
-        where = f" in node {boundaries[-1].node!r}" if boundaries and boundaries[-1].status == "running" else ""
-        if cause is not None:
-            text = cause.message + (where if "node" not in cause.message else "")
-            if not gone.confirmed:
-                text += "; its end could not be confirmed"
-            result = self.result(cause.outcome, cause.reason, text)
-        else:
-            text = f"the worker process ended{where}: {_exit_text(gone.status)}"
-            result = self.result(Outcome.ERRORED, Reason.WORKER_LOST, text)
-        return replace(result, boundaries=boundaries)
-
-    def result(self, outcome: str, reason: str, message: str, executed: Any = None) -> AttemptResult:
-        order, extra = self.order, executed or {}
-        return AttemptResult(
-            trial_id=order.trial_id,
-            ordinal=order.ordinal,
-            combination=order.combination,
-            case=order.case,
-            repeat=order.repeat,
-            attempt=order.attempt,
-            epoch=order.epoch,
-            outcome=Outcome(outcome),
-            reason=reason,
-            message=message,
-            started_at=self.started_at,
-            ended_at=self.ended_at,
-            duration_seconds=self.duration,
-            score=extra.get("score"),
-            weight=order.weight,
-            metrics=extra.get("metrics", {}),
-            scores=tuple(EvaluatorScore(**score) for score in extra.get("scores", ())),
-            boundaries=tuple(NodeBoundary(**boundary) for boundary in extra.get("boundaries", ())),
-            output=extra.get("output"),
-            output_digest=extra.get("output_digest", ""),
-            thread_id=order.thread_id,
-            worker=self.seat.name if self.seat else "",
-        )
-
-
-def _exit_text(status: int | None) -> str:
-    if status is None:
-        return "cause unknown"
-    if status >= 0:
-        return f"exit code {status}"
-    names = {-9: "SIGKILL (out of memory, or killed from outside)", -11: "SIGSEGV", -6: "SIGABRT", -15: "SIGTERM"}
-    return names.get(status, f"signal {-status}")

@@ -8,8 +8,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -70,7 +73,8 @@ def started_at(pid: int) -> str:
 
 
 def _process_table() -> Iterable[tuple[int, int, str]]:
-    for name in os.listdir(_PROC):
+    for entry in os.scandir(_PROC):
+        name = entry.name
         if not name.isdigit():
             continue
         try:

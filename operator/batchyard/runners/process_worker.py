@@ -10,16 +10,19 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchyard.clock import Clock
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.runners.frames import FrameBroken, receive_frame, send_frame
 from batchyard.runners.linux import descendants, resident_bytes
 from batchyard.runners.slot import Slot
 from batchyard.runners.workers import Gone, Message, Woken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batchyard.clock import Clock
 
 _START_SECONDS = 60.0
 
@@ -198,7 +201,9 @@ class Zygote:
     def _fork(self) -> ProcessWorker:
         if not self._warm:
             if self._control.recv(64) != b"ready\n":
-                raise OSError("the process that forks workers did not start; run `batchyard` with the same Python again")
+                raise OSError(
+                    "the process that forks workers did not start; run `batchyard` with the same Python again"
+                )
             self._warm = True
         ours, theirs = socket.socketpair()
         control, keeper = socket.socketpair()

@@ -6,24 +6,27 @@ Not for deadlines: whoever leads the worker ends it from outside.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from batchyard import config
-from batchyard.engine.ports import StateAdapter, StopRequest
-from batchyard.judge import EvaluationEngine
+from batchyard.engine.attempts import Order
 from batchyard.model.errors import Fault, WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
-from batchyard.model.trial import JSON
-from batchyard.runners.attempt import Executed, Order, Settings, execute
+from batchyard.runners.attempt import Executed, Settings, execute
 from batchyard.runners.frames import receive_frame, send_frame
 from batchyard.runners.keeper import OUTPUT_MARK
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from batchyard.engine.ports import StateAdapter, StopRequest
+    from batchyard.judge import EvaluationEngine
+    from batchyard.model.trial import JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """The zygote: a process that has imported everything a worker needs and forks workers on request.
 
-A fresh Python with langgraph takes over a second to start, a fork a few milliseconds: after a kill the slot has its next
-worker at once. The zygote never imports or runs the user's code and has one thread only, so that forking is safe.
+A fresh Python with langgraph takes over a second to start, a fork a few milliseconds: after a kill the slot has its
+next worker at once. The zygote never imports or runs the user's code and has one thread only, so that forking is safe.
 
-Run as ``python -m batchyard.runners.zygote FD MODULE:CLASS``, where the class makes a worker's ``Parts``. A request is one message with three descriptors (the worker's socket,
-the keeper's socket, the shared page); the answer is the keeper's pid.
+Run as ``python -m batchyard.runners.zygote FD MODULE:CLASS``, where the class makes a worker's ``Parts``. A request is
+one message with three descriptors (the worker's socket, the keeper's socket, the shared page); the answer is the
+keeper's pid.
 """
 
 from __future__ import annotations

@@ -1,0 +1,295 @@
+"""Wires the adapters to the engine: the one place that knows which implementation serves which port.
+
+Not for decisions: whatever is chosen here follows from the BatchTest or the caller's arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import string
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from batchyard import config
+from batchyard.clock import Clock, SystemClock
+from batchyard.decide.deadlines import batch_deadline
+from batchyard.engine.ports import BatchRecord, Owner, StateAdapter
+from batchyard.engine.session import BatchSession, Finished
+from batchyard.environments.in_process import InProcessEnvironment
+from batchyard.events import AuditTrail, EventBus
+from batchyard.events.redact import Redactor
+from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
+from batchyard.judge.callables import CallableInvalid
+from batchyard.model.errors import BatchBusy, Fault, WorkflowInvalid
+from batchyard.model.events import Event, EventType
+from batchyard.model.spec_environment import Isolation
+from batchyard.runners.leader import Limits
+from batchyard.runners.linux import started_at
+from batchyard.runners.process_worker import Zygote
+from batchyard.runners.thread_worker import ThreadWorker
+from batchyard.runners.threads import ThreadPoolBatchTestRunner, check_workflow
+from batchyard.runners.worker import Setup
+from batchyard.store.writer import GroupCommitWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from batchyard.engine.sources import LoadedBatch
+    from batchyard.model.trial import JSON
+    from batchyard.runners.workers import LedWorker
+    from batchyard.store.sql import SqlStore
+
+_ALIVE_SECONDS = 30.0
+"""A session of another machine that has not been heard of for this long is taken for dead."""
+
+
+class LangGraphParts:
+    """Makes a worker's parts for LangGraph workflows; imports langgraph only when asked to."""
+
+    def warm_up(self) -> None:
+        """Import, before any fork, all that a worker needs but the user's own code."""
+        import batchyard.workflows.langgraph  # noqa: F401
+
+    def adapter(self, setup: Setup) -> StateAdapter:
+        """Return the LangGraph adapter on the worker's own checkpoint file."""
+        from batchyard.workflows.langgraph import LangGraphStateAdapter
+
+        source = Path(setup.source) if setup.source else None
+        return LangGraphStateAdapter(setup.factory, Path(setup.checkpoints), source)
+
+    def judge(self, setup: Setup) -> EvaluationEngine:
+        """Return the evaluation engine, with the user's own evaluators imported."""
+        from batchyard.workflows.factory import load_callable
+
+        source = Path(setup.source) if setup.source else None
+        evaluators = [ConfiguredEvaluator(**entry) for entry in setup.evaluators]
+        try:
+            return EvaluationEngine(
+                evaluators, setup.pass_threshold, resolve=lambda reference: load_callable(reference, source)
+            )
+        except CallableInvalid as err:
+            raise WorkflowInvalid(str(err)) from err
+
+    def input_faults(self, setup: Setup, inputs: Sequence[tuple[str, JSON]]) -> list[Fault]:
+        """Check inputs against the workflow's input schema."""
+        from batchyard.workflows.factory import load_callable
+        from batchyard.workflows.inputs import input_faults
+
+        source = Path(setup.source) if setup.source else None
+        return input_faults(load_callable(setup.input_schema, source), inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a front needs while a batch runs: where to listen and how to interrupt."""
+
+    bus: EventBus
+    session: BatchSession
+
+
+class LocalEngine:
+    """Runs batches on this machine. Use as a context manager; made early, its start-up overlaps with other work."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        """Begin to start the process that forks workers."""
+        self._clock = clock or SystemClock()
+        self._zygote = Zygote(self._clock, "batchyard.compose:LangGraphParts")
+
+    def __enter__(self) -> Self:
+        """Return the engine itself."""
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _err: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        """End the process that forks workers."""
+        self._zygote.close()
+
+    def check(self, loaded: LoadedBatch) -> list[Fault]:
+        """Return every fault that shows only when the workflow is imported and built; nothing else is made.
+
+        Raises ``EnvironmentUnavailable`` if that cannot be found out.
+        """
+        faults = InProcessEnvironment.faults(loaded.batch)
+        if faults:
+            return faults
+        environment = self._environment(loaded, Path())
+        setup = _setup(loaded, checkpoints=":memory:")
+        inputs = [(f"case {case.name}", loaded.plan.input_for(case)) for case in loaded.plan.cases]
+        worker = self._zygote.spawn()
+        wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            return check_workflow(
+                worker,
+                setup,
+                environment.runtime(loaded.plan.combinations[0]),
+                loaded.plan.combinations,
+                inputs if setup.input_schema else [],
+                seconds=loaded.batch.spec.deadlines.environment_seconds,
+                wake=wake,
+                clock=self._clock,
+            )
+        finally:
+            worker.close()
+            os.close(wake)
+
+    def accept(self, store: SqlStore, loaded: LoadedBatch) -> BatchRecord:
+        """Write the batch down; from here on its deadline runs and ``run`` may be called, also by another process."""
+        now = self._clock.now()
+        name = loaded.batch.metadata.name
+        record = BatchRecord(
+            id=f"{name}-{_random_suffix()}",
+            name=name,
+            spec=loaded.to_json(),
+            spec_digest=loaded.digest,
+            base=str(loaded.base),
+            total=len(loaded.plan),
+            accepted_at=now,
+            deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
+        )
+        store.create_batch(record)
+        return record
+
+    def run(
+        self,
+        store: SqlStore,
+        files: Path,
+        record: BatchRecord,
+        loaded: LoadedBatch,
+        *,
+        on_start: Callable[[Running], None],
+    ) -> Finished:
+        """Run the batch, or what is left of it, to its end. ``on_start`` gets the bus before the first event.
+
+        Raises ``BatchBusy`` if a live process runs it, ``StoreError``, ``EnvironmentUnavailable``.
+        """
+        self._refuse_if_alive(store, record)
+        spec = loaded.batch.spec
+        environment = self._environment(loaded, files / "workspaces")
+        checkpoints = files / "checkpoints" / record.id
+        with ExitStack() as stack:
+            environment.ensure(record.id)
+            stack.callback(environment.release, record.id)
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            session = store.open_session(record.id, _this_process(), self._clock.now())
+            bus = EventBus()
+            trail = AuditTrail(record.id, max_entries=spec.audit.max_entries, secrets=environment.secrets)
+            bus.subscribe(trail.on_event)
+            writer = stack.enter_context(GroupCommitWriter(store, session, clock=self._clock))
+            runner = stack.enter_context(self._runner(record, loaded, environment, checkpoints))
+            batch_session = BatchSession(
+                record=record,
+                session=session,
+                spec=spec,
+                plan=loaded.plan,
+                store=store,
+                writer=writer,
+                runner=runner,
+                bus=bus,
+                trail=trail,
+                clock=self._clock,
+                redact=Redactor(environment.secrets).text,
+            )
+            on_start(Running(bus, batch_session))
+            if session.epoch == 1:
+                bus.publish(_accepted(record, session.epoch))
+            return batch_session.run()
+
+    def _runner(
+        self, record: BatchRecord, loaded: LoadedBatch, environment: InProcessEnvironment, checkpoints: Path
+    ) -> ThreadPoolBatchTestRunner:
+        spec = loaded.batch.spec
+        deadlines = spec.deadlines
+        left = (record.deadline_at - self._clock.now()).total_seconds()
+        return ThreadPoolBatchTestRunner(
+            provider=environment,
+            spawn=self._spawn_thread if spec.environment.isolation is Isolation.THREAD else self._spawn_process,
+            setup=_setup(loaded, checkpoints=str(checkpoints)),
+            limits=Limits(
+                trial=deadlines.trial_seconds,
+                node=deadlines.node_seconds,
+                grace=deadlines.grace_seconds,
+                environment=deadlines.environment_seconds,
+                batch_until=self._clock.monotonic() + left,
+            ),
+            parallelism=min(spec.parallelism, len(loaded.plan)),
+            batch_id=record.id,
+            clock=self._clock,
+            read_boundaries=_read_boundaries,
+        )
+
+    def _spawn_process(self, _late: Callable[[str], None]) -> LedWorker:
+        return self._zygote.spawn()
+
+    def _spawn_thread(self, late: Callable[[str], None]) -> LedWorker:
+        return ThreadWorker(LangGraphParts(), late, self._clock)
+
+    def _environment(self, loaded: LoadedBatch, workspaces: Path) -> InProcessEnvironment:
+        return InProcessEnvironment(loaded.batch, workspaces, config.inherited_secrets())
+
+    def _refuse_if_alive(self, store: SqlStore, record: BatchRecord) -> None:
+        known = store.live_owner(record.id)
+        if known is None:
+            return
+        owner, heard = known
+        silent = (self._clock.now() - heard).total_seconds()
+        here = owner.host == config.host_name()
+        if started_at(owner.pid) == owner.started if here else silent < _ALIVE_SECONDS:
+            raise BatchBusy(
+                f"batch {record.id} is being run by process {owner.pid} on {owner.host}, last heard of {silent:.0f} s "
+                "ago; wait for it or end that process"
+            )
+
+
+def files_folder(store: str) -> Path:
+    """Return where checkpoints and workspaces of a store's batches go: beside a SQLite file, else the data folder."""
+    if "://" in store and not store.startswith("sqlite"):
+        return config.data_folder()
+    path = Path(store.removeprefix("sqlite:///"))
+    return path.with_name(f"{path.name}.files").absolute()
+
+
+def _setup(loaded: LoadedBatch, *, checkpoints: str) -> Setup:
+    spec = loaded.batch.spec
+    source = spec.workflow.source.path
+    return Setup(
+        factory=spec.workflow.factory,
+        source=str((loaded.base / source).resolve()) if source else "",
+        checkpoints=checkpoints,
+        evaluators=[
+            {"name": entry.name, "weight": entry.weight, "config": entry.config} for entry in spec.evaluation.evaluators
+        ],
+        pass_threshold=spec.evaluation.pass_threshold,
+        recursion_limit=spec.limits.recursion_limit,
+        durability=spec.checkpoints.durability,
+        input_schema=spec.workflow.input_schema or "",
+    )
+
+
+def _read_boundaries(file: Path, thread_id: str):  # type: ignore[no-untyped-def]
+    from batchyard.workflows.boundaries import read_boundaries
+
+    return read_boundaries(file, thread_id)
+
+
+def _accepted(record: BatchRecord, epoch: int) -> Event:
+    return Event(
+        type=EventType.BATCH_ACCEPTED,
+        at=record.accepted_at,
+        batch_id=record.id,
+        message=f"{record.name}: {record.total} trials, to be over by {record.deadline_at:%Y-%m-%d %H:%M:%S} UTC",
+        epoch=epoch,
+        details={"specDigest": record.spec_digest, "total": record.total},
+    )
+
+
+def _this_process() -> Owner:
+    return Owner(config.host_name(), os.getpid(), started_at(os.getpid()))
+
+
+def _random_suffix() -> str:
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(6))

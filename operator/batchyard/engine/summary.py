@@ -1,0 +1,91 @@
+"""What a session knows of its batch as a whole while it runs: counts, the comparison so far, the first failures.
+
+Bounded whatever the number of trials. Not for rows: those are in the store.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from batchyard.judge.comparison import Comparison, ComparisonBuilder
+from batchyard.model.outcome import Outcome
+
+if TYPE_CHECKING:
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.judge.gate import GateResult
+    from batchyard.model.matrix import Plan
+    from batchyard.model.trial import JSON, AttemptResult
+
+_FAILURES_KEPT = 20
+_NO_FAILURE = frozenset({Outcome.PASSED, Outcome.NOT_RUN, Outcome.CANCELLED})
+
+
+class Summary:
+    """Adds up final results as they come."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Begin with nothing finished."""
+        self._plan = plan
+        self._builder = ComparisonBuilder(plan.combinations)
+        self._failures: list[AttemptResult] = []
+        self.counts: Counter[Outcome] = Counter()
+        self.retried = 0
+
+    def add(self, result: AttemptResult) -> None:
+        """Count one trial's final result."""
+        self.counts[result.outcome] += 1
+        self._builder.add(result)
+        if result.outcome not in _NO_FAILURE and len(self._failures) < _FAILURES_KEPT:
+            self._failures.append(result)
+
+    @property
+    def finished(self) -> int:
+        """Return how many trials are final."""
+        return self.counts.total()
+
+    def comparison(self) -> Comparison:
+        """Return the combinations compared, by what has been added."""
+        return self._builder.build()
+
+    def sentence(self) -> str:
+        """Return in one line how the trials ended."""
+        parts = [f"{self.counts[outcome]} {outcome}" for outcome in Outcome if self.counts[outcome]]
+        return f"{self.finished} of {len(self._plan)} trials finished: {', '.join(parts) or 'none yet'}"
+
+    def status(self, record: BatchRecord, *, running: int, gate: GateResult | None) -> dict[str, JSON]:
+        """Return the contract's ``status``; bounded by the number of combinations."""
+        comparison = self.comparison()
+        counts = self.counts
+        return {
+            "observedGeneration": 1,
+            "phase": record.phase.value,
+            "reason": record.reason,
+            "message": record.message,
+            "trials": {
+                "total": len(self._plan),
+                "pending": max(0, len(self._plan) - self.finished - running),
+                "running": running,
+                "passed": counts[Outcome.PASSED],
+                "failed": counts[Outcome.FAILED],
+                "timedOut": counts[Outcome.TIMED_OUT],
+                "needsInput": counts[Outcome.NEEDS_INPUT],
+                "errored": counts[Outcome.ERRORED],
+                "cancelled": counts[Outcome.CANCELLED],
+                "notRun": counts[Outcome.NOT_RUN],
+                "retried": self.retried,
+            },
+            "combinations": [row.to_json() for row in comparison.rows],
+            "best": comparison.best.to_json() if comparison.best else None,
+            "gate": gate.to_json() if gate else None,
+            "failures": [
+                {
+                    "trial": result.trial_id,
+                    "attempt": result.attempt,
+                    "outcome": result.outcome.value,
+                    "reason": result.reason,
+                    "message": result.message[:500],
+                }
+                for result in self._failures
+            ],
+        }

@@ -1,0 +1,110 @@
+"""The environment on this machine: worker processes of the runner, with values and folders of their own.
+
+Not for packages of their own per variant; a BatchTest that asks for them here is refused before anything runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from batchyard import config
+from batchyard.engine.ports import RuntimeEnvironment
+from batchyard.model.errors import EnvironmentUnavailable, Fault
+from batchyard.model.quantity import to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batchyard.model.spec import BatchTest
+    from batchyard.model.trial import Combination
+
+
+class InProcessEnvironment:
+    """Gives each combination its environment values and each attempt a folder. See ``EnvironmentProvider``."""
+
+    def __init__(self, batch: BatchTest, folder: Path, inherited: Mapping[str, str]) -> None:
+        """``folder`` holds the workspaces; ``inherited`` are secret values the trials see anyway."""
+        self._spec = batch.spec
+        self._folder = folder
+        self._inherited = dict(inherited)
+        self._known: dict[str, RuntimeEnvironment] = {}
+
+    @staticmethod
+    def faults(batch: BatchTest) -> list[Fault]:
+        """Return what the file asks for that this machine's environment cannot give."""
+        return [
+            Fault(
+                f"spec.variants.overrides[{index}].packages",
+                ", ".join(override.packages),
+                "packages of a variant's own cannot be installed by a local run yet",
+                "install them beside batchyard, or leave the list empty",
+            )
+            for index, override in enumerate(batch.spec.variants.overrides)
+            if override.packages
+        ]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the values that must not be written anywhere: inherited ones and those whose names say so."""
+        own = dict(self._spec.environment.env)
+        for override in self._spec.variants.overrides:
+            own.update(override.env)
+        return (*self._inherited.values(), *config.secret_values(own))
+
+    def ensure(self, batch_id: str) -> None:
+        """Make the batch's folder. Raises ``EnvironmentUnavailable``."""
+        try:
+            (self._folder / batch_id).mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise EnvironmentUnavailable(
+                f"no folder for workspaces can be made at {self._folder / batch_id}: {err.strerror}; "
+                "free some space or name another place with --store"
+            ) from err
+
+    def runtime(self, combination: Combination) -> RuntimeEnvironment:
+        """Return the values and bounds of one combination: the batch's own, then each override that matches."""
+        known = self._known.get(combination.name)
+        if known is None:
+            known = self._known[combination.name] = self._resolve(combination)
+        return known
+
+    def workspace(self, batch_id: str, trial_id: str, attempt: int) -> Path:
+        """Make and return an empty folder named after the attempt."""
+        path = self._folder / batch_id / f"{trial_id.replace('/', '_')}_{attempt}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            # Left by a run that was killed in this very attempt; its files are not this attempt's.
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(exist_ok=True)
+        return path
+
+    def release_workspace(self, path: Path, *, keep: bool) -> None:
+        """Remove an attempt's folder unless it is to be kept and holds anything."""
+        try:
+            path.rmdir()  # most attempts write nothing, and an empty folder tells nothing
+        except OSError:
+            if not keep:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def release(self, batch_id: str) -> None:
+        """Remove the batch's folder unless kept workspaces are in it."""
+        path = self._folder / batch_id
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+    def _resolve(self, combination: Combination) -> RuntimeEnvironment:
+        env = dict(self._spec.environment.env)
+        memory: str | None = None
+        for override in self._spec.variants.overrides:
+            if all(combination.variants.get(key) == value for key, value in override.match.items()):
+                env.update(override.env)
+                if override.resources is not None and override.resources.memory is not None:
+                    memory = override.resources.memory
+        bound = to_bytes(memory) if memory is not None else None
+        key = hashlib.sha256(json.dumps([sorted(env.items()), bound]).encode()).hexdigest()[:16]
+        return RuntimeEnvironment(key, env, bound)

@@ -1,0 +1,103 @@
+"""Why an attempt was ended, and its result put together from what the worker said and what the leader saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.trial import AttemptResult, EvaluatorScore, NodeBoundary
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from batchyard.engine.attempts import Order
+    from batchyard.runners.workers import Gone
+
+STOP_TEXT: dict[str, str] = {
+    Reason.INTERRUPTED: "ended because the run was interrupted; `batchyard resume` runs it again",
+    Reason.FAIL_FAST: "ended because another trial failed and failFast is set",
+    Reason.CANCELLED: "ended because the batch was cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why an attempt is being ended, and the monotonic instant that its deadline passed."""
+
+    outcome: Outcome
+    reason: str
+    message: str
+    since: float
+    accept_completed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Puts an attempt's result together."""
+
+    order: Order
+    worker: str
+    started_at: datetime
+    ended_at: datetime
+    duration: float
+
+    def by_itself(self, executed: Any) -> AttemptResult:
+        """Return the result of an attempt that ended by itself and in time."""
+        return self.result(executed["outcome"], executed["reason"], executed["message"], executed)
+
+    def by_cause(self, executed: Any, cause: Cause) -> AttemptResult:
+        """Name a run that was ended; it keeps its boundaries but no score."""
+        kept = {**executed, "score": None, "scores": (), "metrics": {}}
+        return self.result(cause.outcome, cause.reason, cause.message, kept)
+
+    def lost(self, gone: Gone, cause: Cause | None, boundaries: tuple[NodeBoundary, ...]) -> AttemptResult:
+        """Return the result of an attempt whose worker is gone, with the cause if we ended it."""
+        where = f" in node {boundaries[-1].node!r}" if boundaries and boundaries[-1].status == "running" else ""
+        if cause is not None:
+            text = cause.message + (where if "node" not in cause.message else "")
+            if not gone.confirmed:
+                text += "; its end could not be confirmed"
+            result = self.result(cause.outcome, cause.reason, text)
+        else:
+            text = f"the worker process ended{where}: {exit_text(gone.status)}"
+            result = self.result(Outcome.ERRORED, Reason.WORKER_LOST, text)
+        return replace(result, boundaries=boundaries)
+
+    def result(self, outcome: str, reason: str, message: str, executed: Any = None) -> AttemptResult:
+        """Return a result with this outcome and whatever ``executed`` holds besides."""
+        order, extra = self.order, executed or {}
+        return AttemptResult(
+            trial_id=order.trial_id,
+            ordinal=order.ordinal,
+            combination=order.combination,
+            case=order.case,
+            repeat=order.repeat,
+            attempt=order.attempt,
+            epoch=order.epoch,
+            outcome=Outcome(outcome),
+            reason=reason,
+            message=message,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            duration_seconds=self.duration,
+            score=extra.get("score"),
+            weight=order.weight,
+            metrics=extra.get("metrics", {}),
+            scores=tuple(EvaluatorScore(**score) for score in extra.get("scores", ())),
+            boundaries=tuple(NodeBoundary(**boundary) for boundary in extra.get("boundaries", ())),
+            output=extra.get("output"),
+            output_digest=extra.get("output_digest", ""),
+            thread_id=order.thread_id,
+            worker=self.worker,
+        )
+
+
+def exit_text(status: int | None) -> str:
+    """Return in words how a process with this exit status ended."""
+    if status is None:
+        return "cause unknown"
+    if status >= 0:
+        return f"exit code {status}"
+    names = {-9: "SIGKILL (out of memory, or killed from outside)", -11: "SIGSEGV", -6: "SIGABRT", -15: "SIGTERM"}
+    return names.get(status, f"signal {-status}")
