@@ -98,7 +98,7 @@ def _against_baseline(rows: tuple[CombinationRow, ...], baseline: Baseline) -> C
     word = _WORDS[measure]
     wanted = measure.of(base)
     if wanted is None or not finite(wanted):
-        return _unknown(f"baseline {base.name!r} has no {word}: none of its trials was judged")
+        return _unknown(f"baseline {base.name!r} has no {word}: none of its trials has one")
     candidate = leader([row for row in rows if row is not base])
     if candidate is None:
         return _unknown("no combination other than the baseline passed a trial")
