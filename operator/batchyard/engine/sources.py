@@ -9,13 +9,14 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from batchyard.model.cases import ParsedCases, case_json, case_of, cases_faults, kind_of, parse_cases
+from batchyard.model.cases import MAX_FAULTS, ParsedCases, case_json, case_of, kind_of, name_faults, parse_cases
 from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.model.matrix import Plan, expand_combinations
-from batchyard.model.parse import Draft, in_file_order, read_draft, trial_cap_fault
+from batchyard.model.parse import Draft, in_file_order, read_draft, trial_cap_faults
 from batchyard.model.rules import Place
 from batchyard.model.spec import BatchTest, CaseSpec
 
@@ -75,9 +76,9 @@ def load(path: Path, stdin: BinaryIO | None = None) -> LoadedBatch:
     if fault:
         raise SpecInvalid(source, [fault])
     draft = read_draft(text)
-    cases, faults = _cases(draft, base)
+    cases, faults, file_faults = _cases(draft, base)
     faults += _source_faults(Place(draft.document, ""), base)
-    ordered = in_file_order([*draft.faults, *faults], draft.document)
+    ordered = (*in_file_order([*draft.faults, *faults], draft.document), *file_faults)
     if draft.batch is None or ordered:
         raise SpecInvalid(source, ordered)
     return _loaded(draft.batch, cases, base)
@@ -102,49 +103,64 @@ def _digest(document: dict[str, JSON]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _cases(draft: Draft, base: Path) -> tuple[tuple[Case, ...], list[Fault]]:
+class _Cases(NamedTuple):
+    """All cases, the faults of the BatchTest's file, and those of the case files."""
+
+    cases: tuple[Case, ...]
+    faults: list[Fault]
+    file_faults: list[Fault]
+
+
+def _cases(draft: Draft, base: Path) -> _Cases:
     spec = Place(draft.document, "").at("spec")
+    named = [(place.at("name").text() or "", place.path) for place in spec.at("cases").items()]
     inline = draft.batch.spec.cases if draft.batch else ()
     cases = [case_of(case) for case in inline]
-    places = [place.path for place in spec.at("cases").items()[: len(cases)]]
+    count = len(named)
     faults: list[Fault] = []
+    file_faults: list[Fault] = []
     for entry in spec.at("casesFrom").items():
-        found = _case_file(entry, base)
+        fault, found = _case_file(entry, base)
+        faults += [fault] if fault else []
         cases += found.cases
-        places += found.places
-        faults += found.faults
-    faults += cases_faults(cases, places)
-    if draft.batch:
-        cap = trial_cap_fault(len(draft.combinations), len(cases), draft.batch.spec.repeats)
-        faults += [cap] if cap else []
-    return tuple(cases), faults
+        count += len(found.cases)
+        file_faults += found.faults
+        named += zip((case.name for case in found.cases), found.places, strict=True)
+    if spec.at("casesFrom").items():
+        # Without files the rules of the BatchTest's own have said all this.
+        file_faults += islice(name_faults(one for one in named if one[0]), MAX_FAULTS)
+        faults += trial_cap_faults(draft.document, len(draft.combinations), count)
+        if cases and all(case.weight == 0 for case in cases):
+            faults.append(
+                Fault("spec.casesFrom", "", "all cases have weight 0, so nothing would count", "give one a weight")
+            )
+    return _Cases(tuple(cases), faults, file_faults)
 
 
-def _case_file(entry: Place, base: Path) -> ParsedCases:
-    place = entry.at("path")
+_NO_CASES = ParsedCases((), (), ())
+
+
+def _case_file(entry: Place, base: Path) -> tuple[Fault | None, ParsedCases]:
+    """Return what is wrong with the entry, and what the file it names has in it."""
+    reference, place = entry.at("configMapRef"), entry.at("path")
     name = place.text()
-    if entry.at("configMapRef").value is not None:
-        fault = entry.at("configMapRef").fault(
-            "cannot be read on this machine", "name a local file with path", shown=False
-        )
-        return ParsedCases((), (fault,), ())
-    if not name or "\0" in name:
-        return ParsedCases((), (), ())
+    if reference.value is not None:
+        remedy = "name a local file with path; `batchyard bundle` makes a ConfigMap of it"
+        return reference.fault("cannot be read outside a cluster", remedy, shown=False), _NO_CASES
+    if not name:
+        return None, _NO_CASES
     kind = kind_of(name)
     if kind is None:
-        fault = place.fault("has no ending that is known", "use .jsonl, .yaml, .json or .csv")
-        return ParsedCases((), (fault,), ())
+        return place.fault("has no ending that is known", "use .jsonl, .yaml, .json or .csv"), _NO_CASES
     limit = MAX_YAML_CASE_FILE_BYTES if kind == "yaml" else MAX_CASE_FILE_BYTES
-    text, fault_or_none = _read(base / name, limit, place.path)
-    if fault_or_none:
-        return ParsedCases((), (fault_or_none,), ())
-    return parse_cases(text, kind, name)
+    text, fault = _read(base / name, limit, place.path)
+    return (fault, _NO_CASES) if fault else (None, parse_cases(text, kind, name))
 
 
 def _source_faults(document: Place, base: Path) -> list[Fault]:
     place = document.at("spec", "workflow", "source", "path")
     name = place.text()
-    if not name or "\0" in name:
+    if not name:
         return []
     folder = base / name
     if folder.is_dir():

@@ -1,6 +1,6 @@
 """Cases out of the text of a JSONL, YAML or CSV file, with every fault and the line it stands in.
 
-Pure: reading the files is ``engine.sources``. Rules over all cases of a batch are ``cases_faults``.
+Pure: reading the files is ``engine.sources``. Whether a batch's names are unique is ``name_faults``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchyard.model.text import Parsed, child_path, parse_json, parse_text
 from batchyard.model.trial import JSON, Case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 CaseFileKind: TypeAlias = Literal["jsonl", "yaml", "csv"]
 
@@ -95,16 +95,14 @@ def parse_cases(text: str, kind: CaseFileKind, source: str) -> ParsedCases:
     return ParsedCases(tuple(cases), tuple(faults), tuple(places))
 
 
-def cases_faults(cases: Sequence[Case], places: Sequence[str]) -> Iterator[Fault]:
-    """Yield the faults of all cases of a batch taken together: names used twice, nothing with a weight."""
+def name_faults(named: Iterable[tuple[str, str]]) -> Iterator[Fault]:
+    """Yield a fault for each name that an earlier case has; ``named`` is of names and the places of their cases."""
     seen: dict[str, str] = {}
-    for case, place in zip(cases, places, strict=True):
-        if case.name in seen:
-            message = f"is already the name of the case at {seen[case.name]}"
-            yield Fault(f"{place}.name", shortened(case.name), message, "rename one")
-        seen.setdefault(case.name, place)
-    if cases and all(case.weight == 0 for case in cases):
-        yield Fault("spec.casesFrom", "", "all cases have weight 0, so nothing would count", "give one a weight")
+    for name, place in named:
+        if name in seen:
+            message = f"is already the name of the case at {seen[name]}"
+            yield Fault(f"{place}.name", shortened(name), message, "rename one")
+        seen.setdefault(name, place)
 
 
 class _Row(NamedTuple):

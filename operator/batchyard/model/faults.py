@@ -47,11 +47,11 @@ _KINDS: Mapping[str, str] = {
     "list_type": "a list",
 }
 
-_BOUNDS: Mapping[str, tuple[str, str]] = {
-    "greater_than": ("must be more than", "gt"),
-    "greater_than_equal": ("must be at least", "ge"),
-    "less_than": ("must be less than", "lt"),
-    "less_than_equal": ("must be at most", "le"),
+_BOUNDS: Mapping[str, tuple[str, str, str]] = {
+    "greater_than": ("gt", "must be more than {}", "write more than {}"),
+    "greater_than_equal": ("ge", "must be at least {}", "write {} or more"),
+    "less_than": ("lt", "must be less than {}", "write less than {}"),
+    "less_than_equal": ("le", "must be at most {}", "write {} or less"),
 }
 
 # Fields whose values may be secrets, wherever they stand.
@@ -104,10 +104,9 @@ def _said(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     if kind in _KINDS:
         return f"must be {_KINDS[kind]}", _type_remedy(kind, detail["input"])
     if kind in _BOUNDS:
-        words, key = _BOUNDS[kind]
-        return f"{words} {context[key]:,g}" if isinstance(
-            context[key], float
-        ) else f"{words} {context[key]:,}", "change it"
+        key, message, remedy = _BOUNDS[kind]
+        bound = f"{int(context[key]):,}"
+        return message.format(bound), remedy.format(bound)
     if kind in {"enum", "literal_error"}:
         return _choice(str(context["expected"]), detail["input"])
     if kind == "string_pattern_mismatch":

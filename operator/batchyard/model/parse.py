@@ -81,7 +81,7 @@ def read_draft(text: str) -> Draft:
 
 
 def in_file_order(faults: Iterable[Fault], document: JSON) -> tuple[Fault, ...]:
-    """Return the first fault of each path, as they stand in the file; what is missing comes where it would stand."""
+    """Return the first fault of each path in the file's order; what is missing stands at what it is missing in."""
     first: dict[str, Fault] = {}
     for fault in faults:
         first.setdefault(fault.path, fault)
@@ -89,13 +89,14 @@ def in_file_order(faults: Iterable[Fault], document: JSON) -> tuple[Fault, ...]:
     return tuple(sorted(first.values(), key=lambda fault: _rank(fault.path, places)))
 
 
-def trial_cap_fault(combinations: int, cases: int, repeats: int) -> Fault | None:
-    """Return the fault of a batch with too many trials."""
+def trial_cap_faults(document: JSON, combinations: int, cases: int) -> list[Fault]:
+    """Return the fault of a batch with too many trials, if it is one."""
+    repeats = int(Place(document, "").at("spec", "repeats").number(1) or 1)
     total = combinations * cases * repeats
     if total <= MAX_TRIALS:
-        return None
+        return []
     message = f"{combinations:,} combinations x {cases:,} cases x {repeats:,} repeats are {total:,} trials"
-    return Fault("spec", "", f"{message}, more than {MAX_TRIALS:,}", "split the batch or lower repeats")
+    return [Fault("spec", "", f"{message}, more than {MAX_TRIALS:,}", "split the batch or lower repeats")]
 
 
 def _without_server_fields(document: dict[str, JSON]) -> dict[str, JSON]:
@@ -122,12 +123,7 @@ def _part(model: type[M], value: JSON) -> M | None:
 
 def _strictly(model: type[M], value: JSON) -> M:
     # As JSON, where strict means what a user expects: a list is a list and an enum's value is its text.
-    return model.model_validate_json(_json(value), by_alias=True, by_name=False)
-
-
-def _json(value: JSON) -> bytes:
-    # Half a surrogate pair is a fault already; it must not stop the others from being found.
-    return json.dumps(value, ensure_ascii=False).encode(errors="replace")
+    return model.model_validate_json(json.dumps(value), by_alias=True, by_name=False)
 
 
 def _expanded(document: JSON) -> tuple[tuple[Combination, ...], list[Fault]]:
@@ -144,11 +140,8 @@ def _expanded(document: JSON) -> tuple[tuple[Combination, ...], list[Fault]]:
         return (), [place.fault(message, "remove dimensions or values", shown=False)]
     combinations = expand_combinations(variants)
     faults = [*_combination_faults(combinations, variants, place), *_baseline_faults(combinations, spec)]
-    cases = len(spec.at("cases").items())
-    repeats = spec.at("repeats").number(1)
-    if cases and not spec.at("casesFrom").items() and repeats is not None and repeats >= 1:
-        fault = trial_cap_fault(len(combinations), cases, int(repeats))
-        faults += [fault] if fault else []
+    if not spec.at("casesFrom").items():
+        faults += trial_cap_faults(document, len(combinations), len(spec.at("cases").items()))
     return combinations, faults
 
 

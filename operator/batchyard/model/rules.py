@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from batchyard.model.errors import Fault
 from batchyard.model.faults import did_you_mean, model_faults, shortened
-from batchyard.model.names import is_dns_label
 from batchyard.model.spec import MAX_INLINE_CASES_BYTES, Deadlines, Isolation, Provider, Retry
 from batchyard.model.spec_evaluators import EVALUATOR_CONFIGS, EvaluatorName
 from batchyard.model.text import child_path
@@ -83,8 +82,8 @@ def _deadline_faults(deadlines: Place) -> Iterator[Fault]:
     node = deadlines.at("nodeSeconds").number()
     if batch is not None and trial is not None and trial > batch:
         place = deadlines.at("trialSeconds")
-        default = "" if place.value is not None else f" ({trial:g} by default)"
-        yield place.fault(f"is more than batchSeconds {batch:g}{default}", f"write at most {batch:g}")
+        written = "is" if place.value is not None else f"is {trial:g} by default,"
+        yield place.fault(f"{written} more than batchSeconds {batch:g}", f"write at most {batch:g}")
     if trial is not None and node is not None and node > trial:
         yield deadlines.at("nodeSeconds").fault(f"is more than trialSeconds {trial:g}", f"write at most {trial:g}")
 
@@ -108,7 +107,7 @@ def _environment_faults(spec: Place) -> Iterator[Fault]:
     if environment.at("isolation").value != Isolation.THREAD:
         return
     for override in spec.at("variants", "overrides").items():
-        for name in ("env", "packages"):
+        for name in ("env", "packages", "resources"):
             if override.at(name).value:
                 yield override.at(name).fault(
                     "cannot differ between combinations with isolation Thread: all threads share one process",
@@ -131,17 +130,10 @@ def variant_faults(variants: Place) -> Iterator[Fault]:
     for include in includes:
         yield from _unknown_variants(include.at("variants"), known)
         yield from _lacking_variants(include.at("variants"), known)
-    if not variants.at("matrix").value and not includes and not _wrong_kind(variants):
+    if isinstance(variants.value, Mapping) and all(
+        variants.at(k).value in (None, {}, []) for k in ("matrix", "include")
+    ):
         yield variants.fault("gives no combination", "write matrix: {dimension: [value, ...]}", shown=False)
-
-
-def _wrong_kind(variants: Place) -> bool:
-    # Then the models say what is wrong, and "no combination" would only be noise.
-    if not isinstance(variants.value, Mapping):
-        return True
-    return any(variants.value.get(key) is not None for key in ("matrix", "include")) and not (
-        variants.at("matrix").value == {} or variants.at("include").value == []
-    )
 
 
 def _dimensions(variants: Place) -> dict[str, list[str]]:
@@ -190,9 +182,8 @@ def _repeated(places: list[Place], message: str) -> Iterator[Fault]:
 
 def _case_faults(spec: Place) -> Iterator[Fault]:
     cases = spec.at("cases")
-    names = [case.at("name") for case in cases.items()]
-    yield from _repeated([name for name in names if is_dns_label(name.text() or "")], "is already the name of a case")
-    size = len(json.dumps(cases.value, ensure_ascii=False).encode(errors="replace")) if cases.items() else 0
+    yield from _repeated([case.at("name") for case in cases.items()], "is already the name of a case")
+    size = len(json.dumps(cases.value, ensure_ascii=False).encode()) if cases.items() else 0
     if size > MAX_INLINE_CASES_BYTES:
         message = f"is {size:,} bytes of JSON, more than {MAX_INLINE_CASES_BYTES:,}"
         yield cases.fault(message, "move the cases to a file and name it in casesFrom", shown=False)

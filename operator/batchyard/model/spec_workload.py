@@ -5,8 +5,9 @@ Not for expanding them (``matrix``) nor for reading case files (``cases``).
 
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from batchyard.model.quantity import to_bytes
 from batchyard.model.spec_base import (
     DimensionName,
     DnsLabel,
@@ -18,13 +19,13 @@ from batchyard.model.spec_base import (
     VariantName,
     Weight,
     fault,
-    quantity,
 )
 from batchyard.model.trial import JSON
 
 MAX_COMBINATIONS = 256
 MAX_TRIALS = 100_000
 MAX_INLINE_CASES_BYTES = 64 * 1024
+MIN_MEMORY_BYTES = 16 * 1024 * 1024
 
 LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 ConfigMapName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -86,15 +87,14 @@ class Resources(SpecModel):
     cpu: Quantity | None = Field(default=None, description="Processors, as a Kubernetes quantity.")
     memory: Quantity | None = Field(default=None, description="Memory, as a Kubernetes quantity.")
 
-    @property
-    def memory_bytes(self) -> int | None:
-        """Return the memory in bytes, None if there is no limit."""
-        return None if self.memory is None else max(1, round(quantity(self.memory)))
-
-    @property
-    def cpus(self) -> float | None:
-        """Return the number of processors, None if there is no limit."""
-        return None if self.cpu is None else quantity(self.cpu)
+    @field_validator("memory")
+    @classmethod
+    def _enough_for_python(cls, memory: str | None) -> str | None:
+        if memory is not None and to_bytes(memory) < MIN_MEMORY_BYTES:
+            raise fault(
+                f"is {to_bytes(memory):,} bytes, too little for Python itself", "write for instance 512Mi or 4Gi"
+            )
+        return memory
 
 
 class Include(SpecModel):

@@ -10,19 +10,20 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import yaml
 
 from batchyard.model.errors import Fault
 from batchyard.model.trial import JSON
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MAX_DEPTH = 100
-MAX_VALUES = 2_000_000
+# Aliases may multiply a small text up to this many values; a large one without them cannot have more than characters.
+MAX_ALIASED_VALUES = 100_000
+# What JSON readers, databases and checkpoint formats all keep exactly.
+MAX_INTEGER = 2**63
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _MAPS_AND_LISTS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 _SCALARS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "merge")}
@@ -57,15 +58,15 @@ def child_path(path: str, key: str | int) -> str:
 def parse_json(text: str, root: str) -> Parsed:
     """Return what a JSON text says, and what is wrong with it; YAML is not tried."""
     try:
-        value = json.loads(text, object_pairs_hook=_object)
+        return _checked(json.loads(text, object_pairs_hook=_object), root, [])
     except json.JSONDecodeError as err:
         message = f"is not JSON: {err.msg} at column {err.colno}"
-        return Parsed(None, (Fault(root, "", message, "write one JSON object on the line"),))
-    except ValueError as err:
-        return Parsed(None, (Fault(root, "", f"is not JSON: {err}", "write a smaller number"),))
+        return Parsed(None, (Fault(root, "", message, "write one JSON value in one line"),))
+    except ValueError:
+        # Python refuses to read integers of thousands of digits.
+        return Parsed(None, (Fault(root, "", "has a number in it that is too large", "write it in quotes"),))
     except RecursionError:
         return Parsed(None, (_too_deep(root),))
-    return Parsed(value, (*_twice_faults(value, root), *_value_faults(value, root)))
 
 
 def parse_text(text: str, root: str = "") -> Parsed:
@@ -73,23 +74,15 @@ def parse_text(text: str, root: str = "") -> Parsed:
     if not text.strip():
         return Parsed(None, (Fault(root or "file", "", "is empty", "write a document"),))
     try:
-        parsed = _parse_json(text, root) if text.lstrip()[0] in "{[" else None
-        parsed = parsed or _parse_yaml(text, root)
-    except yaml.MarkedYAMLError as err:
-        mark = err.problem_mark or err.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "file"
-        reason = (err.problem or err.context or "cannot be read").splitlines()[0]
-        return Parsed(
-            None, (Fault(f"{root}:{where}" if root else where, "", f"is not YAML: {reason}", _advice(reason)),)
-        )
+        # Proper JSON first: tabs and surrogate pairs are read otherwise by YAML.
+        parsed = _parse_proper_json(text, root) if text.lstrip()[0] in "{[" else None
+        return parsed or _parse_yaml(text, root)
     except yaml.YAMLError as err:
-        reason = str(err).splitlines()[0]
-        return Parsed(None, (Fault(root or "file", "", f"is not YAML: {reason}", "remove that character"),))
+        return Parsed(None, (_yaml_fault(err, root),))
     except _TextFault as err:
         return Parsed(None, (err.fault,))
     except RecursionError:
         return Parsed(None, (_too_deep(root),))
-    return Parsed(parsed.value, parsed.faults + tuple(_value_faults(parsed.value, root)))
 
 
 class _TextFault(Exception):
@@ -106,14 +99,13 @@ class _Object(dict[str, JSON]):
     twice: tuple[str, ...] = ()
 
 
-def _parse_json(text: str, root: str) -> Parsed | None:
-    # Proper JSON first: tabs and surrogate pairs are read otherwise by YAML. What is no JSON may still be YAML's
-    # flow style, hence None.
+def _parse_proper_json(text: str, root: str) -> Parsed | None:
     try:
         value = json.loads(text, object_pairs_hook=_object)
     except ValueError:
+        # It may still be YAML's flow style, and if not, YAML's message has a line.
         return None
-    return Parsed(value, tuple(_twice_faults(value, root)))
+    return _checked(value, root, [])
 
 
 def _object(pairs: list[tuple[str, JSON]]) -> _Object:
@@ -124,14 +116,6 @@ def _object(pairs: list[tuple[str, JSON]]) -> _Object:
     return made
 
 
-def _twice_faults(value: JSON, path: str) -> Iterator[Fault]:
-    if isinstance(value, _Object):
-        for key in value.twice:
-            yield Fault(child_path(path, key), "", "is written more than once", "keep one")
-    for step, item in _children(value):
-        yield from _twice_faults(item, child_path(path, step))
-
-
 def _parse_yaml(text: str, root: str) -> Parsed:
     _check_shape(text, root)
     loader = _Loader(text)
@@ -139,8 +123,8 @@ def _parse_yaml(text: str, root: str) -> Parsed:
         node = loader.get_single_node()
         if node is None:
             return Parsed(None, (Fault(root or "file", "", "holds no document", "write one"),))
-        builder = _Builder(loader)
-        return Parsed(builder.built(node, root, ()), tuple(builder.faults))
+        builder = _Builder(loader, max(MAX_ALIASED_VALUES, len(text)))
+        return _checked(builder.built(node, root, ()), root, builder.faults)
     finally:
         loader.dispose()
 
@@ -170,16 +154,16 @@ def _too_deep(root: str) -> Fault:
 class _Builder:
     """Makes plain data of YAML nodes, every alias written out, with a bound on how much that may be."""
 
-    def __init__(self, loader: yaml.SafeLoader) -> None:
+    def __init__(self, loader: yaml.SafeLoader, most: int) -> None:
         self.faults: list[Fault] = []
         self._loader = loader
-        self._values = 0
+        self._left = most
 
     def built(self, node: yaml.Node, path: str, above: tuple[int, ...]) -> JSON:
         """Return the value of ``node``, without what is faulty. Raises ``_TextFault`` if it has no end."""
-        self._values += 1
-        if self._values > MAX_VALUES:
-            message = f"has more than {MAX_VALUES:,} values once its aliases are written out"
+        self._left -= 1
+        if self._left < 0:
+            message = "is too large once its aliases are written out"
             raise _TextFault(Fault(path or "file", "", message, "use fewer aliases"))
         if id(node) in above:
             raise _TextFault(Fault(path or "file", "", "holds itself", "remove the alias"))
@@ -197,9 +181,10 @@ class _Builder:
     def _scalar(self, node: yaml.Node, path: str) -> JSON:
         try:
             return self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, OverflowError, AttributeError) as err:
-            # PyYAML's constructors fail in many ways on a tag that does not fit its text.
-            self.faults.append(Fault(path or "file", "", f"cannot be read: {err}", "write it in quotes"))
+        except (yaml.YAMLError, ValueError, KeyError, OverflowError, AttributeError, IndexError):
+            # PyYAML's constructors fail in many ways on text that does not fit its tag. The text may be a secret.
+            kind = node.tag.rpartition(":")[2]
+            self.faults.append(Fault(path or "file", "", f"cannot be read as {kind}", "write it in quotes"))
             return None
 
     def _mapping(self, node: yaml.MappingNode, path: str, above: tuple[int, ...]) -> dict[str, JSON]:
@@ -233,35 +218,48 @@ def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1 if node.start_mark else 0
 
 
-def _value_faults(value: JSON, path: str, depth: int = 0) -> Iterator[Fault]:
+def _checked(value: JSON, root: str, faults: list[Fault]) -> Parsed:
+    sound = _sound(value, root, 0, faults)
+    return Parsed(sound, tuple(faults))
+
+
+def _sound(value: JSON, path: str, depth: int, faults: list[Fault]) -> JSON:
+    """Return the value with None in place of what not every JSON reader, database and process can hold."""
     if depth > MAX_DEPTH:
-        yield _too_deep(path)
-        return
-    if isinstance(value, float) and not math.isfinite(value):
-        yield Fault(path or "file", str(value), "is not a number that can be reckoned with", "write a finite number")
-    if isinstance(value, str):
-        yield from _string_faults(value, path)
-    for key, item in _children(value):
-        if isinstance(key, str):
-            yield from _string_faults(key, path)
-        yield from _value_faults(item, child_path(path, key), depth + 1)
-
-
-def _string_faults(text: str, path: str) -> Iterator[Fault]:
-    if "\0" in text:
-        yield Fault(path or "file", "", "has a NUL character in it", "remove it")
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        yield Fault(path or "file", "", "has half a surrogate pair in it", "write the whole character")
-
-
-def _children(value: JSON) -> Iterator[tuple[str | int, JSON]]:
+        faults.append(_too_deep(path))
+        return None
     if isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from enumerate(value)
+        for key in value.twice if isinstance(value, _Object) else ():
+            faults.append(Fault(child_path(path, key), "", "is written more than once", "keep one"))
+        items = [(key, item) for key, item in value.items() if not _complain(key, path, faults)]
+        return {key: _sound(item, child_path(path, key), depth + 1, faults) for key, item in items}
+    if isinstance(value, list):
+        return [_sound(item, child_path(path, index), depth + 1, faults) for index, item in enumerate(value)]
+    return None if _complain(value, path, faults) else value
 
 
-def _advice(reason: str) -> str:
-    if r"'\t'" in reason or "tab" in reason:
-        return "indent with spaces"
-    return "check the indentation, quotes and colons in and above that line"
+def _complain(value: JSON, path: str, faults: list[Fault]) -> bool:
+    found: Fault | None = None
+    if isinstance(value, float) and not math.isfinite(value):
+        found = Fault(path or "file", str(value), "is not a number that can be reckoned with", "write a finite number")
+    elif isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
+        found = Fault(path or "file", "", "has more than 64 bits", "write it in quotes")
+    elif isinstance(value, str) and "\0" in value:
+        found = Fault(path or "file", "", "has a NUL character in it", "remove it")
+    elif isinstance(value, str) and _SURROGATE.search(value):
+        found = Fault(path or "file", "", "has half a surrogate pair in it", "write the whole character")
+    if found:
+        faults.append(found)
+    return found is not None
+
+
+def _yaml_fault(err: yaml.YAMLError, root: str) -> Fault:
+    if not isinstance(err, yaml.MarkedYAMLError):
+        reason = str(err).splitlines()[0]
+        return Fault(root or "file", "", f"is not YAML: {reason}", "remove that character")
+    mark = err.problem_mark or err.context_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "file"
+    reason = (err.problem or err.context or "cannot be read").splitlines()[0]
+    tabs = r"'\t'" in reason or "tab" in reason
+    remedy = "indent with spaces" if tabs else "check the indentation, quotes and colons in and above that line"
+    return Fault(f"{root}:{where}" if root else where, "", f"is not YAML: {reason}", remedy)

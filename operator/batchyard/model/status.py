@@ -1,0 +1,210 @@
+"""The status of a BatchTest, as the contract writes it: bounded, and the source of the CRD's status schema.
+
+Not for how a batch stands while it runs (``engine.summary``) nor for rows of single trials (the store).
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.spec_environment import Provider
+from batchyard.model.spec_workload import MAX_COMBINATIONS
+from batchyard.model.trial import JSON
+
+MAX_FAILURE_ROWS = 20
+MAX_MESSAGE = 1024
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
+Message = Annotated[str, StringConstraints(max_length=MAX_MESSAGE)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class StatusModel(BaseModel):
+    """A part of the status: frozen, camelCase in JSON. Fields of a newer version are left out, not refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        allow_inf_nan=False,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+class TrialCounts(StatusModel):
+    """How many trials stand where; all but `total` and `retried` add up to `total`."""
+
+    total: Count = Field(default=0, description="All trials of the batch.")
+    pending: Count = Field(default=0, description="Not begun yet, or waiting to be tried again.")
+    running: Count = Field(default=0, description="Running now.")
+    passed: Count = Field(default=0, description="Ended, and right.")
+    failed: Count = Field(default=0, description="Ended, and wrong or with an exception.")
+    timed_out: Count = Field(default=0, description="Ended by a deadline.")
+    needs_input: Count = Field(default=0, description="Stopped because the graph asked for input.")
+    errored: Count = Field(default=0, description="Lost with the place they ran in, after all attempts.")
+    cancelled: Count = Field(default=0, description="Ended by a cancel.")
+    not_run: Count = Field(default=0, description="Never begun because the batch ended first.")
+    retried: Count = Field(default=0, description="Attempts that were made again.")
+
+
+class CombinationRow(StatusModel):
+    """What all trials of one combination come to."""
+
+    name: str = Field(description="Name of the combination.")
+    variants: dict[str, str] = Field(default_factory=dict, description="The choice for every dimension.")
+    passed: Count = Field(default=0, description="Trials that passed.")
+    failed: Count = Field(default=0, description="Trials that failed.")
+    timed_out: Count = Field(default=0, description="Trials ended by a deadline.")
+    needs_input: Count = Field(default=0, description="Trials stopped because the graph asked for input.")
+    errored: Count = Field(default=0, description="Trials lost with the place they ran in.")
+    cancelled: Count = Field(default=0, description="Trials ended by a cancel.")
+    not_run: Count = Field(default=0, description="Trials never begun.")
+    success_rate: float | None = Field(default=None, description="Share of the judged trials that passed.")
+    score: float | None = Field(default=None, description="Weighted mean score; null if nothing was scored.")
+    mean_seconds: float | None = Field(default=None, description="Mean duration of the judged trials.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="Mean of each metric.")
+    metric_trials: dict[str, int] = Field(default_factory=dict, description="How many trials had each metric.")
+
+
+class FailureRow(StatusModel):
+    """One trial that did not pass."""
+
+    trial: str = Field(description="Id of the trial.")
+    attempt: int = Field(ge=1, description="Number of the attempt.")
+    outcome: Outcome = Field(description="How it ended.")
+    reason: str = Field(default="", description="Why, in one word.")
+    message: Message = Field(default="", description="Why, in a sentence.")
+
+
+class Best(StatusModel):
+    """The combination that came out on top."""
+
+    combination: str = Field(description="Name of the combination.")
+    score: float | None = Field(default=None, description="Its score.")
+    margin: float | None = Field(default=None, description="How far it is ahead of the next; null without a next.")
+    by: str = Field(default="score", description="What the margin is measured in: score or successRate.")
+
+
+class GateCheck(StatusModel):
+    """One rule of the gate, applied."""
+
+    name: str = Field(description="Name of the rule.")
+    passed: bool = Field(description="Whether it is met.")
+    actual: float | None = Field(default=None, description="What was reached.")
+    threshold: float | None = Field(default=None, description="What was asked for.")
+    message: Message = Field(default="", description="Both in a sentence.")
+
+
+class GateStatus(StatusModel):
+    """What the gate said."""
+
+    passed: bool = Field(description="Whether every rule is met.")
+    checks: tuple[GateCheck, ...] = Field(default=(), max_length=8, description="The rules, one by one.")
+
+
+class EnvironmentStatus(StatusModel):
+    """The place where the trials run."""
+
+    provider: Provider = Field(description="Who made it.")
+    name: str = Field(default="", description="Its name.")
+    state: str = Field(default="", description="Where it stands.")
+    attempt: int = Field(default=1, ge=0, description="Which attempt at making it this is.")
+    message: Message = Field(default="", description="What was seen of it last.")
+
+
+class AuditStatus(StatusModel):
+    """The batch's audit trail."""
+
+    entries: Count = Field(default=0, description="Entries in the trail.")
+    dropped: Count = Field(default=0, description="Entries lost before they could be stored.")
+    head: str = Field(default="", description="Newest hash of the chain.")
+
+
+class ReportStatus(StatusModel):
+    """The written report."""
+
+    location: str = Field(default="", description="Where it is.")
+    digest: str = Field(default="", description="SHA-256 of it.")
+
+
+class ConditionType(StrEnum):
+    """Every condition a BatchTest has; the last three are kstatus'."""
+
+    ACCEPTED = "Accepted"
+    ENVIRONMENT_READY = "EnvironmentReady"
+    FINISHED = "Finished"
+    SUCCEEDED = "Succeeded"
+    GATE_PASSED = "GatePassed"
+    PARITY_VERIFIED = "ParityVerified"
+    AUDIT_PERSISTED = "AuditPersisted"
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Truth(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(StatusModel):
+    """One statement about the batch, as ``metav1.Condition``."""
+
+    type: ConditionType = Field(description="What it is about.")
+    status: Truth = Field(description="Whether it holds.")
+    observed_generation: Count = Field(default=0, description="Generation of the spec it was seen for.")
+    last_transition_time: Moment = Field(description="When it last changed between True, False and Unknown.")
+    reason: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=1024)] = (
+        Field(description="Why, in one word.")
+    )
+    message: Message = Field(default="", description="Why, in a sentence.")
+
+
+class BatchStatus(StatusModel):
+    """Where a batch stands."""
+
+    observed_generation: Count = Field(default=0, description="Generation of the spec that this is about.")
+    phase: Phase = Field(default=Phase.PENDING, description="Where the batch stands, in one word.")
+    reason: str = Field(default="", description="Why, in one word.")
+    message: Message = Field(default="", description="Where it stands, in a sentence.")
+    start_time: Moment | None = Field(default=None, description="When the batch was accepted.")
+    deadline_time: Moment | None = Field(default=None, description="When its deadline passes; decided once.")
+    completion_time: Moment | None = Field(default=None, description="When it ended.")
+    trials: TrialCounts = Field(default_factory=TrialCounts, description="How many trials stand where.")
+    combinations: tuple[CombinationRow, ...] = Field(
+        default=(), max_length=MAX_COMBINATIONS, description="The combinations, best first."
+    )
+    failures: tuple[FailureRow, ...] = Field(
+        default=(), max_length=MAX_FAILURE_ROWS, description="The first trials that did not pass."
+    )
+    best: Best | None = Field(default=None, description="The combination that came out on top.")
+    gate: GateStatus | None = Field(default=None, description="What the gate said.")
+    environment: EnvironmentStatus | None = Field(default=None, description="The place where the trials run.")
+    audit: AuditStatus = Field(default_factory=AuditStatus, description="The audit trail.")
+    report: ReportStatus | None = Field(default=None, description="The written report.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(), max_length=len(ConditionType), description="Statements about the batch."
+    )
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the status as JSON, without what is not known yet."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @classmethod
+    def from_json(cls, document: JSON) -> Self:
+        """Return the status that ``to_json`` gave. Raises ``pydantic.ValidationError``."""
+        return cls.model_validate(document)
