@@ -296,6 +296,11 @@ def test_a_missing_metric_is_not_zero() -> None:
         evaluate("metric", observed, name="tokens", max=5)
 
 
+def test_a_metric_with_nothing_to_hold_it_against_is_refused() -> None:
+    with pytest.raises(ValueError, match="names no value to hold the metric against"):
+        evaluate("metric", an_observation(metrics={"tokens": 1}), name="tokens")
+
+
 def test_a_metric_that_is_not_finite_is_no_score_but_a_message() -> None:
     observed = an_observation(metrics={"tokens": float("inf")})
 

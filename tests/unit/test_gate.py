@@ -126,6 +126,14 @@ def test_an_unknown_baseline_fails_and_names_the_combinations() -> None:
     assert not made.passed
 
 
+def test_an_unknown_baseline_among_many_combinations_names_the_first() -> None:
+    names = [f"c{number:02}" for number in range(256)]
+
+    made = only_check(compare([], names), a_baseline(name="old"))
+
+    assert made.message.endswith("(c00, c01, c02, c03, c04, c05, c06, c07, ...)")
+
+
 def test_a_baseline_of_which_no_trial_was_judged_fails() -> None:
     comparison = compare([a_result("base", Outcome.ERRORED), a_result("b", score=1.0)], ["base", "b"])
 

@@ -3,6 +3,7 @@
 Pure: no clock, thread, file or network. User code comes in only as a function that resolves ``module:function``.
 """
 
+from batchyard.judge.callables import CallableInvalid
 from batchyard.judge.comparison import Comparison, ComparisonBuilder
 from batchyard.judge.engine import ConfiguredEvaluator, EvaluationEngine, Judged
 from batchyard.judge.evaluators import built_in
@@ -14,6 +15,7 @@ from batchyard.judge.row import CombinationRow, MetricMean
 
 __all__ = [
     "Best",
+    "CallableInvalid",
     "CannotJudge",
     "Check",
     "CombinationRow",

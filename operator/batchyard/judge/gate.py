@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchyard.model.spec_evaluation import Baseline, Gate
     from batchyard.model.trial import JSON
 
+_NAMES_SHOWN = 8
 _NOTHING_PASSED = "no combination passed a trial"
 _WORDS = {Measure.SCORE: "score", Measure.SUCCESS_RATE: "success rate"}
 
@@ -92,7 +93,8 @@ def _against_baseline(rows: tuple[CombinationRow, ...], baseline: Baseline) -> C
     """Compare the best of the other combinations with the baseline."""
     base = next((row for row in rows if row.name == baseline.combination), None)
     if base is None:
-        known = ", ".join(sorted(row.name for row in rows))
+        names = sorted(row.name for row in rows)
+        known = ", ".join([*names[:_NAMES_SHOWN], *(["..."] if len(names) > _NAMES_SHOWN else [])])
         return _unknown(f"baseline {baseline.combination!r} is not a combination of this batch ({known})")
     measure = measure_of(rows)
     word = _WORDS[measure]

@@ -49,7 +49,9 @@ class Baseline(SpecModel):
 class Gate(SpecModel):
     """What a batch must reach to succeed; a rule that is null is not applied."""
 
-    min_success_rate: Share | None = Field(default=None, description="Least share of trials that must pass.")
+    min_success_rate: Share | None = Field(
+        default=None, description="Least share of the best combination's trials that must pass."
+    )
     min_score: Share | None = Field(default=None, description="Least score of the best combination.")
     baseline: Baseline | None = Field(default=None, description="Combination against which no regression is allowed.")
 

@@ -119,6 +119,8 @@ class MetricConfig(SpecModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if self.min is None and self.max is None and self.target is None:
+            raise fault("names no value to hold the metric against", "give min, max or target")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise fault(f"min {self.min:g} is more than max {self.max:g}", "make min the smaller")
         return self
