@@ -67,6 +67,12 @@ def test_a_batch_without_any_score_has_none_even_where_trials_failed() -> None:
     assert [row.score for row in comparison.rows] == [None, None]
 
 
+def test_a_score_of_a_case_without_weight_makes_no_scores() -> None:
+    comparison = compare([a_result("a", score=1.0, weight=0), a_result("b", Outcome.FAILED)])
+
+    assert [row.score for row in comparison.rows] == [None, None]
+
+
 def test_a_score_that_is_no_score_is_not_counted() -> None:
     row = compare([a_result(score=math.nan), a_result(score=2.0), a_result(score=0.5)], ["a"]).rows[0]
 
@@ -105,16 +111,16 @@ def test_the_higher_score_is_best_by_its_margin() -> None:
 
 def test_equal_scores_are_ordered_by_success_rate_then_time_then_name() -> None:
     results = [
-        *(a_result("slow", score=0.5, seconds=2.0) for _ in range(2)),
+        *(a_result("a-slow", score=0.5, seconds=2.0) for _ in range(2)),
         *(a_result("quick", score=0.5, seconds=1.0) for _ in range(2)),
         *(a_result("also-quick", score=0.5, seconds=1.0) for _ in range(2)),
         a_result("uneven", score=1.0, seconds=0.1),
         a_result("uneven", Outcome.FAILED, score=0.0, seconds=0.1),
     ]
 
-    comparison = compare(results, ["uneven", "slow", "quick", "also-quick"])
+    comparison = compare(results, ["uneven", "a-slow", "quick", "also-quick"])
 
-    assert [row.name for row in comparison.rows] == ["also-quick", "quick", "slow", "uneven"]
+    assert [row.name for row in comparison.rows] == ["also-quick", "quick", "a-slow", "uneven"]
     assert comparison.best == Best("also-quick", 0.5, 0.0, Measure.SCORE)
 
 

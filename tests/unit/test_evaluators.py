@@ -166,6 +166,7 @@ def test_contains_with_nothing_to_search_or_find_is_no_score_but_a_message(
         ({"path": "$.answers[?@.rank > 1].topic", "equals": "try"}, None, 1.0),
         ({"path": "$.answers[?@.rank > 9].topic", "equals": "try"}, None, 0.0),
         ({"path": "$.none", "equals": None}, None, 1.0),
+        ({"path": "$.answers[0].topic", "equals": None}, None, 0.0),
         ({"path": "$.answers[0].topic"}, "with", 1.0),
         ({"path": "$.answers[0].topic"}, {"answers": [{"topic": "try"}]}, 0.0),
         ({"path": "$.answers[0].topic"}, {"elsewhere": "try"}, 1.0),

@@ -96,6 +96,13 @@ def test_the_best_other_combination_may_fall_behind_the_baseline_by_max_regressi
     assert (made.name, made.passed, made.actual, made.threshold) == ("baseline", passed, score, 0.88)
 
 
+def test_max_regression_counts_as_it_is_written() -> None:
+    # In doubles, 0.8 - 0.1 is a little more than 0.7.
+    comparison = compare([a_result("base", score=0.8), a_result("b", score=0.7)], ["base", "b"])
+
+    assert only_check(comparison, a_baseline(0.1)).passed
+
+
 def test_the_baseline_itself_is_not_its_own_rival() -> None:
     comparison = compare([a_result("base", score=0.9), a_result("b", score=0.1)], ["base", "b"])
 
