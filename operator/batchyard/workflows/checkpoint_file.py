@@ -1,0 +1,332 @@
+"""The file a worker keeps its checkpoints in: tables and queries, and what can be read of it after a kill.
+
+Needs no workflow framework, so that the process that supervises workers can read a dead one's boundaries cheaply.
+Not for the states themselves: here they are blobs, which ``workflows.checkpoints`` writes and reads.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from batchyard.engine.ports import Checkpoint
+from batchyard.model.errors import StoreError
+from batchyard.model.trial import NodeBoundary
+
+APPLICATION_ID = 0x42594350  # "BYCP"
+VERSION = 1
+
+_REMEMBERED = 128
+"""How many threads' numbers are kept in memory; forgetting one costs a lookup, no more."""
+
+_TABLES = (
+    "CREATE TABLE threads (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+    # whole: the body has every channel, not only those that changed since the parent.
+    # nodes: what completed between the parent and this one, JSON pairs of name and seconds.
+    # upcoming: what a run that ended early would have run next, JSON; NULL if it went on or was killed.
+    """CREATE TABLE checkpoints (
+        thread INTEGER NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT, step INTEGER,
+        whole INTEGER NOT NULL, run TEXT, nodes TEXT NOT NULL, upcoming TEXT, kind TEXT NOT NULL, body BLOB NOT NULL,
+        PRIMARY KEY (thread, ns, id)) STRICT""",
+    """CREATE TABLE writes (
+        thread INTEGER NOT NULL, ns TEXT NOT NULL, checkpoint TEXT NOT NULL, task TEXT NOT NULL, path TEXT NOT NULL,
+        kind TEXT NOT NULL, body BLOB NOT NULL) STRICT""",
+    "CREATE INDEX writes_of_thread ON writes (thread)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+)
+_PUT = """
+INSERT INTO checkpoints (thread, ns, id, parent, step, whole, run, nodes, kind, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (thread, ns, id) DO UPDATE SET parent = excluded.parent, step = excluded.step, whole = excluded.whole,
+run = excluded.run, nodes = excluded.nodes, kind = excluded.kind, body = excluded.body
+"""
+_PUT_WRITES = "INSERT INTO writes (thread, ns, checkpoint, task, path, kind, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ONE = "SELECT parent, step, whole, run, nodes, kind, body FROM checkpoints WHERE thread = ? AND ns = ? AND id = ?"
+_NEWEST = "SELECT id FROM checkpoints WHERE thread = ? AND ns = ? ORDER BY id DESC LIMIT 1"
+_WRITES = "SELECT task, path, kind, body FROM writes WHERE thread = ? AND ns = ? AND checkpoint = ? ORDER BY rowid"
+_CHILDREN = "SELECT id FROM checkpoints WHERE thread = ? AND ns = ? AND parent = ? AND NOT whole"
+_HISTORY = "SELECT id, parent, step, nodes, upcoming FROM checkpoints WHERE thread = ? AND ns = '' ORDER BY id"
+_BOUNDARIES = """
+SELECT c.id, c.parent, c.step, c.nodes FROM checkpoints AS c JOIN threads AS t ON t.number = c.thread
+WHERE t.name = ? AND c.ns = '' AND c.nodes <> '' ORDER BY c.id
+"""
+
+
+class Place(NamedTuple):
+    """What names a checkpoint: the thread's number, the namespace and the id."""
+
+    thread: int
+    ns: str
+    id: str
+
+
+class CheckpointRow(NamedTuple):
+    """A checkpoint's columns but for its place."""
+
+    parent: str | None
+    step: int | None
+    whole: bool
+    run: str | None
+    nodes: str
+    kind: str
+    body: bytes
+
+
+class WritesRow(NamedTuple):
+    """What one task wrote on a checkpoint."""
+
+    task: str
+    path: str
+    kind: str
+    body: bytes
+
+
+class CheckpointFile:
+    """A checkpoint file and its one writer. Safe to call from any thread; each change is a commit of its own.
+
+    ``synchronous=NORMAL``: what is committed survives the death of the process, though not always a power cut.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, making it if it is not there. Raises ``StoreError``."""
+        self._connection = _open(path)
+        self._lock = threading.RLock()  # guards the connection and _numbers; taken by every public method
+        self._numbers: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is done inside one commit, all or nothing; other threads wait."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                self._numbers.clear()
+                raise
+            self._connection.execute("COMMIT")
+
+    def number(self, thread_id: str) -> int | None:
+        """Return the number the file knows a thread by, or None."""
+        number = self._numbers.get(thread_id)
+        if number is not None:
+            return number
+        with self._lock:
+            row = self._connection.execute("SELECT number FROM threads WHERE name = ?", (thread_id,)).fetchone()
+            return None if row is None else self._remember(thread_id, row[0])
+
+    def put(self, thread_id: str, ns: str, id_: str, row: CheckpointRow) -> None:
+        """Store a checkpoint, in place of one with the same place."""
+        self._insert(thread_id, _PUT, (ns, id_, *row))
+
+    def replace(self, place: Place, row: CheckpointRow) -> None:
+        """Store a checkpoint in place of the one that is there."""
+        with self._lock:
+            self._connection.execute(_PUT, (*place, *row))
+
+    def put_writes(self, thread_id: str, ns: str, checkpoint: str, row: WritesRow) -> None:
+        """Add what one task wrote."""
+        self._insert(thread_id, _PUT_WRITES, (ns, checkpoint, *row))
+
+    def one(self, place: Place) -> CheckpointRow | None:
+        """Return a checkpoint."""
+        with self._lock:
+            row = self._connection.execute(_ONE, place).fetchone()
+        return None if row is None else CheckpointRow(*row)
+
+    def newest(self, thread: int, ns: str) -> Place | None:
+        """Return the newest checkpoint of a namespace."""
+        with self._lock:
+            row = self._connection.execute(_NEWEST, (thread, ns)).fetchone()
+        return None if row is None else Place(thread, ns, row[0])
+
+    def writes(self, place: Place) -> list[WritesRow]:
+        """Return what tasks wrote on a checkpoint, in the order it was stored."""
+        with self._lock:
+            return [WritesRow(*row) for row in self._connection.execute(_WRITES, place).fetchall()]
+
+    def leaning_on(self, place: Place) -> list[Place]:
+        """Return the checkpoints that are not whole without this one."""
+        with self._lock:
+            rows = self._connection.execute(_CHILDREN, place).fetchall()
+        return [Place(place.thread, place.ns, row[0]) for row in rows]
+
+    def places(
+        self,
+        *,
+        thread_id: str | None = None,
+        ns: str | None = None,
+        id_: str | None = None,
+        before: str | None = None,
+        run: str | None = None,
+    ) -> list[tuple[str, Place]]:
+        """Return every checkpoint that fits, newest first, each with its thread's id."""
+        wanted = {"t.name = ?": thread_id, "c.ns = ?": ns, "c.id = ?": id_, "c.id < ?": before, "c.run = ?": run}
+        terms = {term: value for term, value in wanted.items() if value is not None}
+        where = f"WHERE {' AND '.join(terms)}" if terms else ""
+        query = (
+            "SELECT t.name, c.thread, c.ns, c.id FROM checkpoints AS c JOIN threads AS t ON t.number = c.thread "  # noqa: S608 - fixed terms, bound values
+            f"{where} ORDER BY c.id DESC"
+        )
+        with self._lock:
+            rows = self._connection.execute(query, tuple(terms.values())).fetchall()
+        return [(name, Place(*place)) for name, *place in rows]
+
+    def history(self, thread_id: str) -> tuple[Checkpoint, ...]:
+        """Return a thread's top-level checkpoints, oldest first, without reading a state."""
+        with self._lock:
+            rows = self._connection.execute(_HISTORY, (self.number(thread_id),)).fetchall()
+        ran = {id_: tuple(name for name, _ in json.loads(nodes)) if nodes else () for id_, _, _, nodes, _ in rows}
+        following: dict[str, tuple[str, ...]] = {}
+        for id_, parent, *_ in rows:
+            if parent is not None:
+                following[parent] = tuple(dict.fromkeys((*following.get(parent, ()), *ran[id_])))
+        return tuple(
+            Checkpoint(
+                id=id_,
+                step=-1 if step is None else step,
+                parent=parent,
+                nodes=ran[id_],
+                next=following.get(id_, ()) or tuple(json.loads(upcoming or "[]")),
+            )
+            for id_, parent, step, _, upcoming in rows
+        )
+
+    def note_upcoming(self, thread_id: str, checkpoint_id: str, nodes: Sequence[str]) -> None:
+        """Keep which nodes a run that ended at this top-level checkpoint would have run next."""
+        with self._lock:
+            self._connection.execute(
+                "UPDATE checkpoints SET upcoming = ? WHERE thread = ? AND ns = '' AND id = ?",
+                (json.dumps(list(nodes)), self.number(thread_id), checkpoint_id),
+            )
+
+    def forget(self, thread_ids: Iterable[str]) -> None:
+        """Delete everything of these threads in one commit; unknown ones are passed over."""
+        with self.transaction():
+            for thread_id in thread_ids:
+                number = (self.number(thread_id),)
+                self._connection.execute("DELETE FROM writes WHERE thread = ?", number)
+                self._connection.execute("DELETE FROM checkpoints WHERE thread = ?", number)
+                self._connection.execute("DELETE FROM threads WHERE number = ?", number)
+                self._numbers.pop(thread_id, None)
+
+    def delete(self, places: Iterable[Place]) -> None:
+        """Delete checkpoints and what was written on them."""
+        for place in places:
+            self._connection.execute("DELETE FROM checkpoints WHERE thread = ? AND ns = ? AND id = ?", place)
+            self._connection.execute("DELETE FROM writes WHERE thread = ? AND ns = ? AND checkpoint = ?", place)
+
+    def copy(self, source: str, target: str) -> None:
+        """Add all that ``source`` has to ``target`` in one commit."""
+        number = self.number(source)
+        if number is None:
+            return
+        with self.transaction():
+            numbers = (self._number_for(target), number)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO checkpoints SELECT ?, ns, id, parent, step, whole, run, nodes, upcoming, kind, "
+                "body FROM checkpoints WHERE thread = ?",
+                numbers,
+            )
+            self._connection.execute(
+                "INSERT INTO writes SELECT ?, ns, checkpoint, task, path, kind, body FROM writes WHERE thread = ? "
+                "ORDER BY rowid",
+                numbers,
+            )
+
+    def _insert(self, thread_id: str, statement: str, row: tuple[object, ...]) -> None:
+        with self._lock:
+            number = self.number(thread_id)
+            if number is not None:
+                self._connection.execute(statement, (number, *row))
+                return
+            with self.transaction():
+                self._connection.execute(statement, (self._number_for(thread_id), *row))
+
+    def _number_for(self, thread_id: str) -> int:
+        """Return a thread's number, giving it one if it is new; inside a transaction."""
+        number = self.number(thread_id)
+        if number is None:
+            self._connection.execute("INSERT INTO threads (name) VALUES (?)", (thread_id,))
+            number = self._connection.execute("SELECT last_insert_rowid()").fetchone()[0]
+        return self._remember(thread_id, number)
+
+    def _remember(self, thread_id: str, number: int) -> int:
+        if len(self._numbers) >= _REMEMBERED:
+            self._numbers.clear()
+        self._numbers[thread_id] = number
+        return number
+
+
+def read_boundaries(path: Path, thread_id: str) -> tuple[NodeBoundary, ...]:
+    """Return the node boundaries that a run completed, in order, from a file whose writer may be dead.
+
+    Reads plain columns only: nothing of the workflow's state is deserialised. Empty if the file or the thread is
+    not there. The node that was running when the writer died is not known here.
+
+    Raises:
+        StoreError: If the file is damaged.
+    """
+    if not path.exists():
+        return ()
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("PRAGMA busy_timeout = 5000")
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone() is None:
+                return ()
+            rows = connection.execute(_BOUNDARIES, (thread_id,)).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(f"the checkpoint file {path} cannot be read: {error}; its trial has no boundaries") from error
+    return tuple(
+        NodeBoundary(node, "completed", seconds, entry_checkpoint=parent, exit_checkpoint=id_, step=step)
+        for id_, parent, step, nodes in rows
+        for node, seconds in json.loads(nodes)
+    )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"the checkpoint file {path} cannot be opened: {error}; choose another folder") from error
+    try:
+        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # Each checkpoint rewrites the same last pages: folding the log in seldom saves writing them again and again.
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        _ensure_tables(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise StoreError(f"the checkpoint file {path} cannot be used: {error}; remove it or choose another") from error
+    except StoreError:
+        connection.close()
+        raise
+    return connection
+
+
+def _ensure_tables(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    for statement in _TABLES if is_new else ():
+        connection.execute(statement)
+    connection.execute("COMMIT")
+    if not is_new and (owner, version) != (APPLICATION_ID, VERSION):
+        raise StoreError(
+            f"{path} is no checkpoint file of this version (application {owner:#x}, version {version}, wanted "
+            f"{APPLICATION_ID:#x} and {VERSION}); remove it or choose another"
+        )
