@@ -163,8 +163,10 @@ def _whole(weights: Sequence[float]) -> list[int]:
 
 def _told(err: Exception) -> str:
     """Return type, text and place of an exception; the place by its file's name, whatever folder that is in."""
-    frames = traceback.extract_tb(err.__traceback__)
-    place = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    place = ""
+    # Not extract_tb: it would read the source files.
+    for frame, line in traceback.walk_tb(err.__traceback__):
+        place = f" ({PurePath(frame.f_code.co_filename).name}:{line})"
     return f"{type(err).__name__}: {err}{place}"
 
 
