@@ -33,6 +33,7 @@ from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner, check_workflow
 from batchyard.runners.worker import Setup
 from batchyard.store.writer import GroupCommitWriter
+from batchyard.workflows.checkpoint_file import read_boundaries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -219,7 +220,7 @@ class LocalEngine:
             parallelism=min(spec.parallelism, len(loaded.plan)),
             batch_id=record.id,
             clock=self._clock,
-            read_boundaries=_read_boundaries,
+            read_boundaries=read_boundaries,
         )
 
     def _spawn_process(self, _late: Callable[[str], None]) -> LedWorker:
@@ -268,12 +269,6 @@ def _setup(loaded: LoadedBatch, *, checkpoints: str) -> Setup:
         durability=spec.checkpoints.durability,
         input_schema=spec.workflow.input_schema or "",
     )
-
-
-def _read_boundaries(file: Path, thread_id: str):  # type: ignore[no-untyped-def]
-    from batchyard.workflows.boundaries import read_boundaries
-
-    return read_boundaries(file, thread_id)
 
 
 def _accepted(record: BatchRecord, epoch: int) -> Event:

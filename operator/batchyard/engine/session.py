@@ -17,20 +17,21 @@ from batchyard.decide.finish import Ending, ends_batch, verdict
 from batchyard.decide.retries import retry_delay
 from batchyard.engine.attempts import BatchTestRunner, Ended, Late, Order, RunnerEvent, Started, Stop
 from batchyard.engine.ports import BatchRecord, BatchStore, BatchUpdate, ResultWriter, Session
+from batchyard.engine.records import details_of, not_run, redacted
 from batchyard.engine.summary import Summary
 from batchyard.judge.gate import GateResult, check
 from batchyard.model.events import Event, EventType
 from batchyard.model.outcome import Outcome, Phase, Reason, Verdict
-from batchyard.model.trial import JSON, AttemptResult, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from batchyard.clock import Clock
     from batchyard.events import AuditTrail, EventBus
     from batchyard.model.matrix import Plan
     from batchyard.model.spec import BatchTestSpec
+    from batchyard.model.trial import JSON, AttemptResult, Trial
 
 _log = structlog.get_logger(__name__)
 
@@ -233,7 +234,7 @@ class BatchSession:
                 self._hear_end(event)
 
     def _hear_end(self, event: Ended) -> None:
-        result = _redacted(event.result, self._redact)
+        result = redacted(event.result, self._redact)
         order = self._in_flight.pop(result.ordinal)
         if result.outcome is Outcome.NOT_RUN:
             # It was taken up just as the batch ended, and not begun.
@@ -243,7 +244,7 @@ class BatchSession:
         # An interrupted attempt is no answer: the trial stays open for the session that resumes the batch.
         interrupted = result.outcome is Outcome.CANCELLED and self._was_interrupted
         final = delay is None and not interrupted
-        details = _details(event, result)
+        details = details_of(event, result)
         self._tell(_EVENT_OF[result.outcome], result.message or result.outcome, details, order)
         if delay is not None:
             heapq.heappush(self._retries, (self._clock.monotonic() + delay, result.ordinal))
@@ -315,36 +316,18 @@ class BatchSession:
             return
         self._tell(EventType.TRIALS_NOT_RUN, f"{count} trials were not run", {"count": count})
         chunk: list[tuple[AttemptResult, bool]] = []
-        for result in self._not_run(self._stop):
+        now = self._clock.now()
+        for ordinal in range(len(self._plan)):
+            if self._done[ordinal]:
+                continue
+            attempt = self._attempts.get(ordinal, 0) + 1
+            result = not_run(self._plan.trial(ordinal), attempt, self._session.epoch, self._stop.reason, now)
             self._summary.add(result)
             chunk.append((result, True))
             if len(chunk) == _NOT_RUN_CHUNK:
                 self._write(results=chunk)
                 chunk = []
         self._write(results=chunk)
-
-    def _not_run(self, stop: Stop) -> Iterator[AttemptResult]:
-        now = self._clock.now()
-        for ordinal in range(len(self._plan)):
-            if self._done[ordinal]:
-                continue
-            trial = self._plan.trial(ordinal)
-            yield AttemptResult(
-                trial_id=trial.id,
-                ordinal=ordinal,
-                combination=trial.combination.name,
-                case=trial.case.name,
-                repeat=trial.repeat,
-                attempt=self._attempts.get(ordinal, 0) + 1,
-                epoch=self._session.epoch,
-                outcome=Outcome.NOT_RUN,
-                reason=stop.reason,
-                message="the batch ended before this trial began",
-                started_at=now,
-                ended_at=now,
-                duration_seconds=0.0,
-                weight=trial.case.weight,
-            )
 
     # -- writing and telling -----------------------------------------------------------------------------------
 
@@ -387,36 +370,3 @@ class BatchSession:
         record = replace(self._record, phase=phase, reason=reason, message=text, completed_at=completed_at)
         status = self._summary.status(record, running=running, gate=gate)
         return BatchUpdate(phase, reason, text, status, started_at, completed_at)
-
-
-def _redacted(result: AttemptResult, redact: Callable[[str], str]) -> AttemptResult:
-    """Return the result with secrets masked in every text that may have come from user code."""
-    if not result.message and result.outcome is Outcome.PASSED:
-        return result
-    return replace(
-        result,
-        message=redact(result.message),
-        scores=tuple(replace(score, error=redact(score.error)) for score in result.scores),
-        boundaries=tuple(replace(boundary, error=redact(boundary.error)) for boundary in result.boundaries),
-    )
-
-
-def _details(event: Ended, result: AttemptResult) -> dict[str, JSON]:
-    """Return what the audit keeps of an attempt's end: never inputs or outputs."""
-    details: dict[str, JSON] = {
-        "outcome": result.outcome,
-        "combination": result.combination,
-        "milliseconds": round(result.duration_seconds * 1000, 3),
-        "worker": result.worker,
-    }
-    if result.reason:
-        details["reason"] = result.reason
-    if result.score is not None:
-        details["score"] = result.score
-    if event.signals:
-        details["signals"] = list(event.signals)
-    if event.overrun_seconds is not None:
-        details["overrunMilliseconds"] = round(event.overrun_seconds * 1000, 3)
-    if not event.confirmed:
-        details["confirmed"] = False
-    return details

@@ -191,7 +191,10 @@ class Leader(threading.Thread):
                 case Message(body):
                     return body
                 case Gone(status):
-                    raise EnvironmentUnavailable(f"a worker ended ({exit_text(status)}) when it was to {doing}")
+                    words = seat.worker.last_words()
+                    raise EnvironmentUnavailable(
+                        f"a worker ended ({exit_text(status)}) when it was to {doing}; its last words: {words!r}"
+                    )
                 case _ if self._is_over():
                     raise _Over
                 case None:
@@ -262,7 +265,7 @@ class Leader(threading.Thread):
             match worker.wait(wake_at, self._wake):
                 case Message() | Gone() as reply:
                     return reply, cause, tuple(signals)
-                case None if stage is Stage.KILL and self._clock.monotonic() >= wake_at:
+                case None if stage is Stage.KILL:
                     return worker.force_gone(), cause, tuple(signals)
                 case _:
                     continue

@@ -35,17 +35,22 @@ def die_with_parent(parent: int) -> None:
 
 def descendants(root: int) -> list[int]:
     """Return the pid of every living descendant of ``root``, zombies left out."""
-    children: dict[int, list[int]] = {}
+    by_parent: dict[int, list[int]] = {}
     for pid, parent, state in _process_table():
         if state != "Z":
-            children.setdefault(parent, []).append(pid)
+            by_parent.setdefault(parent, []).append(pid)
     found: list[int] = []
-    waiting = list(children.get(root, ()))
+    waiting = list(by_parent.get(root, ()))
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        waiting.extend(children.get(pid, ()))
+        waiting.extend(by_parent.get(pid, ()))
     return found
+
+
+def children(root: int) -> list[int]:
+    """Return the pid of every living direct child of ``root``, zombies left out."""
+    return [pid for pid, parent, state in _process_table() if parent == root and state != "Z"]
 
 
 def resident_bytes(pids: Iterable[int]) -> int:

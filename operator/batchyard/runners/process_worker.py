@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchyard.model.errors import EnvironmentUnavailable
@@ -20,7 +22,6 @@ from batchyard.runners.workers import Gone, Message, Woken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from batchyard.clock import Clock
 
@@ -57,13 +58,22 @@ class ProcessWorker:
 
     def wait(self, until: float | None, wake: int) -> Message | Gone | Woken | None:
         """Wait for a reply, the worker's end, a wake-up or the monotonic instant ``until`` (None)."""
-        if self._gone is not None:
-            return self._gone
         self._poll.register(wake, select.POLLIN)
-        milliseconds = None if until is None else max(0.0, (until - self._clock.monotonic()) * 1000)
-        # poll() rounds up, so that a wait never ends before its instant.
-        ready = {fd for fd, _ in self._poll.poll(milliseconds)}
-        self._poll.unregister(wake)
+        try:
+            while self._gone is None:
+                milliseconds = None if until is None else max(0.0, (until - self._clock.monotonic()) * 1000)
+                # poll() rounds up, so that a wait never ends before its instant.
+                ready = {fd for fd, _ in self._poll.poll(milliseconds)}
+                if not ready:
+                    return None
+                heard = self._hear(ready, wake)
+                if heard is not None:
+                    return heard
+            return self._gone
+        finally:
+            self._poll.unregister(wake)
+
+    def _hear(self, ready: set[int], wake: int) -> Message | Gone | Woken | None:
         if self._sock.fileno() in ready:
             try:
                 message = receive_frame(self._sock)
@@ -71,7 +81,7 @@ class ProcessWorker:
                 message = None
             if message is not None:
                 return Message(message)
-            self._poll.unregister(self._sock.fileno())
+            self._poll.unregister(self._sock.fileno())  # its keeper will say how it ended
         if self._control.fileno() in ready:
             return self._hear_keeper()
         if wake in ready:
@@ -112,6 +122,14 @@ class ProcessWorker:
         self._tell(f"O {path}")
         while (line := self._read_line()) not in {"ok", ""}:
             self._note(line)
+
+    def last_words(self) -> str:
+        """Return the last line the worker printed, such as the error that ended it, or ""."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "output"
+            self.save_output(file)
+            text = file.read_text(errors="replace") if file.exists() else ""
+        return text.strip().rpartition("\n")[2][:500]
 
     def close(self) -> None:
         """End the worker and wait until nothing of it is left."""

@@ -107,6 +107,10 @@ class ThreadWorker:
     def save_output(self, path: Path) -> None:
         """Do nothing: what a thread prints goes where this process prints."""
 
+    def last_words(self) -> str:
+        """Return "": what a thread printed is not kept."""
+        return ""
+
     def close(self) -> None:
         """Let the thread end after what it does now; wait for it unless it was abandoned."""
         self._inbox.put(None)

@@ -132,9 +132,8 @@ def check_workflow(
             raise EnvironmentUnavailable(
                 f"importing and building the workflow took over {seconds:g} s; raise spec.deadlines.environmentSeconds"
             )
-        raise EnvironmentUnavailable(
-            "the worker process that built the workflow died; run its factory by hand to see why"
-        )
+        words = worker.last_words()
+        raise EnvironmentUnavailable(f"the worker that builds the workflow died; its last words: {words!r}")
 
     error = ask({"op": "setup", "setup": asdict(replace(setup, env={**runtime.env}))})["error"]
     if error:

@@ -72,6 +72,10 @@ class LedWorker(Protocol):
         """Write what the last trial printed to ``path``."""
         ...
 
+    def last_words(self) -> str:
+        """Return the last line the worker printed, or ""."""
+        ...
+
     def close(self) -> None:
         """End the worker in good order."""
         ...

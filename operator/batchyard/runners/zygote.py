@@ -22,7 +22,7 @@ import traceback
 from typing import NoReturn
 
 from batchyard.runners.keeper import Keeper
-from batchyard.runners.linux import adopt_orphans, descendants, die_with_parent
+from batchyard.runners.linux import adopt_orphans, children, die_with_parent
 from batchyard.runners.slot import Slot
 from batchyard.runners.worker import Parts, serve
 
@@ -93,14 +93,12 @@ class _Zygote:
             self._kill_orphans()
 
     def _kill_orphans(self) -> None:
-        """Kill what a keeper that was itself killed left to us."""
-        kept = set(self._keepers)
-        for keeper in self._keepers:
-            kept.update(descendants(keeper))
-        for pid in descendants(os.getpid()):
-            if pid not in kept:
+        """Kill what a keeper that was itself killed left to us; their children come to us in turn."""
+        while orphans := set(children(os.getpid())) - self._keepers:
+            for pid in orphans:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
 
 
 def _become_keeper(worker_fd: int, keeper_fd: int, slot_fd: int, parts: Parts) -> NoReturn:

@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help setup demo check test bench golden docs clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## Make .venv with the command line at .venv/bin/batchyard
+
+$(VENV)/.ready: pyproject.toml requirements.lock tools/make-venv.sh
+	@PYTHON="$(PYTHON)" tools/make-venv.sh "$(VENV)"
+	@touch $@
+
+demo: setup ## Run the example and show which variant wins
+	@DEMO="$$(mktemp -d)"; trap 'rm -rf "$$DEMO"' EXIT; \
+	set -e; \
+	$(BIN)/batchyard run examples/docs_search/batchtest.yaml --store "$$DEMO/demo.db"; \
+	echo; echo "The audit trail of this run:"; \
+	$(BIN)/batchyard audit verify docs-search --store "$$DEMO/demo.db"
+
+check: setup ## Format, lint, types, layers
+	$(BIN)/ruff format --check operator tests examples benchmarks tools
+	$(BIN)/ruff check operator tests examples benchmarks tools
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_tree.py
+
+test: check ## Everything that must pass before a change lands
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+bench: setup ## Measure against peers, side by side; minutes
+	$(BIN)/python benchmarks/run.py
+
+golden: setup ## Write the generated files anew; read the diff
+	$(BIN)/python tools/golden.py
+
+docs: golden ## Write the generated reference pages
+
+clean: ## Remove what setup made
+	rm -rf $(VENV) build dist operator/batchyard.egg-info

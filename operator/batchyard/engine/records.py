@@ -1,0 +1,68 @@
+"""What is written down of attempts: results without secrets, audit details, trials that never ran. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchyard.model.outcome import Outcome
+from batchyard.model.trial import JSON, AttemptResult, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from batchyard.engine.attempts import Ended
+
+
+def not_run(trial: Trial, attempt: int, epoch: int, reason: str, now: datetime) -> AttemptResult:
+    """Return the final result of a trial that the batch's early end left without an attempt."""
+    return AttemptResult(
+        trial_id=trial.id,
+        ordinal=trial.ordinal,
+        combination=trial.combination.name,
+        case=trial.case.name,
+        repeat=trial.repeat,
+        attempt=attempt,
+        epoch=epoch,
+        outcome=Outcome.NOT_RUN,
+        reason=reason,
+        message="the batch ended before this trial began",
+        started_at=now,
+        ended_at=now,
+        duration_seconds=0.0,
+        weight=trial.case.weight,
+    )
+
+
+def redacted(result: AttemptResult, redact: Callable[[str], str]) -> AttemptResult:
+    """Return the result with secrets masked in every text that may have come from user code."""
+    if not result.message and result.outcome is Outcome.PASSED:
+        return result
+    return replace(
+        result,
+        message=redact(result.message),
+        scores=tuple(replace(score, error=redact(score.error)) for score in result.scores),
+        boundaries=tuple(replace(boundary, error=redact(boundary.error)) for boundary in result.boundaries),
+    )
+
+
+def details_of(event: Ended, result: AttemptResult) -> dict[str, JSON]:
+    """Return what the audit keeps of an attempt's end: never inputs or outputs."""
+    details: dict[str, JSON] = {
+        "outcome": result.outcome,
+        "combination": result.combination,
+        "milliseconds": round(result.duration_seconds * 1000, 3),
+        "worker": result.worker,
+    }
+    if result.reason:
+        details["reason"] = result.reason
+    if result.score is not None:
+        details["score"] = result.score
+    if event.signals:
+        details["signals"] = list(event.signals)
+    if event.overrun_seconds is not None:
+        details["overrunMilliseconds"] = round(event.overrun_seconds * 1000, 3)
+    if not event.confirmed:
+        details["confirmed"] = False
+    return details
