@@ -139,11 +139,17 @@ def _reported_metrics(state: JSON) -> dict[str, float]:
     reported = state.get("metrics") if isinstance(state, dict) else None
     if not isinstance(reported, dict):
         return {}
-    return {
-        str(name): float(value)
-        for name, value in reported.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
+    return {str(name): number for name, value in reported.items() if (number := _number(value)) is not None}
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond what a float holds is no measurement
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _cut(message: str) -> str:
