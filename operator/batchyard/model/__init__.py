@@ -1,0 +1,1 @@
+"""Pure data: the BatchTest, its trials, outcomes, events and audit entries."""

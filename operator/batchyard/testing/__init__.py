@@ -1,0 +1,1 @@
+"""Shipped for tests: fakes, builders and conformance suites."""
