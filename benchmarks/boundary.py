@@ -1,6 +1,6 @@
 """What one durable node boundary costs over a checkpointer that stores nothing: ours against LangGraph's SqliteSaver.
 
-One process, one chain of twenty nodes; the checkpointers take turns at every run of the chain.
+One process, one chain of twenty nodes; the ways to run it take turns at every run of the chain.
 """
 
 from __future__ import annotations
@@ -8,60 +8,132 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchyard.workflows.checkpoints import open_checkpoints
+from benchmarks.null_saver import NullSaver
+from benchmarks.peers.contract import require
 from benchmarks.peers.langgraph_alone import open_saver
 from benchmarks.statistic import median, quantile
 from benchmarks.workflows import noop
 
+from batchyard.workflows.caller_loop import CallerLoop
+from batchyard.workflows.checkpoints import SqliteCheckpoints
+from batchyard.workflows.langgraph import LangGraphStateAdapter
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from batchyard.engine.ports import StopRequest
+
 LENGTH = 20
-OURS, FLOOR = "batchyard", "a checkpointer that stores nothing"
+FLOOR = "a checkpointer that stores nothing"
 SQLITE = "SqliteSaver"
-_KINDS = {FLOOR: "null", SQLITE: "sqlite", "SqliteSaver set to synchronous=NORMAL": "sqlite-normal"}
+SQLITE_NORMAL = "SqliteSaver, synchronous=NORMAL"
+OURS = "batchyard, as `batchyard run` runs a graph"
+OURS_CALLED = "batchyard's checkpointer alone, under LangGraph's own `invoke`"
+OUR_FLOOR = "a checkpointer that stores nothing, on batchyard's loop"
+
+_WARM_UP = 5
 
 
-def _savers(folder: Path) -> dict[str, BaseCheckpointSaver[Any]]:
-    savers: dict[str, BaseCheckpointSaver[Any]] = {}
-    for name, kind in _KINDS.items():
-        home = folder / kind
-        home.mkdir()
-        saver = open_saver(kind, home)
-        if saver is not None:
-            savers[name] = saver
-    savers[OURS] = open_checkpoints(folder / "ours.sqlite")
-    return savers
+class _Deaf:
+    """A probe that hears nothing."""
+
+    def node_started(self, node: str) -> None: ...
+
+    def node_finished(self, node: str) -> None: ...
+
+    def on_stop(self, stop: StopRequest) -> None: ...
+
+
+def _invoked(saver: BaseCheckpointSaver[Any] | None) -> Callable[[str], int]:
+    graph = noop.chain(LENGTH).compile(checkpointer=saver)
+
+    def run(thread: str) -> int:
+        final: dict[str, int] = graph.invoke({"n": 0}, {"configurable": {"thread_id": thread}}, durability="sync")
+        return final["n"]
+
+    return run
+
+
+def _awaited(saver: BaseCheckpointSaver[Any], loop: CallerLoop) -> Callable[[str], int]:
+    graph = noop.chain(LENGTH).compile(checkpointer=saver)
+
+    def run(thread: str) -> int:
+        config: Any = {"configurable": {"thread_id": thread}}
+        final: dict[str, int] = loop.run(graph.ainvoke({"n": 0}, config, durability="sync"))
+        return final["n"]
+
+    return run
+
+
+def _adapted(adapter: LangGraphStateAdapter) -> Callable[[str], int]:
+    workflow, probe = adapter.prepare({}), _Deaf()
+
+    def run(thread: str) -> int:
+        output = adapter.run(workflow, thread, {"n": 0}, probe=probe, recursion_limit=LENGTH + 5, durability="sync")
+        return int(str(output.state.get("n", -1)))
+
+    return run
+
+
+def _ways(folder: Path, open_files: ExitStack) -> dict[str, Callable[[str], int]]:
+    loop = open_files.enter_context(closing(CallerLoop()))
+    adapter = open_files.enter_context(
+        closing(LangGraphStateAdapter(lambda _: noop.chain(LENGTH), folder / "adapter.sqlite"))
+    )
+    ours = open_files.enter_context(closing(SqliteCheckpoints(folder / "ours.sqlite")))
+    (folder / "normal").mkdir()
+    return {
+        FLOOR: _invoked(NullSaver()),
+        SQLITE: _invoked(open_saver("sqlite", folder)),
+        SQLITE_NORMAL: _invoked(open_saver("sqlite-normal", folder / "normal")),
+        OURS: _adapted(adapter),
+        OUR_FLOOR: _awaited(NullSaver(), loop),
+        OURS_CALLED: _invoked(ours),
+    }
 
 
 def measure_boundary(runs: int) -> dict[str, Any]:
-    """Run the chain ``runs`` times with each checkpointer; return milliseconds a boundary and what each adds."""
-    with tempfile.TemporaryDirectory() as folder:
-        graphs = {name: noop.chain(LENGTH).compile(checkpointer=saver) for name, saver in _savers(Path(folder)).items()}
-        seen: dict[str, list[float]] = {name: [] for name in graphs}
-        for number in range(-5, runs):
-            for name, graph in graphs.items():
-                config: Any = {"configurable": {"thread_id": f"run-{number}"}, "recursion_limit": LENGTH + 5}
+    """Run the chain ``runs`` times in each way; return milliseconds a boundary and what each adds to the floor."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as open_files:
+        ways = _ways(Path(folder), open_files)
+        seen: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(-_WARM_UP, runs):
+            for name, run in ways.items():
+                # Outside the clock, so that no way pays for what another one left behind.
                 gc.collect()
                 start = time.perf_counter()
-                graph.invoke({"n": 0}, config, durability="sync")
+                nodes = run(f"run-{number}")
+                seconds = time.perf_counter() - start
+                require(nodes == LENGTH, f"{name} ran {nodes} nodes")
                 if number >= 0:
-                    seen[name].append((time.perf_counter() - start) * 1000 / LENGTH)
-    added = {name: median([one - floor for one, floor in zip(seen[name], seen[FLOOR], strict=True)]) for name in seen}
+                    seen[name].append(seconds * 1000 / LENGTH)
+    sqlite = _added(seen, SQLITE, FLOOR)
     return {
         "nodes": LENGTH,
         "runs": runs,
-        "checkpointers": [
-            {
-                "name": name,
-                "p50Milliseconds": round(median(values), 3),
-                "p95Milliseconds": round(quantile(values, 0.95), 3),
-                "addedMilliseconds": round(added[name], 3),
-            }
-            for name, values in seen.items()
-        ],
-        "addedByOursOverSqliteSaver": round(added[OURS] / added[SQLITE], 3),
+        "ways": [_row(name, values, _added(seen, name, FLOOR)) for name, values in seen.items()],
+        "ofSqliteSaver": {
+            "ours": round(_added(seen, OURS, FLOOR) / sqlite, 3),
+            "oursOverItsOwnFloor": round(_added(seen, OURS, OUR_FLOOR) / sqlite, 3),
+            "oursUnderInvoke": round(_added(seen, OURS_CALLED, FLOOR) / sqlite, 3),
+        },
+    }
+
+
+def _added(seen: dict[str, list[float]], name: str, floor: str) -> float:
+    return median([one - other for one, other in zip(seen[name], seen[floor], strict=True)])
+
+
+def _row(name: str, values: list[float], added: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "p50Milliseconds": round(median(values), 3),
+        "p95Milliseconds": round(quantile(values, 0.95), 3),
+        "addedMilliseconds": round(added, 3),
     }

@@ -53,6 +53,25 @@ class NullSaver(BaseCheckpointSaver[str]):
     ) -> None:
         """Drop the writes."""
 
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Know nothing."""
+        return None
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Name the checkpoint and drop it."""
+        return self.put(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Drop the writes."""
+
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Count up, as text that sorts."""
         return f"{int(current or 0) + 1:032d}"
