@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchyard.engine.ports import Checkpoint
 from batchyard.model.errors import StoreError
 from batchyard.model.trial import NodeBoundary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 APPLICATION_ID = 0x42594350  # "BYCP"
 VERSION = 1

@@ -6,11 +6,8 @@ each process has a file of its own. Why it is as it is: docs/adr/0003-checkpoint
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
     BaseCheckpointSaver,
@@ -22,18 +19,28 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
     get_checkpoint_metadata,
 )
-from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from batchyard.engine.ports import Checkpoint as Milestone
 from batchyard.workflows.checkpoint_file import CheckpointFile, CheckpointRow, Place, WritesRow
-from batchyard.workflows.recorder import Recorder
 from batchyard.workflows.unstorable import StateNotSerialisable, blame
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+    from batchyard.engine.ports import Checkpoint as Milestone
+    from batchyard.workflows.recorder import Recorder
 
 RECORDER_KEY = "__batchyard_recorder"
 """Where a run's ``Recorder`` travels in ``configurable``; LangGraph keeps names like this out of the metadata."""
 
 _REMEMBERED = 128
 """How many namespaces' newest checkpoints are known; forgetting one makes the next checkpoint a whole one."""
+
+
+_PendingWrites: TypeAlias = list[PendingWrite]  # named here, as the class has a method called list
 
 
 class _Tip(NamedTuple):
@@ -77,8 +84,8 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
         thread_id, ns = str(configurable["thread_id"]), configurable.get("checkpoint_ns") or ""
         id_, parent, versions = checkpoint["id"], configurable.get("checkpoint_id"), checkpoint["channel_versions"]
         described: dict[str, Any] = {**get_checkpoint_metadata(config, metadata)}
-        step = described.get("step")
-        recorder: Recorder | None = None if ns or step is None else configurable.get(RECORDER_KEY)
+        step: int | None = described.get("step")
+        recorder: Recorder | None = None if ns else configurable.get(RECORDER_KEY)
         values, changed = checkpoint["channel_values"], None
         tip = self._tips.get((thread_id, ns))
         if tip is not None and tip.id == parent:
@@ -86,13 +93,13 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
             changed = [channel for channel, version in versions.items() if before.get(channel) != version]
             values = {channel: values[channel] for channel in changed if channel in values}
         kind, body = self._dump([{**checkpoint, "channel_values": values}, changed, described], values)
-        nodes = recorder.ran_in(step) if recorder is not None else ""
+        nodes = recorder.ran_in(step) if recorder is not None and step is not None else ""
         row = CheckpointRow(parent, step, changed is None, described.get("run_id"), nodes, kind, body)
         self._file.put(thread_id, ns, id_, row)
         if len(self._tips) >= _REMEMBERED:
             self._tips.clear()
         self._tips[thread_id, ns] = _Tip(id_, versions)
-        if recorder is not None:
+        if recorder is not None and step is not None:
             recorder.stored(step, id_)
         return _config(thread_id, ns, id_)
 
@@ -127,7 +134,7 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
         self,
         config: RunnableConfig | None,
         *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        filter: dict[str, Any] | None = None,
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
@@ -241,7 +248,7 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
                 missing -= held
         return checkpoint, metadata
 
-    def _pending_writes(self, place: Place) -> list[PendingWrite]:
+    def _pending_writes(self, place: Place) -> _PendingWrites:
         """Return a checkpoint's writes in the order LangGraph applies them.
 
         The first regular write of a task at an index stays, as a repeated run may store it again; special ones (an
@@ -273,7 +280,7 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
         self,
         config: RunnableConfig | None,
         *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        filter: dict[str, Any] | None = None,
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:

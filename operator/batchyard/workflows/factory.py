@@ -9,12 +9,14 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchyard.model.errors import WorkflowInvalid
 from batchyard.workflows.recorder import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 
 def load_callable(reference: str, path: Path | None) -> Callable[..., Any]:
@@ -41,7 +43,7 @@ def load_callable(reference: str, path: Path | None) -> Callable[..., Any]:
         raise WorkflowInvalid(
             f'"{reference}" is a {type(found).__name__}, not a function; name the function that makes it'
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def call_factory(factory: Callable[..., object], name: str, variants: Mapping[str, str]) -> object:

@@ -10,8 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
@@ -25,12 +24,18 @@ from batchyard.clock import Clock, SystemClock
 from batchyard.engine.ports import Checkpoint, Probe, RunOutput
 from batchyard.model.errors import WorkflowInvalid
 from batchyard.model.outcome import Reason
-from batchyard.model.trial import JSON
 from batchyard.workflows.caller_loop import CallerLoop
 from batchyard.workflows.checkpoints import RECORDER_KEY, SqliteCheckpoints
 from batchyard.workflows.factory import call_factory, load_callable
 from batchyard.workflows.recorder import Recorder, Visit, clip, describe
 from batchyard.workflows.unstorable import StateNotSerialisable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langgraph.types import Durability
+
+    from batchyard.model.trial import JSON
 
 _Graph = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -186,7 +191,7 @@ class _Run:
             state,
             self._config,
             stream_mode="values",
-            durability=durability,  # type: ignore[arg-type]
+            durability=cast("Durability", durability),
             control=control,
         ):
             shown = values if isinstance(values, dict) else {}
@@ -241,7 +246,7 @@ class _WatchedNode(Runnable[Any, Any]):
         self._inner = inner
         self._awaited = _needs_await(inner)
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run the node here."""
         recorder, visit = self._enter(config)
         try:
@@ -252,7 +257,7 @@ class _WatchedNode(Runnable[Any, Any]):
         _leave(recorder, visit, None)
         return result
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run an asynchronous node here, a plain one on the calling thread of the run."""
         if not self._awaited:
             return await run_in_executor(None, self.invoke, input, config, **kwargs)

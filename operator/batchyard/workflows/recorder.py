@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from batchyard.clock import Clock
-from batchyard.engine.ports import Probe
 from batchyard.model.trial import NodeBoundary
+
+if TYPE_CHECKING:
+    from batchyard.clock import Clock
+    from batchyard.engine.ports import Probe
 
 MESSAGE_LIMIT = 2000
 """The longest error text that is kept; a trial's message is for reading, not for data."""

@@ -5,8 +5,10 @@ Not for storing: any serializer with ``dumps_typed`` will do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _DEPTH = 8
 """How deep to look for the culprit; the place found so far is told if it lies deeper."""
