@@ -285,6 +285,15 @@ def test_an_export_shortened_with_a_fitting_closing_line_is_found_by_the_kept_he
     assert "the recorded head is another" in verify_exported(forged, head(sealed))
 
 
+@given(chains, st.data())
+def test_a_line_that_says_the_same_in_another_spelling_is_found(sealed: list[SealedEntry], data: st.DataObject) -> None:
+    lines = list(export_jsonl(sealed))
+    at = data.draw(st.integers(0, len(sealed) - 1))
+    lines[at] = json.dumps(json.loads(lines[at]))
+
+    assert verify_exported(lines).startswith(f"entry {at + 1} was rewritten")
+
+
 @given(chains)
 def test_anything_after_the_closing_line_is_found(sealed: list[SealedEntry]) -> None:
     lines = list(export_jsonl(sealed))

@@ -204,6 +204,14 @@ def test_overlapping_secrets_leave_no_rest_of_either() -> None:
     assert entry.message == "<[redacted]> <[redacted]>"
 
 
+def test_a_secret_inside_another_leaves_no_rest_of_the_longer() -> None:
+    trail = AuditTrail("batch", secrets=["abcdefghijkl", "cdefgh"])
+
+    entry = trail.record(EventType.TRIAL_FAILED, "<abcdefghijkl> <cdefgh>", at=NOON)
+
+    assert entry.message == "<[redacted]> <[redacted]>"
+
+
 @pytest.mark.parametrize(
     "shown",
     ["-----KEY\nline/two&three\n", "-----KEY\\nline/two&three\\n", "-----KEY%0Aline%2Ftwo%26three%0A"],

@@ -1,0 +1,49 @@
+"""What is kept once an attempt or a batch has ended, and for how long."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from batchyard.decide.retention import audit_expired, keep_workspace
+from batchyard.model.outcome import Outcome
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kept"),
+    [
+        (Outcome.PASSED, False),
+        (Outcome.CANCELLED, False),
+        (Outcome.NOT_RUN, False),
+        (Outcome.FAILED, True),
+        (Outcome.TIMED_OUT, True),
+        (Outcome.NEEDS_INPUT, True),
+        (Outcome.ERRORED, True),
+    ],
+)
+def test_a_workspace_is_kept_when_there_is_something_to_look_at(outcome: Outcome, kept: bool) -> None:
+    assert keep_workspace(outcome) is kept
+
+
+def test_every_outcome_has_an_answer_about_its_workspace() -> None:
+    assert {outcome for outcome in Outcome if keep_workspace(outcome)} == {
+        Outcome.FAILED,
+        Outcome.TIMED_OUT,
+        Outcome.NEEDS_INPUT,
+        Outcome.ERRORED,
+    }
+
+
+def test_the_audit_trail_of_a_finished_batch_expires_after_its_retention() -> None:
+    completed = NOON - timedelta(days=30)
+
+    answers = [audit_expired(completed, NOON + timedelta(seconds=shift), 30) for shift in (-1, 1)]
+
+    assert answers == [False, True]
+
+
+def test_the_audit_trail_of_a_running_batch_never_expires() -> None:
+    assert not audit_expired(None, NOON, 0)
