@@ -26,6 +26,7 @@ _REMEDIES = (
     ("disk is full", "free some space, or choose another place with --store"),
     ("readonly database", "make the file and its folder writable, or choose another place with --store"),
     ("unable to open", "check that the folder exists and that you may write there, or choose another with --store"),
+    ("[errno", "check that the folder exists and that you may write there, or choose another with --store"),
     ("disk i/o error", "check the disk and its free space, or choose another place with --store"),
     ("malformed", "the file is damaged: keep a copy, then restore a back-up or start a new one with --store"),
     ("not a database", "the file is no SQLite database: choose another with --store"),

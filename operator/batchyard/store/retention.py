@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 _MICROS_A_DAY = 24 * 60 * 60 * 1_000_000
 
+# Days in microseconds do not fit the integer that the days are.
+_RETENTION = sa.cast(batches.c.audit_retention_days, sa.BigInteger) * sa.literal(_MICROS_A_DAY, sa.BigInteger)
+
 _OVER = (
     batches.c.phase.in_([phase for phase in Phase if phase.final]),
     batches.c.audit_pruned_at.is_(None),
-    batches.c.completed_at < sa.bindparam("now", type_=sa.BigInteger) - batches.c.audit_retention_days * _MICROS_A_DAY,
+    batches.c.completed_at < sa.bindparam("now", type_=sa.BigInteger) - _RETENTION,
 )
 
 

@@ -64,8 +64,8 @@ batches = sa.Table(
     _integer("audit_retention_days"),
     _instant("audit_pruned_at", nullable=True),
 )
-sa.Index("ix_batches_accepted_at", batches.c.accepted_at)
-sa.Index("ix_batches_name_accepted_at", batches.c.name, batches.c.accepted_at)
+sa.Index("ix_batches_newest", batches.c.accepted_at, batches.c.id)
+sa.Index("ix_batches_name_newest", batches.c.name, batches.c.accepted_at, batches.c.id)
 
 documents = sa.Table(
     "documents",
@@ -126,11 +126,13 @@ sa.Index(
     sqlite_where=IS_FINAL,
     postgresql_where=IS_FINAL,
 )
+# "final" is in it although it is always true there: SQLite asks it again, and would read every row for that.
 sa.Index(
     "ix_attempts_final_outcome",
     attempts.c.batch_id,
     attempts.c.outcome,
     attempts.c.ordinal,
+    attempts.c.final,
     sqlite_where=IS_FINAL,
     postgresql_where=IS_FINAL,
 )

@@ -61,6 +61,7 @@ class GroupCommitWriter:
         clock: Clock,
         max_delay: float = 0.02,
         max_group: int = 200,
+        retry_seconds: Sequence[float] = RETRY_SECONDS,
     ) -> None:
         """Start the thread; ``close`` ends it."""
         self._store = store
@@ -68,6 +69,7 @@ class GroupCommitWriter:
         self._clock = clock
         self._max_delay = max_delay
         self._max_group = max_group
+        self._retry_seconds = tuple(retry_seconds)
         # Guards everything below; taken by the callers' threads and by the writer's, never during a commit.
         self._changed = threading.Condition()
         self._waiting: deque[_Submission] = deque()
@@ -184,7 +186,7 @@ class GroupCommitWriter:
 
     def _commit(self, group: Sequence[_Submission]) -> StoreError | None:
         merged = _merge(group)
-        tries = iter(RETRY_SECONDS)
+        pauses = iter(self._retry_seconds)
         while True:
             try:
                 self._store.commit(
@@ -195,7 +197,7 @@ class GroupCommitWriter:
                     batch=merged.batch,
                 )
             except StoreBusy as err:
-                pause = next(tries, None)
+                pause = next(pauses, None)
                 if pause is None:
                     return err
                 # Nobody sets it: a pause on this thread alone, which holds no lock.

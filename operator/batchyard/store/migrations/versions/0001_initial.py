@@ -43,8 +43,8 @@ def _create_batches() -> None:
         sa.Column("audit_pruned_at", sa.BigInteger),
         sa.PrimaryKeyConstraint("id", name="pk_batches"),
     )
-    op.create_index("ix_batches_accepted_at", "batches", ["accepted_at"])
-    op.create_index("ix_batches_name_accepted_at", "batches", ["name", "accepted_at"])
+    op.create_index("ix_batches_newest", "batches", ["accepted_at", "id"])
+    op.create_index("ix_batches_name_newest", "batches", ["name", "accepted_at", "id"])
     op.create_table(
         "documents",
         sa.Column("batch_id", sa.Text, nullable=False),
@@ -104,7 +104,7 @@ def _create_attempts() -> None:
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name="fk_attempts_batches"),
     )
     _create_partial_index("uq_attempts_final", "attempts", ["batch_id", "ordinal"], "final", unique=True)
-    _create_partial_index("ix_attempts_final_outcome", "attempts", ["batch_id", "outcome", "ordinal"], "final")
+    _create_partial_index("ix_attempts_final_outcome", "attempts", ["batch_id", "outcome", "ordinal", "final"], "final")
     _create_partial_index("ix_attempts_open", "attempts", ["batch_id", "ordinal", "attempt"], "NOT final")
 
 

@@ -1,0 +1,300 @@
+"""What looks after a store: the integrity check, retention, quick summaries, and lost connections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from batchyard.engine.ports import BatchUpdate
+from batchyard.model.audit import verify_chain
+from batchyard.model.errors import StoreError
+from batchyard.model.outcome import Outcome, Phase
+from batchyard.store import SqlStore, open_store
+from batchyard.store.faults import StoreBusy
+from batchyard.store.integrity import FindingSeverity, check_integrity
+from batchyard.store.retention import prune
+from batchyard.testing.store_conformance import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from batchyard.engine.ports import Session
+
+DONE = BatchUpdate(Phase.SUCCEEDED, completed_at=T0, status={"trials": {"total": 2, "passed": 1, "timedOut": 1}})
+
+
+@pytest.fixture
+def store(store_target: str) -> Iterator[SqlStore]:
+    with open_store(store_target) as opened:
+        yield opened
+
+
+def a_finished_batch(store: SqlStore, batch_id: str = "b1", *, days: int = 30) -> Session:
+    spec = {"spec": {"audit": {"retentionDays": days}}}
+    store.create_batch(replace(a_batch(batch_id), total=2, spec=spec))
+    session = store.open_session(batch_id, OWNER, T0)
+    results = [(a_result(0), True), (a_result(1, 1, Outcome.ERRORED), False), (a_result(1, 2, Outcome.TIMED_OUT), True)]
+    store.commit(session, results=results, entries=[an_entry(n, batch_id) for n in range(5)], batch=DONE)
+    store.close_session(session, "done", T0)
+    return session
+
+
+def corrupt(store: SqlStore, *statements: str) -> None:
+    """Change rows behind the store's back, as somebody with a database shell and no scruples would."""
+    with store.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            raw = connection.connection.cursor()
+            raw.execute("PRAGMA foreign_keys=OFF")
+            for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
+                raw.execute(f"DROP TRIGGER {name}")
+            for statement in statements:
+                raw.execute(statement)
+            raw.execute("PRAGMA foreign_keys=ON")
+            raw.close()
+            return
+        # Switches triggers off, those that hold foreign keys among them.
+        for statement in (
+            "SET session_replication_role = replica",
+            *statements,
+            "SET session_replication_role = origin",
+        ):
+            connection.exec_driver_sql(statement)
+        connection.commit()
+
+
+# -- integrity ---------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_store_has_no_findings(store: SqlStore) -> None:
+    a_finished_batch(store)
+
+    assert check_integrity(store) == []
+
+
+ADDED = (
+    "INSERT INTO attempts SELECT batch_id, {ordinal}, 9, final, trial_id, combination, case_name, repeat, epoch, "
+    "outcome, reason, message, started_at, ended_at, duration_seconds, score, weight, metrics, scores, boundaries, output, "
+    "output_digest, thread_id, worker FROM attempts WHERE ordinal = 0"
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "severity", "kind", "batch_id"),
+    [
+        ("UPDATE attempts SET batch_id = 'gone'", "critical", "dangling_rows", "gone"),
+        ("UPDATE audit_entries SET batch_id = 'gone'", "critical", "dangling_rows", "gone"),
+        ("UPDATE sessions SET batch_id = 'gone'", "critical", "dangling_rows", "gone"),
+        ("UPDATE documents SET batch_id = 'gone'", "critical", "no_document", "b1"),
+        (ADDED.format(ordinal=2), "critical", "surplus_results", "b1"),
+        (ADDED.format(ordinal=-5), "critical", "surplus_results", "b1"),
+        ("UPDATE attempts SET epoch = 7", "warning", "unknown_session", "b1"),
+        ("UPDATE audit_entries SET message = 'x' WHERE seq = 3", "critical", "audit_chain", "b1"),
+        ("UPDATE audit_entries SET type = 'x' WHERE seq = 3", "critical", "audit_chain", "b1"),
+        ("UPDATE audit_entries SET details = '{' WHERE seq = 3", "critical", "audit_chain", "b1"),
+        ("DELETE FROM audit_entries WHERE seq = 3", "critical", "audit_chain", "b1"),
+        ("DELETE FROM audit_entries WHERE seq = 5", "critical", "audit_chain", "b1"),
+        ("UPDATE batches SET audit_head = 'x'", "critical", "audit_chain", "b1"),
+        ("UPDATE batches SET audit_entries = 4", "critical", "audit_count", "b1"),
+        ("UPDATE batches SET audit_pruned_at = 1", "warning", "audit_pruned", "b1"),
+        ("DELETE FROM attempts WHERE ordinal = 0", "warning", "missing_results", "b1"),
+        ("UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0", "warning", "status_count", "b1"),
+        ("UPDATE batches SET phase = 'Running'", "info", "no_live_session", "b1"),
+    ],
+)
+def test_the_check_finds(store: SqlStore, statement: str, severity: str, kind: str, batch_id: str) -> None:
+    a_finished_batch(store)
+
+    corrupt(store, statement)
+
+    found = {(finding.severity.value, finding.kind, finding.batch_id) for finding in check_integrity(store)}
+    assert (severity, kind, batch_id) in found
+
+
+def test_a_running_batch_with_a_live_session_is_no_finding(store: SqlStore) -> None:
+    session = a_running_batch(store)
+
+    store.commit(
+        session, results=[(a_result(0), True)], batch=BatchUpdate(Phase.RUNNING, status={"trials": {"passed": 0}})
+    )
+
+    assert check_integrity(store) == []
+
+
+def test_rows_that_violate_a_foreign_key_are_counted_by_the_database_too(store: SqlStore) -> None:
+    # PostgreSQL has no such check of its own.
+    wanted = {"dangling_rows"} | ({"foreign_key"} if store.engine.dialect.name == "sqlite" else set())
+    a_finished_batch(store)
+
+    corrupt(store, "UPDATE audit_entries SET batch_id = 'gone'")
+
+    kinds = {finding.kind for finding in check_integrity(store) if finding.batch_id in {"", "gone"}}
+    assert kinds == wanted
+
+
+def test_a_damaged_file_is_found(tmp_path: Any) -> None:
+    path = tmp_path / "store.db"
+    with open_store(str(path)) as store:
+        session = a_running_batch(store)
+        store.commit(session, results=[(a_result(n), True) for n in range(10)])
+        with store.engine.connect() as connection:
+            page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name='uq_attempts_final'")
+            offset = (page.scalar_one() - 1) * 4096
+    with path.open("r+b") as file:
+        # The number of cells in the index's only page.
+        file.seek(offset + 3)
+        file.write(b"\0\1")
+
+    with open_store(str(path)) as store:
+        findings = check_integrity(store)
+
+    assert (FindingSeverity.CRITICAL, "damaged_file") in {(finding.severity, finding.kind) for finding in findings}
+
+
+# -- retention ---------------------------------------------------------------------------------------------------
+
+
+def test_only_trails_past_their_own_retention_time_are_deleted_and_as_a_whole(store: SqlStore) -> None:
+    for name, days in (("b1", 30), ("b2", 31), ("b3", 1)):
+        a_finished_batch(store, name, days=days)
+    a_running_batch(store, "b4")
+    store.commit(store.open_session("b4", OWNER, T0), entries=[an_entry(0, "b4")])
+    now = T0 + timedelta(days=30, seconds=1)
+
+    pruned = prune(store, now)
+    again = prune(store, now)
+
+    left = {name: len(list(store.audit_entries(name))) for name in ("b1", "b2", "b3", "b4")}
+    assert (list(pruned), list(again)) == (["b1", "b3"], [])
+    assert left == {"b1": 0, "b2": 5, "b3": 0, "b4": 1}
+
+
+def test_a_pruned_batch_keeps_its_results_and_says_what_its_trail_was(store: SqlStore) -> None:
+    session = a_finished_batch(store)
+    before = store.batch("b1")
+    now = T0 + timedelta(days=31)
+
+    prune(store, now)
+
+    assert store.batch("b1") == replace(before, audit_pruned_at=now)
+    assert len(list(store.results("b1"))) == 2
+    assert check_integrity(store) == []
+    with pytest.raises(StoreError, match="its audit trail was deleted after its retention time"):
+        store.commit(session, entries=[an_entry()])
+
+
+# -- summaries ---------------------------------------------------------------------------------------------------
+
+
+def test_counts_and_failures_tell_of_final_results_only(store: SqlStore) -> None:
+    session = a_running_batch(store)
+    outcomes = [Outcome.FAILED, Outcome.PASSED, Outcome.ERRORED, Outcome.FAILED, Outcome.NOT_RUN, Outcome.TIMED_OUT]
+    final = [(a_result(ordinal, 2, outcome), True) for ordinal, outcome in enumerate(outcomes)]
+    store.commit(session, results=[(a_result(1, 1, Outcome.ERRORED), False), *final])
+
+    assert store.counts("b1") == Counter(outcomes)
+    assert [result.ordinal for result in store.failures("b1")] == [0, 2, 3, 5]
+    assert [result.ordinal for result in store.failures("b1", limit=2)] == [0, 2]
+    assert (store.counts("b2"), store.failures("b2")) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        (lambda store: store.counts("b1"), "COVERING INDEX ix_attempts_final_outcome (batch_id=?)"),
+        (
+            lambda store: store.failures("b1"),
+            "INDEX ix_attempts_final_outcome (batch_id=? AND outcome=? AND ordinal>?)",
+        ),
+        (
+            lambda store: list(store.finished_ordinals("b1")),
+            "INDEX uq_attempts_final (batch_id=? AND ordinal>?)",
+        ),
+        (lambda store: store.attempts_made("b1"), "INDEX ix_attempts_open (batch_id=?)"),
+        (lambda store: list(store.results("b1")), "INDEX uq_attempts_final (batch_id=? AND ordinal>?)"),
+        (lambda store: list(store.results("b1", final_only=False)), "(batch_id=? AND (ordinal,attempt)>(?,?))"),
+        (lambda store: list(store.audit_entries("b1")), "(batch_id=? AND seq>?)"),
+        (lambda store: store.batches(limit=5), "INDEX ix_batches_newest"),
+    ],
+)
+def test_a_question_to_a_large_store_is_answered_from_an_index(
+    tmp_path: Any, ask: Callable[[SqlStore], object], index: str
+) -> None:
+    asked: list[tuple[str, Any]] = []
+    with open_store(str(tmp_path / "store.db")) as store:
+        a_running_batch(store)
+
+        @sa.event.listens_for(store.engine, "before_cursor_execute")
+        def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
+            if statement.startswith("SELECT"):
+                asked.append((statement, parameters))
+
+        ask(store)
+        with store.engine.connect() as connection:
+            plans = [
+                " / ".join(row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values))
+                for statement, values in list(asked)
+            ]
+
+    assert plans
+    for plan in plans:
+        assert index in plan
+        assert "TEMP B-TREE" not in plan
+        assert "SCAN attempts" not in plan
+
+
+# -- lost connections --------------------------------------------------------------------------------------------
+
+
+def lose_the_answer(store: SqlStore, *, of_a_commit_that_happened: bool) -> None:
+    """Break the connection once, at the moment of the next COMMIT: just after it, or just before."""
+    armed = [True]
+
+    @sa.event.listens_for(store.engine, "commit")
+    def lose(connection: sa.Connection) -> None:
+        if not armed:
+            return
+        armed.clear()
+        if of_a_commit_that_happened:
+            connection.connection.dbapi_connection.commit()  # type: ignore[union-attr]
+        raise sa.exc.OperationalError("COMMIT", {}, ConnectionError("gone"), connection_invalidated=True)
+
+
+def test_a_commit_whose_answer_was_lost_is_not_written_twice(store: SqlStore) -> None:
+    session = a_running_batch(store)
+    lose_the_answer(store, of_a_commit_that_happened=True)
+
+    store.commit(session, results=[(a_result(0), True)], entries=[an_entry(0)])
+
+    assert [sealed.entry for sealed in store.audit_entries("b1")] == [an_entry(0)]
+    assert list(store.finished_ordinals("b1")) == [0]
+
+
+def test_a_commit_that_did_not_happen_says_that_it_may_be_tried_again(store: SqlStore) -> None:
+    session = a_running_batch(store)
+    lose_the_answer(store, of_a_commit_that_happened=False)
+
+    with pytest.raises(StoreBusy):
+        store.commit(session, results=[(a_result(0), True)], entries=[an_entry(0)])
+    lost = list(store.results("b1"))
+    store.commit(session, results=[(a_result(0), True)], entries=[an_entry(0)])
+
+    assert lost == []
+    assert verify_chain(store.audit_entries("b1"), store.batch("b1").audit_head) == ""
+    assert store.batch("b1").audit_entries == 1
+
+
+def test_connections_that_the_server_ended_are_replaced(postgres_url: str) -> None:
+    end_others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    with open_store(postgres_url) as store, open_store(postgres_url) as other:
+        session = a_running_batch(store)
+        with other.engine.connect() as connection:
+            connection.exec_driver_sql(f"{end_others} AND pid <> pg_backend_pid()")
+
+        store.commit(session, results=[(a_result(0), True)])
+
+        assert list(store.finished_ordinals("b1")) == [0]
