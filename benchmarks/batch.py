@@ -72,6 +72,8 @@ def run_batch(file: Mapping[str, Any], folder: Path, marker: str = "") -> dict[s
     try:
         document: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
+        document = {}
+    if "trials" not in document:
         complaint = done.stderr.strip()[-1000:]
-        raise RuntimeError(f"batchyard run ended with {done.returncode} and no result: {complaint}") from None
+        raise RuntimeError(f"batchyard run ended with {done.returncode} and no trials: {complaint}")
     return document
