@@ -146,6 +146,8 @@ def _case_file(entry: Place, base: Path) -> tuple[Fault | None, ParsedCases]:
     name = place.text()
     if reference.value is not None:
         remedy = "name a local file with path; `batchyard bundle` makes a ConfigMap of it"
+        if place.value is not None:
+            return None, _NO_CASES
         return reference.fault("cannot be read outside a cluster", remedy, shown=False), _NO_CASES
     if not name:
         return None, _NO_CASES

@@ -35,7 +35,7 @@ _KIND_OF_SUFFIX: dict[str, CaseFileKind] = {
     ".json": "yaml",
     ".csv": "csv",
 }
-_CSV_FIELDS = {"name", "expected", "weight", "deadlineSeconds"}
+_PLAIN_FIELDS = {"name", "weight", "deadlineSeconds"}
 _JSON_MARK = ":json"
 
 
@@ -163,12 +163,15 @@ def _header_faults(header: Sequence[str], place: str) -> Iterator[Fault]:
     columns = [column.strip().removesuffix(_JSON_MARK) for column in header]
     if not columns:
         yield Fault(place, "", "has no header", "name the columns in the first line")
-    for number, column in enumerate(columns, 1):
+    targets = [_target(column) for column in columns]
+    for number, (column, target) in enumerate(zip(columns, targets, strict=True)):
         if not all(column.split(".")):
-            yield Fault(place, shortened(column), f"column {number} has no name", "name it")
-        elif columns.index(column) < number - 1:
+            yield Fault(place, shortened(column), f"is no name for column {number + 1}", "name it")
+        elif target[0] in _PLAIN_FIELDS and len(target) > 1:
+            yield Fault(place, shortened(column), f"{target[0]} has no parts", f"write {target[0]} or another name")
+        elif target in targets[:number]:
             yield Fault(place, shortened(column), "is the name of two columns", "rename one")
-        elif any(column.startswith(f"{other}.") for other in columns if other not in {"input", ""}):
+        elif any(target[: len(other)] == other for other in targets if other != target):
             yield Fault(place, shortened(column), "is within another column's value", "keep one of the two")
 
 
@@ -199,7 +202,7 @@ def _cell(column: str, cell: str, place: str) -> Parsed:
 
 def _target(column: str) -> list[str]:
     steps = column.split(".")
-    return steps if steps[0] in {*_CSV_FIELDS, "input"} and column != "input" else ["input", *steps]
+    return steps if steps[0] in {*_PLAIN_FIELDS, "expected", "input"} and column != "input" else ["input", *steps]
 
 
 def _put(row: dict[str, JSON], steps: Sequence[str], value: JSON) -> None:

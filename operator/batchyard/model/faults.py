@@ -8,13 +8,19 @@ from __future__ import annotations
 import difflib
 import json
 import types
-from typing import TYPE_CHECKING, Annotated, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from batchyard.model.errors import Fault
 from batchyard.model.names import DNS_LABEL_PATTERN, DNS_LABEL_RULE
-from batchyard.model.spec_base import DIMENSION_PATTERN, ENV_NAME_PATTERN, IMPORT_PATH_PATTERN, QUANTITY_PATTERN
+from batchyard.model.spec_base import (
+    DIMENSION_PATTERN,
+    ENV_NAME_PATTERN,
+    IMPORT_PATH_PATTERN,
+    QUANTITY_PATTERN,
+    RAY_VERSION_PATTERN,
+)
 from batchyard.model.text import child_path
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     IMPORT_PATH_PATTERN: ("is not of the form module:function", "write for instance my_package.graph:build"),
     ENV_NAME_PATTERN: ("is not the name of a variable", "use letters, digits and '_', not beginning with a digit"),
     DIMENSION_PATTERN: ("is not the name of a dimension", "use letters, digits, '-', '_' and '.'"),
+    RAY_VERSION_PATTERN: ("is not a version of Ray", "write three numbers, for instance 2.52.0"),
     QUANTITY_PATTERN: ("is not a quantity", 'write for instance "2", "500m" or 4Gi'),
 }
 
@@ -46,6 +53,8 @@ _KINDS: Mapping[str, str] = {
     "tuple_type": "a list",
     "list_type": "a list",
 }
+
+_EXAMPLES: Mapping[str, str] = {"a mapping": "write {name: value, ...}", "a list": "write [value, ...]"}
 
 _BOUNDS: Mapping[str, tuple[str, str, str]] = {
     "greater_than": ("gt", "must be more than {}", "write more than {}"),
@@ -98,7 +107,7 @@ def _said(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     if kind == "batchyard_fault":
         return context["message"], context["remedy"]
     if kind == "missing":
-        return "is required", f"write {loc[-1]}: {_description(model, loc)}"
+        return "is required", _missing_remedy(model, loc)
     if kind == "extra_forbidden":
         return "is not a known field", did_you_mean(str(loc[-1]), _known_fields(model, loc[:-1]))
     if kind in _KINDS:
@@ -135,7 +144,7 @@ def _type_remedy(kind: str, value: JSON) -> str:
         return "write a value or remove the line"
     if kind in {"int_type", "float_type", "bool_type"} and isinstance(value, str):
         return f"write {_KINDS[kind]} without quotes"
-    return f"write {_KINDS[kind]}"
+    return _EXAMPLES.get(_KINDS[kind], f"write {_KINDS[kind]}")
 
 
 def _choice(expected: str, value: JSON) -> tuple[str, str]:
@@ -146,12 +155,20 @@ def _choice(expected: str, value: JSON) -> tuple[str, str]:
     return message, remedy if remedy.startswith("did") else "write one of them" if len(allowed) > 1 else "write that"
 
 
-def _description(model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
+def _missing_remedy(model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
     parent = _model_at(model, loc[:-1])
     for name, info in parent.model_fields.items() if parent else ():
-        if loc[-1] in {name, info.alias} and info.description:
-            return info.description[:1].lower() + info.description[1:].rstrip(".")
-    return "a value"
+        if loc[-1] in {name, info.alias}:
+            if get_origin(info.annotation) is Literal:
+                return f"write {loc[-1]}: {get_args(info.annotation)[0]}"
+            return f"add {loc[-1]} ({_within_a_sentence(info.description or 'a value')})"
+    return f"add {loc[-1]}"
+
+
+def _within_a_sentence(text: str) -> str:
+    # An acronym at the beginning stays as it is.
+    first = text[0].lower() if text[1:2].islower() else text[0]
+    return first + text[1:].rstrip(".")
 
 
 def _known_fields(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

@@ -95,13 +95,12 @@ def _product(matrix: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
 
 def _names(products: Sequence[Mapping[str, str]]) -> list[str]:
     names = [_plain_name(chosen) for chosen in products]
-    suffix_length = 8
-    while clashing := _clashing(names):
-        for index in clashing:
-            suffix = short_hash(json.dumps(sorted(products[index].items())), suffix_length)
+    # More digits each time: a written value may happen to look like another's name with its hash. Who makes one
+    # for every length gets names that clash, which parsing refuses.
+    for length in (8, 16, 32):
+        for index in _clashing(names):
+            suffix = short_hash(json.dumps(sorted(products[index].items())), length)
             names[index] = with_suffix(_plain_name(products[index]), suffix)
-        # More digits next time: a written value may happen to look like another's name with its hash.
-        suffix_length += 8
     return names
 
 

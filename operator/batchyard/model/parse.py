@@ -151,7 +151,9 @@ def _combination_faults(combinations: Sequence[Combination], variants: Variants,
         return [place.fault(message, "remove values or exclude some", shown=False)]
     if not combinations and (variants.matrix or variants.include):
         return [place.at("exclude").fault("leaves no combination", "exclude less", shown=False)]
-    products = {one.name for one in combinations[: len(combinations) - len(variants.include)]}
+    products = [one.name for one in combinations[: len(combinations) - len(variants.include)]]
+    if len(set(products)) < len(products):
+        return [place.at("matrix").fault("gives two combinations one name", "rename values", shown=False)]
     return [
         place.at("include")
         .items()[index]

@@ -119,8 +119,6 @@ def _environment_faults(spec: Place) -> Iterator[Fault]:
 def variant_faults(variants: Place) -> Iterator[Fault]:
     """Yield what is wrong with the names of dimensions, values and includes."""
     known = _dimensions(variants)
-    for dimension, values in variants.at("matrix").entries():
-        yield from _repeated(values.items(), f"is already a value of {dimension}")
     for entry in variants.at("exclude").items():
         yield from _unknown_variants(entry, known)
     for override in variants.at("overrides").items():
@@ -187,7 +185,7 @@ def _case_faults(spec: Place) -> Iterator[Fault]:
     if size > MAX_INLINE_CASES_BYTES:
         message = f"is {size:,} bytes of JSON, more than {MAX_INLINE_CASES_BYTES:,}"
         yield cases.fault(message, "move the cases to a file and name it in casesFrom", shown=False)
-    if spec.value is not None and all(spec.at(key).value in (None, []) for key in ("cases", "casesFrom")):
+    if isinstance(spec.value, Mapping) and all(spec.at(key).value in (None, []) for key in ("cases", "casesFrom")):
         yield cases.fault("gives no case", "write one under cases or name a file in casesFrom", shown=False)
     if not spec.at("casesFrom").items():
         yield from _all_zero(cases)

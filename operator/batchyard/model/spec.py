@@ -7,7 +7,7 @@ offered again here.
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from batchyard.model.outcome import Outcome
 from batchyard.model.spec_base import YEAR_SECONDS, DnsLabel, Seconds, SpecModel, fault
@@ -85,10 +85,10 @@ API_VERSION = "batchyard.dev/v1alpha1"
 KIND = "BatchTest"
 
 
-def _retryable(outcome: Outcome) -> Outcome:
-    if outcome is not Outcome.ERRORED:
+def _retryable(outcome: object) -> object:
+    if outcome != Outcome.ERRORED:
         raise fault(
-            "is a result, not a broken place: trying again until it passes would hide it",
+            "is not Errored, and only a broken place is tried again: a result is a result",
             "write [Errored], or [] for no retries",
         )
     return outcome
@@ -102,7 +102,7 @@ class Retry(SpecModel):
         default=1.0, ge=0, le=86_400, description="Wait before the second attempt; doubles after."
     )
     backoff_max_seconds: float = Field(default=30.0, ge=0, le=86_400, description="Longest wait.")
-    retry_on: tuple[Annotated[Outcome, AfterValidator(_retryable)], ...] = Field(
+    retry_on: tuple[Annotated[Outcome, BeforeValidator(_retryable)], ...] = Field(
         default=(Outcome.ERRORED,), max_length=1, description="Outcomes that are tried again; only Errored is allowed."
     )
 

@@ -14,6 +14,7 @@ from batchyard.model.names import DNS_LABEL_PATTERN, MAX_LABEL
 IMPORT_PATH_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 DIMENSION_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+RAY_VERSION_PATTERN = r"^([0-9]+\.[0-9]+\.[0-9]+)?$"
 # Exponents of three digits are numbers nobody means, and slow to reckon with.
 QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|k|[MGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from batchyard.model.spec_base import EnvName, SpecModel, fault
+from batchyard.model.spec_base import RAY_VERSION_PATTERN, EnvName, SpecModel, fault
 from batchyard.model.spec_workload import ConfigMapName, ConfigMapRef, Resources
 from batchyard.model.trial import JSON
 
@@ -78,7 +78,7 @@ class RayWorkers(SpecModel):
 class KubeRay(SpecModel):
     """The RayCluster that the KubeRay provider makes."""
 
-    ray_version: Annotated[str, StringConstraints(pattern=r"^([0-9]+\.[0-9]+\.[0-9]+)?$")] = Field(
+    ray_version: Annotated[str, StringConstraints(pattern=RAY_VERSION_PATTERN)] = Field(
         default="", description="Version of Ray in the image; empty takes the operator's default."
     )
     image: Annotated[str, StringConstraints(max_length=1024)] = Field(

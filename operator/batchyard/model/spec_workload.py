@@ -3,9 +3,10 @@
 Not for expanding them (``matrix``) nor for reading case files (``cases``).
 """
 
+from collections import Counter
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from batchyard.model.quantity import to_bytes
 from batchyard.model.spec_base import (
@@ -27,7 +28,16 @@ MAX_TRIALS = 100_000
 MAX_INLINE_CASES_BYTES = 64 * 1024
 MIN_MEMORY_BYTES = 16 * 1024 * 1024
 
+
+def _all_different(values: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [value for value, times in Counter(values).items() if times > 1]
+    if twice:
+        raise fault(f"names {', '.join(twice)} more than once", "keep one of each")
+    return values
+
+
 LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Values = Annotated[tuple[VariantName, ...], Field(min_length=1, max_length=256), AfterValidator(_all_different)]
 ConfigMapName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
@@ -126,7 +136,7 @@ class Override(SpecModel):
 class Variants(SpecModel):
     """The combinations to compare."""
 
-    matrix: dict[DimensionName, Annotated[tuple[VariantName, ...], Field(min_length=1, max_length=256)]] = Field(
+    matrix: dict[DimensionName, Values] = Field(
         default_factory=dict,
         max_length=32,
         description="Dimensions and their values; the product, in written order, makes the combinations.",

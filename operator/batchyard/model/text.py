@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -111,8 +112,8 @@ def _parse_proper_json(text: str, root: str) -> Parsed | None:
 def _object(pairs: list[tuple[str, JSON]]) -> _Object:
     made = _Object(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        made.twice = tuple(key for key in made if keys.count(key) > 1)
+        times = Counter(key for key, _ in pairs)
+        made.twice = tuple(key for key in made if times[key] > 1)
     return made
 
 
@@ -164,7 +165,7 @@ class _Builder:
         self._left -= 1
         if self._left < 0:
             message = "is too large once its aliases are written out"
-            raise _TextFault(Fault(path or "file", "", message, "use fewer aliases"))
+            raise _TextFault(Fault("file", "", message, "use fewer aliases"))
         if id(node) in above:
             raise _TextFault(Fault(path or "file", "", "holds itself", "remove the alias"))
         if node.tag not in _MAPS_AND_LISTS | _SCALARS:
@@ -205,8 +206,7 @@ class _Builder:
             key = key_node.value
             here = child_path(path, key)
             if key in lines:
-                where = f"lines {lines[key]} and {line}"
-                self.faults.append(Fault(here, "", f"is written more than once ({where})", "keep one"))
+                self.faults.append(_twice(here, f" (lines {lines[key]} and {line})"))
             lines.setdefault(key, line)
             made[key] = self.built(value_node, here, above)
         for under in merged:
@@ -216,6 +216,10 @@ class _Builder:
 
 def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1 if node.start_mark else 0
+
+
+def _twice(path: str, where: str = "") -> Fault:
+    return Fault(path, "", f"is written more than once{where}", "keep one")
 
 
 def _checked(value: JSON, root: str, faults: list[Fault]) -> Parsed:
@@ -229,10 +233,10 @@ def _sound(value: JSON, path: str, depth: int, faults: list[Fault]) -> JSON:
         faults.append(_too_deep(path))
         return None
     if isinstance(value, dict):
-        for key in value.twice if isinstance(value, _Object) else ():
-            faults.append(Fault(child_path(path, key), "", "is written more than once", "keep one"))
-        items = [(key, item) for key, item in value.items() if not _complain(key, path, faults)]
-        return {key: _sound(item, child_path(path, key), depth + 1, faults) for key, item in items}
+        sound = [key for key in value if not _complain(key, path, faults)]
+        twice = value.twice if isinstance(value, _Object) else ()
+        faults += [_twice(child_path(path, key)) for key in sound if key in twice]
+        return {key: _sound(value[key], child_path(path, key), depth + 1, faults) for key in sound}
     if isinstance(value, list):
         return [_sound(item, child_path(path, index), depth + 1, faults) for index, item in enumerate(value)]
     return None if _complain(value, path, faults) else value
@@ -260,6 +264,7 @@ def _yaml_fault(err: yaml.YAMLError, root: str) -> Fault:
     mark = err.problem_mark or err.context_mark
     where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "file"
     reason = (err.problem or err.context or "cannot be read").splitlines()[0]
-    tabs = r"'\t'" in reason or "tab" in reason
-    remedy = "indent with spaces" if tabs else "check the indentation, quotes and colons in and above that line"
+    remedy = "check the indentation, quotes and colons in and above that line"
+    if "cannot start any token" in reason or "tab" in reason:
+        remedy = "indent with spaces, not tabs, and quote values that begin with @, ` or %"
     return Fault(f"{root}:{where}" if root else where, "", f"is not YAML: {reason}", remedy)
