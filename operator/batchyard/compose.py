@@ -18,7 +18,7 @@ from batchyard.clock import Clock, SystemClock
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.engine.ports import BatchRecord, Owner, StateAdapter
 from batchyard.engine.session import BatchSession, Finished
-from batchyard.environments.in_process import InProcessEnvironment
+from batchyard.environments.in_process import InProcessEnvironment, attempt_folder
 from batchyard.events import AuditTrail, EventBus
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
@@ -49,6 +49,9 @@ _COMMIT_DELAY_SECONDS = 0.05
 
 _ALIVE_SECONDS = 30.0
 """A session of another machine that has not been heard of for this long is taken for dead."""
+
+_WORKSPACES = "workspaces"
+"""The folder of attempts' own folders, beside the store."""
 
 
 class LangGraphParts:
@@ -173,7 +176,7 @@ class LocalEngine:
         """
         self._refuse_if_alive(store, record)
         spec = loaded.batch.spec
-        environment = self._environment(loaded, files / "workspaces")
+        environment = self._environment(loaded, files / _WORKSPACES)
         checkpoints = files / "checkpoints" / record.id
         with ExitStack() as stack:
             environment.ensure(record.id)
@@ -257,6 +260,12 @@ def files_folder(store: str) -> Path:
         return config.data_folder()
     path = Path(store.removeprefix("sqlite:///"))
     return path.with_name(f"{path.name}.files").absolute()
+
+
+def kept_files(store: str, batch_id: str, trial_id: str, attempt: int) -> Path | None:
+    """Return the folder of an attempt's files if they were kept, else None."""
+    folder = attempt_folder(files_folder(store) / _WORKSPACES, batch_id, trial_id, attempt)
+    return folder if folder.is_dir() else None
 
 
 def _setup(loaded: LoadedBatch, *, checkpoints: str) -> Setup:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from batchyard.model.trial import Combination
 
 
+def attempt_folder(folder: Path, batch_id: str, trial_id: str, attempt: int) -> Path:
+    """Return where an attempt's files are while it runs, and afterwards if they are kept."""
+    return folder / batch_id / f"{trial_id.replace('/', '_')}_{attempt}"
+
+
 class InProcessEnvironment:
     """Gives each combination its environment values and each attempt a folder. See ``EnvironmentProvider``."""
 
@@ -74,7 +79,7 @@ class InProcessEnvironment:
 
     def workspace(self, batch_id: str, trial_id: str, attempt: int) -> Path:
         """Make and return an empty folder named after the attempt."""
-        path = self._folder / batch_id / f"{trial_id.replace('/', '_')}_{attempt}"
+        path = attempt_folder(self._folder, batch_id, trial_id, attempt)
         try:
             path.mkdir()
         except FileExistsError:

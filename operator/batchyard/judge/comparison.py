@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The trial ran to an end of its own making. The other outcomes say something of the place or of the user's
 # patience, nothing of the combination: they are counted and shown, and are part of no rate or mean.
-_JUDGED = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT})
+JUDGED = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class _Tally:
 
     def add(self, result: AttemptResult) -> None:
         self.counts[result.outcome] += 1
-        if result.outcome not in _JUDGED:
+        if result.outcome not in JUDGED:
             return
         self.passes.add(1.0 if result.outcome is Outcome.PASSED else 0.0, result.weight)
         score = _earned(result)

@@ -1,0 +1,92 @@
+"""``list`` and ``show``: what the store has of batches and trials. Not for the case-by-case comparison (``compare``).
+
+A batch's summary is read from its own row, so that it costs the same for ten trials and for 100,000.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli.options import Output
+from batchyard.decide.finish import EXIT_SUCCEEDED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.model.outcome import Outcome
+    from batchyard.model.trial import AttemptResult
+
+
+def list_batches(named_store: str, output: Output, *, limit: int) -> int:
+    """Print the newest batches."""
+    with stores.to_read(named_store) as store:
+        records = store.batches(limit=limit) if store is not None else []
+    with terminal.reader_may_leave():
+        if output is Output.JSON:
+            document.print_json({"batches": [document.batch_json(record) for record in records]})
+        elif records:
+            _print_records(records)
+        else:
+            terminal.say(f"no batches in {stores.shown(named_store)}")
+    return EXIT_SUCCEEDED
+
+
+def _print_records(records: Sequence[BatchRecord]) -> None:
+    table = tables.new_table()
+    table.add_column("batch", overflow="fold", no_wrap=True)
+    table.add_column("phase")
+    table.add_column("trials", justify="right")
+    table.add_column("accepted")
+    table.add_column("took", justify="right")
+    table.add_column("reason")
+    for record in records:
+        table.add_row(
+            Text(terminal.printable(record.id)),
+            Text(record.phase.value, style=_STYLES.get(record.phase.value, "")),
+            Text(f"{record.total}"),
+            Text(f"{record.accepted_at:%Y-%m-%d %H:%M:%S}Z"),
+            Text(tables.seconds(_took(record))),
+            Text(record.reason),
+        )
+    terminal.out().print(table)
+
+
+_STYLES = {"Succeeded": "green", "Failed": "red", "Cancelled": "yellow"}
+
+
+def _took(record: BatchRecord) -> float | None:
+    if record.started_at is None or record.completed_at is None:
+        return None
+    return (record.completed_at - record.started_at).total_seconds()
+
+
+def show_batch(reference: str, named_store: str, output: Output, *, trials: bool, outcomes: Sequence[Outcome]) -> int:
+    """Print how a batch stands or ended and, if asked, its trials."""
+    with stores.with_batch(named_store, reference) as (store, record), terminal.reader_may_leave():
+        status = stores.status_of(record)
+        wanted = store.results(record.id, outcomes=outcomes or None) if trials or outcomes else None
+        if output is Output.JSON:
+            document.print_batch(record, status, wanted)
+        elif wanted is not None:
+            _print_trials(wanted)
+        else:
+            tables.print_result(terminal.out(), record, status)
+    return EXIT_SUCCEEDED
+
+
+def _print_trials(results: Iterable[AttemptResult]) -> None:
+    # Not a table: that would hold every row to find out how wide its columns are.
+    write = sys.stdout.write
+    write(f"{'outcome':<10} {'score':>7} {'time':>9}  trial\n")
+    for result in results:
+        why = ": ".join(filter(None, [result.reason, tables.first_line(result.message)]))
+        text = (
+            f"{result.outcome:<10} {tables.number(result.score):>7} {tables.seconds(result.duration_seconds):>9}"
+            f"  {result.trial_id}{f'  {why}' if why else ''}"
+        )
+        write(terminal.printable(text) + "\n")

@@ -1,0 +1,128 @@
+"""``compare``: the ranking, the gate, and case by case which combination passed.
+
+Not for the rules of the ranking (``judge``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from rich.measure import Measurement
+from rich.text import Text
+
+from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli.options import Output
+from batchyard.decide.finish import EXIT_SUCCEEDED
+from batchyard.judge.comparison import JUDGED
+from batchyard.model.outcome import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from batchyard.model.trial import JSON, AttemptResult
+
+
+@dataclass(slots=True)
+class Cell:
+    """What one combination's trials of one case come to, whatever their number."""
+
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    scored: int = 0
+    scores: float = 0.0
+
+    def add(self, result: AttemptResult) -> None:
+        """Count one final result."""
+        self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
+        if result.score is not None and result.outcome in JUDGED:
+            self.scored += 1
+            self.scores += result.score
+
+    @property
+    def rate(self) -> float | None:
+        """Return the share of the judged trials that passed, None if none was judged."""
+        judged = sum(count for outcome, count in self.outcomes.items() if outcome in JUDGED)
+        return self.outcomes.get(Outcome.PASSED, 0) / judged if judged else None
+
+    @property
+    def score(self) -> float | None:
+        """Return the mean of the scores there are."""
+        return self.scores / self.scored if self.scored else None
+
+
+class Grid:
+    """Every cell of combination x case; cases in the order in which they come."""
+
+    def __init__(self, results: Iterable[AttemptResult]) -> None:
+        """Take final results in any number; memory is the grid's, not theirs."""
+        self.cells: dict[str, dict[str, Cell]] = {}
+        for result in results:
+            case = self.cells.setdefault(result.case, {})
+            case.setdefault(result.combination, Cell()).add(result)
+
+    def to_json(self) -> Iterator[JSON]:
+        """Yield every cell."""
+        for case, row in self.cells.items():
+            for combination, cell in row.items():
+                yield {
+                    "case": case,
+                    "combination": combination,
+                    "successRate": cell.rate,
+                    "score": cell.score,
+                    "outcomes": {outcome.value: count for outcome, count in cell.outcomes.items()},
+                }
+
+
+def compare_batch(reference: str, named_store: str, output: Output, *, limit: int) -> int:
+    """Print the comparison of a batch's combinations as far as they have results."""
+    with stores.with_batch(named_store, reference) as (store, record), terminal.reader_may_leave():
+        status = stores.status_of(record)
+        grid = Grid(store.results(record.id))
+        if output is Output.JSON:
+            document.print_comparison(record, status, grid.to_json())
+            return EXIT_SUCCEEDED
+        console = terminal.out()
+        if status.combinations:
+            console.print(tables.ranking(console, status))
+        tables.print_gate(console, status)
+        ranked = [row.name for row in status.combinations]
+        if grid.cells and ranked:
+            console.print()
+            _print_grid(console, grid, ranked, limit)
+        console.print()
+        tables.line(console, tables.closing(record, status))
+    return EXIT_SUCCEEDED
+
+
+def _print_grid(console: Console, grid: Grid, ranked: Sequence[str], limit: int) -> None:
+    shown = list(ranked)
+    while (
+        len(shown) > 1 and Measurement.get(console, console.options, _grid(grid, shown, limit)).maximum > console.width
+    ):
+        shown.pop()
+    console.print(_grid(grid, shown, limit))
+    if len(shown) < len(ranked):
+        hidden = len(ranked) - len(shown)
+        tables.line(console, f"{hidden} more combinations do not fit; a wider terminal or --output json has them")
+    if limit and len(grid.cells) > limit:
+        tables.line(console, f"{len(grid.cells) - limit} more cases; --limit 0 shows all")
+
+
+def _grid(grid: Grid, combinations: Sequence[str], limit: int) -> Table:
+    table = tables.new_table()
+    table.add_column("passed, by case", overflow="fold")
+    for name in combinations:
+        table.add_column(Text(terminal.printable(name)), justify="right")
+    for case, row in islice(grid.cells.items(), limit or None):
+        table.add_row(Text(terminal.printable(case)), *(_cell(row.get(name)) for name in combinations))
+    return table
+
+
+def _cell(cell: Cell | None) -> Text:
+    rate = cell.rate if cell is not None else None
+    style = "" if rate is None or 0 < rate < 1 else "green" if rate else "red"
+    return Text(tables.rate(rate), style=style)

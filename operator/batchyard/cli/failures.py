@@ -1,0 +1,75 @@
+"""What a user is told when a command fails, and the exit code that goes with it. Not for verdicts (``decide.finish``).
+
+An expected error is a sentence, never a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from batchyard.cli.terminal import printable, say
+from batchyard.decide.finish import EXIT_PLACE_FAILED, EXIT_USAGE
+from batchyard.model.errors import (
+    BatchAmbiguous,
+    BatchNotFound,
+    BatchyardError,
+    Fault,
+    SpecInvalid,
+    WorkflowInvalid,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchyard.model.trial import JSON
+
+# A file or a reference that the user wrote wrongly; any other error is of the store or the place.
+_USAGE = (SpecInvalid, WorkflowInvalid, BatchNotFound, BatchAmbiguous)
+
+
+def exit_code_of(error: Exception) -> int:
+    """Return the documented exit code of a command that ended with this error."""
+    return EXIT_USAGE if isinstance(error, _USAGE) else EXIT_PLACE_FAILED
+
+
+def fault_json(fault: Fault) -> dict[str, JSON]:
+    """Return a fault as ``--output json`` prints it."""
+    return {"path": fault.path, "value": fault.value, "message": fault.message, "remedy": fault.remedy}
+
+
+def tell(error: Exception, *, as_json: bool, debug: bool) -> int:
+    """Tell the user of the error and return the exit code."""
+    code = exit_code_of(error)
+    expected = isinstance(error, (BatchyardError, OSError))
+    message = _message(error) if expected else f"unexpected {type(error).__name__}: {_message(error)}"
+    faults = error.faults if isinstance(error, SpecInvalid) else ()
+    _write(message, type(error).__name__, code, faults, as_json=as_json)
+    if debug:
+        traceback.print_exception(error)
+    elif not expected:
+        say("this is a fault of batchyard's own; run the same with --debug for the traceback, and please report it")
+    return code
+
+
+def tell_usage(message: str, usage: str, *, as_json: bool) -> int:
+    """Tell the user that the command was not understood and return the exit code."""
+    _write(message, "UsageError", EXIT_USAGE, (), as_json=as_json)
+    say(f"see: {usage} --help")
+    return EXIT_USAGE
+
+
+def _message(error: Exception) -> str:
+    # Line by line: the parts may quote a file or a workflow, but the line ends are ours.
+    return "\n".join(printable(line) for line in str(error).splitlines()) or type(error).__name__
+
+
+def _write(message: str, kind: str, code: int, faults: Sequence[Fault], *, as_json: bool) -> None:
+    say(f"error: {message}")
+    if as_json:
+        told: dict[str, JSON] = {"type": kind, "message": message, "exitCode": code}
+        if faults:
+            told["faults"] = [fault_json(fault) for fault in faults]
+        sys.stdout.write(json.dumps({"error": told}) + "\n")

@@ -1,0 +1,36 @@
+"""What a user should know before a local run: where it differs from what the file says. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.model.spec_environment import Isolation, Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchyard.model.spec import BatchTestSpec
+
+
+def notices(spec: BatchTestSpec) -> Iterator[str]:
+    """Yield one sentence for each part of the spec that a run on this machine treats in its own way."""
+    environment = spec.environment
+    if environment.isolation is Isolation.THREAD:
+        yield (
+            "isolation Thread: deadlines are cooperative; a trial is asked to stop between its nodes and cannot be "
+            "killed within one (isolation: Process can)"
+        )
+    if environment.provider is not Provider.IN_PROCESS:
+        yield (
+            f"provider {environment.provider}: this runs in local worker processes; use the operator for "
+            f"{environment.provider}"
+        )
+    if environment.env_from:
+        yield "spec.environment.envFrom is read in a cluster only; set these variables yourself before the run"
+    if spec.workflow.source.path is None:
+        yield "spec.workflow.source names no local folder: the workflow is imported from where batchyard itself is"
+    for name, given in (("suspend", spec.suspend), ("cancel", spec.cancel)):
+        if given:
+            yield f"spec.{name} is for a running batch in a cluster; it is ignored here"
+    if spec.parity.enabled:
+        yield "spec.parity is not checked by a run on this machine"

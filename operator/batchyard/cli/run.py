@@ -1,0 +1,147 @@
+"""``run`` and ``resume``: load, check, accept, run, show. Not for how any of it is done (``compose``, ``engine``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli.interrupts import Interrupts
+from batchyard.cli.live import LiveView
+from batchyard.cli.notices import notices
+from batchyard.cli.options import Output
+from batchyard.cli.plain import PlainView, SilentView
+from batchyard.cli.progress import HEARD, Progress
+from batchyard.clock import SystemClock
+from batchyard.compose import LocalEngine, files_folder
+from batchyard.decide.finish import EXIT_INTERRUPTED, exit_code
+from batchyard.engine.sources import LoadedBatch, load
+from batchyard.model.errors import SpecInvalid
+from batchyard.model.outcome import Verdict
+from batchyard.store.opening import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchyard.compose import Running
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.model.outcome import Outcome
+    from batchyard.store.sql import SqlStore
+
+_STOPPING = "stopping: finished results are kept; again to stop at once"
+
+
+class View(Protocol):
+    """Shows progress, or not."""
+
+    def note(self, text: str) -> None:
+        """Show a line, now, from whatever thread."""
+        ...
+
+    def close(self) -> None:
+        """End the showing."""
+        ...
+
+
+def run_file(file: Path, named_store: str, output: Output, *, quiet: bool) -> int:
+    """Run a BatchTest's file; return the exit code. Raises ``SpecInvalid`` before anything is made."""
+    loaded = load(file)
+    if not quiet:
+        for notice in notices(loaded.batch.spec):
+            terminal.say(f"note: {notice}")
+    # Ctrl-C is heard from here on, so that it always gives back what was begun.
+    with Interrupts() as interrupts, LocalEngine() as engine:
+        faults = engine.check(loaded)
+        if faults:
+            raise SpecInvalid(str(file), faults)
+        target = stores.target(named_store)
+        with open_store(target) as store:
+            record = engine.accept(store, loaded)
+            return _Front(engine, store, target, output, interrupts, quiet=quiet).carry_out(record, loaded)
+
+
+def resume_batch(reference: str, named_store: str, output: Output, *, quiet: bool) -> int:
+    """Go on with a batch, or show the result of one that is finished; return the exit code."""
+    with stores.with_batch(named_store, reference) as (store, record):
+        if record.phase.final:
+            if not quiet:
+                terminal.say(f"batch {record.id} is finished; this is its result")
+            return show_result(store, record.id, output)
+        loaded = LoadedBatch.from_json(record.spec, Path(record.base))
+        with Interrupts() as interrupts, LocalEngine() as engine:
+            front = _Front(engine, store, stores.target(named_store), output, interrupts, quiet=quiet)
+            return front.carry_out(record, loaded)
+
+
+def show_result(store: SqlStore, batch_id: str, output: Output) -> int:
+    """Print a batch as the store has it; return the exit code that tells how it ended."""
+    record = store.batch(batch_id)
+    status = stores.status_of(record)
+    with terminal.reader_may_leave():
+        if output is Output.JSON:
+            document.print_batch(record, status, store.results(record.id))
+        else:
+            tables.print_result(terminal.out(), record, status)
+    if not record.phase.final:
+        return EXIT_INTERRUPTED
+    return exit_code(Verdict(record.phase.value), record.reason)
+
+
+class _Front:
+    """Runs one accepted batch with everything a user sees of it."""
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        store: SqlStore,
+        target: str,
+        output: Output,
+        interrupts: Interrupts,
+        *,
+        quiet: bool,
+    ) -> None:
+        self._engine, self._store, self._target = engine, store, target
+        self._output, self._interrupts, self._quiet = output, interrupts, quiet
+        self._clock = SystemClock()
+
+    def carry_out(self, record: BatchRecord, loaded: LoadedBatch) -> int:
+        """Run the batch to its end or interruption, then show how it stands."""
+        if not self._quiet:
+            terminal.say(_opening_line(record, loaded))
+        view: View = SilentView()
+        finished = self._store.counts(record.id) if record.epoch else {}
+
+        def listen(running: Running) -> None:
+            nonlocal view
+            view = self._view(running, loaded, finished)
+            self._interrupts.on_first(lambda: _stop(running, view))
+
+        try:
+            self._engine.run(self._store, files_folder(self._target), record, loaded, on_start=listen)
+        finally:
+            view.close()
+        return show_result(self._store, record.id, self._output)
+
+    def _view(self, running: Running, loaded: LoadedBatch, finished: Mapping[Outcome, int]) -> View:
+        if self._quiet:
+            return SilentView()
+        total = len(loaded.plan)
+        progress = Progress(total, loaded.batch.spec.parallelism, self._clock, finished)
+        running.bus.subscribe(progress.on_event, HEARD)
+        console = terminal.err()
+        if terminal.draws(console):
+            return LiveView(console, progress, self._clock)
+        plain = PlainView(progress, total, self._clock)
+        running.bus.subscribe(plain.on_event, HEARD)
+        return plain
+
+
+def _stop(running: Running, view: View) -> None:
+    running.session.interrupt()
+    view.note(_STOPPING)
+
+
+def _opening_line(record: BatchRecord, loaded: LoadedBatch) -> str:
+    plan, spec = loaded.plan, loaded.batch.spec
+    trials = f"{len(plan.combinations)} combinations x {len(plan.cases)} cases x {plan.repeats} repeats"
+    return f"batch {record.id}: {len(plan)} trials ({trials}), {min(spec.parallelism, len(plan))} at a time"

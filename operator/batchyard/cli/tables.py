@@ -1,0 +1,215 @@
+"""A batch's end as text: the ranked combinations, the gate, the first failures and one closing sentence.
+
+Not for progress (``progress``) nor for JSON (``document``). On a narrow terminal columns are left out, least first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich import box
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from batchyard.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.model.status import BatchStatus, CombinationRow
+
+_FAILURES_SHOWN = 5
+
+
+class Column(NamedTuple):
+    """One column: how it is headed, what stands in it, and how readily it is given up (0: never)."""
+
+    title: str
+    cell: Callable[[CombinationRow], str]
+    expendable: int = 0
+    left: bool = False
+
+
+def print_result(console: Console, record: BatchRecord, status: BatchStatus) -> None:
+    """Print all there is to say of a batch in a screenful."""
+    if status.combinations:
+        console.print(ranking(console, status))
+    print_gate(console, status)
+    _print_failures(console, record, status)
+    line(console, closing(record, status), style="bold" if record.phase.final else "")
+
+
+def ranking(console: Console, status: BatchStatus) -> Table:
+    """Return the table of combinations, best first."""
+    columns = _columns(status)
+    while True:
+        table = _table(status, columns)
+        wide = Measurement.get(console, console.options, table).maximum > console.width
+        spare = [column for column in columns if column.expendable]
+        if not wide or not spare:
+            return table
+        columns.remove(max(spare, key=lambda column: column.expendable))
+
+
+def new_table() -> Table:
+    """Return an empty table in the style of all of them."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+
+
+def _table(status: BatchStatus, columns: Sequence[Column]) -> Table:
+    table = new_table()
+    for column in columns:
+        table.add_column(
+            Text(column.title),
+            justify="left" if column.left else "right",
+            overflow="fold" if column.left else "ellipsis",
+        )
+    best = status.best.combination if status.best else ""
+    for row in status.combinations:
+        table.add_row(*(Text(column.cell(row)) for column in columns), style="bold green" if row.name == best else None)
+    return table
+
+
+def _columns(status: BatchStatus) -> list[Column]:
+    best = status.best.combination if status.best else ""
+    rows = status.combinations
+    columns = [
+        Column("combination", lambda row: printable(row.name), left=True),
+        Column("best", lambda row: "*" if row.name == best else ""),
+        Column("rate", lambda row: rate(row.success_rate)),
+    ]
+    if any(row.score is not None for row in rows):
+        columns.append(Column("score", lambda row: number(row.score)))
+    columns += [Column("mean time", lambda row: seconds(row.mean_seconds), 2), Column("passed", _passed, 1)]
+    counted: list[tuple[str, Callable[[CombinationRow], int]]] = [
+        ("failed", lambda row: row.failed),
+        ("timed out", lambda row: row.timed_out),
+        ("needs input", lambda row: row.needs_input),
+        ("errored", lambda row: row.errored),
+        ("cancelled", lambda row: row.cancelled),
+        ("not run", lambda row: row.not_run),
+    ]
+    for place, (title, count) in enumerate(counted, 3):
+        if any(map(count, rows)):
+            columns.append(Column(title, _counter(count), place))
+    names = sorted({name for row in rows for name in row.metrics})
+    columns += [Column(printable(name), _metric(name), 20 + place) for place, name in enumerate(names)]
+    return columns
+
+
+def _passed(row: CombinationRow) -> str:
+    judged = row.passed + row.failed + row.timed_out + row.needs_input
+    return f"{row.passed}/{judged}"
+
+
+def _counter(count: Callable[[CombinationRow], int]) -> Callable[[CombinationRow], str]:
+    return lambda row: str(count(row))
+
+
+def _metric(name: str) -> Callable[[CombinationRow], str]:
+    return lambda row: number(row.metrics.get(name))
+
+
+def print_gate(console: Console, status: BatchStatus) -> None:
+    """Print each rule of the gate with how the batch did, nothing if there is none."""
+    if status.gate is None or not status.gate.checks:
+        return
+    console.print()
+    for check in status.gate.checks:
+        word, style = ("pass", "green") if check.passed else ("FAIL", "red")
+        line(console, f"gate {word}  {check.name}: {check.message}", style=style)
+
+
+def _print_failures(console: Console, record: BatchRecord, status: BatchStatus) -> None:
+    if not status.failures:
+        return
+    counts = status.trials
+    total = counts.failed + counts.timed_out + counts.needs_input + counts.errored
+    console.print()
+    line(
+        console, f"{total} of {counts.total} trials did not pass" + (", the first:" if total > _FAILURES_SHOWN else ":")
+    )
+    for row in status.failures[:_FAILURES_SHOWN]:
+        why = ": ".join(filter(None, [row.reason, first_line(row.message)]))
+        line(console, f"  {row.outcome:<10} {row.trial}{f'  {why}' if why else ''}", cut=True)
+    if total > _FAILURES_SHOWN:
+        line(
+            console,
+            f"  all of them: batchyard show {record.id} --outcome Failed --outcome TimedOut ...",
+            style="dim",
+            cut=True,
+        )
+
+
+def closing(record: BatchRecord, status: BatchStatus) -> str:
+    """Return the sentence that stands at the end."""
+    why = f" ({record.reason})" if record.reason else ""
+    took = ""
+    if record.completed_at and record.started_at:
+        took = f" after {seconds((record.completed_at - record.started_at).total_seconds())}"
+    best = f" Best: {best_sentence(status)}." if status.best else ""
+    again = "" if record.phase.final else f" Go on with: batchyard resume {record.id}"
+    return f"{record.id}: {record.phase}{why}{took}: {record.message}.{best}{again}"
+
+
+def best_sentence(status: BatchStatus) -> str:
+    """Return which combination is best and by how much; empty if none is."""
+    best = status.best
+    if best is None:
+        return ""
+    value = f", score {number(best.score)}" if best.score is not None else ""
+    if best.margin is None:
+        return f"{best.combination}{value}"
+    measure = "score" if best.by == "score" else "success rate"
+    ahead = f"{number(best.margin)} ahead in {measure}" if best.margin else f"level with the next in {measure}"
+    return f"{best.combination}{value}, {ahead}"
+
+
+def line(console: Console, text: str, *, style: str = "", cut: bool = False) -> None:
+    """Print one line of text, cut at the terminal's edge or wrapped there."""
+    console.print(
+        Text(printable(text), style=style),
+        overflow="ellipsis" if cut else "fold",
+        no_wrap=cut,
+        crop=cut,
+        soft_wrap=not cut and not console.is_terminal,
+    )
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a message that may have many."""
+    return text.strip().split("\n", 1)[0]
+
+
+def rate(value: float | None) -> str:
+    """Return a share in per cent, never rounded up to all or down to nothing."""
+    if value is None:
+        return "-"
+    shown = round(value * 100, 1)
+    if shown in {0.0, 100.0} and value not in {0.0, 1.0}:
+        shown = 99.9 if shown else 0.1
+    return f"{shown:.1f}%"
+
+
+def number(value: float | None) -> str:
+    """Return a score or a metric, briefly."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.6g}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration for people."""
+    if value is None:
+        return "-"
+    if value < 0.9995:
+        return f"{value * 1000:.3g} ms"
+    if value < 119.95:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02} min"
