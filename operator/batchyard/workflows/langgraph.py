@@ -7,6 +7,7 @@ off (it answers one variant with another's result): docs/adr/0003-checkpoints.md
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +27,7 @@ from batchyard.model.errors import WorkflowInvalid
 from batchyard.model.outcome import Reason
 from batchyard.workflows.caller_loop import CallerLoop
 from batchyard.workflows.checkpoints import RECORDER_KEY, SqliteCheckpoints
+from batchyard.workflows.endings import STOPPED, in_use, out_of_steps, quoted, raised, unstorable
 from batchyard.workflows.factory import call_factory, load_callable
 from batchyard.workflows.recorder import Recorder, Visit, clip, describe
 from batchyard.workflows.unstorable import StateNotSerialisable
@@ -95,12 +97,13 @@ class LangGraphStateAdapter:
         if not isinstance(workflow, CompiledStateGraph):
             raise TypeError(f"run() takes what prepare() returned, not a {type(workflow).__name__}")
         if self.checkpoints.knows(thread_id):
-            raise ValueError(f'thread "{thread_id}" already has checkpoints; give every attempt a thread of its own')
+            raise ValueError(in_use(thread_id))
         control = RunControl()
         probe.on_stop(partial(control.request_drain, "asked to stop"))
         recorder = Recorder(probe, self._clock)
-        run = _Run(workflow, thread_id, recorder, recursion_limit)
-        ending = run.to_its_end(self._loop, dict(state), control, durability)
+        # A copy: nodes may change what they are given in place, and the same case is run again and again.
+        run = _Run(workflow, thread_id, recorder, recursion_limit, copy.deepcopy(dict(state)))
+        ending = run.to_its_end(self._loop, control, durability)
         if ending.status != "completed" and recorder.last_checkpoint is not None:
             self.checkpoints.note_upcoming(thread_id, recorder.last_checkpoint, run.upcoming())
         return RunOutput(
@@ -147,10 +150,12 @@ class _Ending(NamedTuple):
 
 
 class _Run:
-    """One run of a graph: ``state`` is what it last showed."""
+    """One run of a graph: ``state`` is what it last showed, at first its input."""
 
-    def __init__(self, graph: _Graph, thread_id: str, recorder: Recorder, recursion_limit: int) -> None:
-        self.state: dict[str, object] = {}
+    def __init__(
+        self, graph: _Graph, thread_id: str, recorder: Recorder, recursion_limit: int, state: dict[str, JSON]
+    ) -> None:
+        self.state: dict[str, object] = state
         self._graph = graph
         self._recorder = recorder
         self._questions: list[object] = []
@@ -159,12 +164,12 @@ class _Run:
             "recursion_limit": recursion_limit,
         }
 
-    def to_its_end(self, loop: CallerLoop, state: dict[str, JSON], control: RunControl, durability: str) -> _Ending:
+    def to_its_end(self, loop: CallerLoop, control: RunControl, durability: str) -> _Ending:
         """Run the graph and say how that went."""
         try:
-            loop.run(self._stream(state, control, durability))
+            loop.run(self._stream(control, durability))
         except GraphDrained:
-            return _Ending("stopped", "", "asked to stop; ended at a node boundary")
+            return _Ending("stopped", "", STOPPED)
         except GraphRecursionError:
             return self._out_of_steps()
         except StateNotSerialisable as error:
@@ -175,7 +180,7 @@ class _Run:
         if not held and not self._questions:
             return _Ending("completed")
         asked = "; ".join(str(getattr(question, "value", question)) for question in self._questions)
-        message = asked or f"the graph has a breakpoint in {_quoted(held)}"
+        message = asked or f"the graph has a breakpoint in {quoted(held)}"
         return _Ending("interrupted", Reason.INTERRUPTED_BY_GRAPH, message)
 
     def upcoming(self) -> tuple[str, ...]:
@@ -183,12 +188,12 @@ class _Run:
         begun = self._recorder.unstored()
         if begun:
             return tuple(dict.fromkeys(visit.node for visit in begun))
-        return self._graph.get_state(self._config).next
+        return tuple(node for node in self._graph.get_state(self._config).next if node != START)
 
-    async def _stream(self, state: dict[str, JSON], control: RunControl, durability: str) -> None:
+    async def _stream(self, control: RunControl, durability: str) -> None:
         is_root = isinstance(self._graph.stream_channels_asis, str)
         async for values in self._graph.astream(
-            state,
+            self.state,
             self._config,
             stream_mode="values",
             durability=cast("Durability", durability),
@@ -204,9 +209,7 @@ class _Run:
 
     def _out_of_steps(self) -> _Ending:
         visits = self._recorder.visits()
-        last = f'; the last node was "{visits[-1].node}"' if visits else ""
-        limit = self._config["recursion_limit"]
-        message = f"no end within {limit} steps{last}; if that is no endless loop, raise limits.recursionLimit"
+        message = out_of_steps(self._config["recursion_limit"], visits[-1].node if visits else "")
         return _Ending("failed", Reason.RECURSION_LIMIT, message)
 
     def _unstorable(self, error: StateNotSerialisable) -> _Ending:
@@ -215,17 +218,16 @@ class _Run:
         suspects = [visit for visit in begun if writer in (None, visit.node)]
         for visit in suspects:
             visit.status, visit.exception = "failed", error
-        where = f"node {_quoted([visit.node for visit in suspects])}" if suspects else "the input"
-        message = f"{where}: state key {error}; return plain data, or build it within the node that needs it"
+        message = unstorable([visit.node for visit in suspects], error)
         return _Ending("failed", Reason.STATE_NOT_SERIALISABLE, message)
 
     def _raised(self, error: Exception) -> _Ending:
         visit = self._visit_that_raised(error)
         if visit is not None:
             visit.status, visit.exception = "failed", error
-            return _Ending("failed", Reason.NODE_RAISED, f'node "{visit.node}" raised {describe(error)}')
+            return _Ending("failed", Reason.NODE_RAISED, raised(visit.node, error))
         begun = [visit.node for visit in self._recorder.unstored()]
-        place = f"after node {_quoted(begun)}" if begun else "before any node, on the input"
+        place = f"after node {quoted(begun)}" if begun else "before any node, on the input"
         return _Ending("failed", Reason.NODE_RAISED, f"{place}: {describe(error)}")
 
     def _visit_that_raised(self, error: Exception) -> Visit | None:
@@ -310,7 +312,7 @@ def _compile(made: object, name: str, checkpoints: SqliteCheckpoints) -> _Graph:
         raise WorkflowInvalid(f'the graph of the factory "{name}" does not compile: {describe(error)}') from error
     if cached:
         raise WorkflowInvalid(
-            f'the subgraph {_quoted(cached)} of the factory "{name}" has a node cache, which answers one variant with '
+            f'the subgraph {quoted(cached)} of the factory "{name}" has a node cache, which answers one variant with '
             "another's result; compile it without cache="
         )
     for key, node in graph.nodes.items():
@@ -338,7 +340,3 @@ def _needs_await(runnable: object) -> bool:
             for tool in tools.values()
         )
     return getattr(runnable, "func", None) is None and getattr(runnable, "afunc", None) is not None
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)

@@ -38,12 +38,13 @@ class Recorder:
     thread; the dictionaries are only ever added to, one atomic operation at a time, so no lock is needed.
     """
 
-    __slots__ = ("_checkpoints", "_clock", "_probe", "_visits", "culprits")
+    __slots__ = ("_checkpoints", "_clock", "_probe", "_steps", "_visits", "culprits")
 
     def __init__(self, probe: Probe, clock: Clock) -> None:
         self._probe = probe
         self._clock = clock
         self._visits: dict[str, Visit] = {}
+        self._steps: dict[int, list[Visit]] = {}
         self._checkpoints: dict[int, str] = {}
         self.culprits: dict[str, str] = {}
         """Which task wrote a state key that could not be stored."""
@@ -54,6 +55,7 @@ class Recorder:
         visit = self._visits.get(task)
         if visit is None:
             visit = self._visits[task] = Visit(node, step, self._clock.monotonic())
+            self._steps.setdefault(step, []).append(visit)
         else:
             visit.status, visit.ended, visit.exception = "running", None, None
         return visit
@@ -73,8 +75,8 @@ class Recorder:
         """Return what completed in ``step`` as the text a checkpoint file keeps: JSON pairs of node and seconds."""
         ran = [
             (visit.node, round(visit.ended - visit.started, 6))
-            for visit in tuple(self._visits.values())
-            if visit.step == step and visit.status == "completed" and visit.ended is not None
+            for visit in self._steps.get(step, ())
+            if visit.status == "completed" and visit.ended is not None
         ]
         return json.dumps(ran) if ran else ""
 

@@ -1,0 +1,44 @@
+"""What state adapters say of how a run ended, worded once so that a user reads the same whatever ran the workflow.
+
+Not for deciding how it ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.workflows.recorder import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchyard.workflows.unstorable import StateNotSerialisable
+
+STOPPED = "asked to stop; ended at a node boundary"
+
+
+def raised(node: str, error: BaseException) -> str:
+    """Say that a node raised."""
+    return f'node "{node}" raised {describe(error)}'
+
+
+def out_of_steps(limit: int, last: str) -> str:
+    """Say that a run reached its recursion limit."""
+    where = f'; the last node was "{last}"' if last else ""
+    return f"no end within {limit} steps{where}; if that is no endless loop, raise limits.recursionLimit"
+
+
+def unstorable(nodes: Sequence[str], error: StateNotSerialisable) -> str:
+    """Say that what these nodes (none: the input) left in the state cannot be stored."""
+    where = f"node {quoted(nodes)}" if nodes else "the input"
+    return f"{where}: state key {error}; return plain data, or build it within the node that needs it"
+
+
+def in_use(thread_id: str) -> str:
+    """Say that a thread cannot be run on again."""
+    return f'thread "{thread_id}" already has checkpoints; give every attempt a thread of its own'
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Return names in quotes, parted by commas."""
+    return ", ".join(f'"{name}"' for name in names)
