@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,8 @@ def test_a_sound_store_has_no_findings(store: SqlStore) -> None:
 
 ADDED = (
     "INSERT INTO attempts SELECT batch_id, {ordinal}, 9, final, trial_id, combination, case_name, repeat, epoch, "
-    "outcome, reason, message, started_at, ended_at, duration_seconds, score, weight, metrics, scores, boundaries, output, "
-    "output_digest, thread_id, worker FROM attempts WHERE ordinal = 0"
+    "outcome, reason, message, started_at, ended_at, duration_seconds, score, weight, metrics, scores, boundaries, "
+    "output, output_digest, thread_id, worker FROM attempts WHERE ordinal = 0"
 )
 
 
@@ -245,6 +246,21 @@ def test_a_question_to_a_large_store_is_answered_from_an_index(
         assert index in plan
         assert "TEMP B-TREE" not in plan
         assert "SCAN attempts" not in plan
+
+
+def test_threads_that_commit_side_by_side_keep_the_chain_whole(store: SqlStore) -> None:
+    session = a_running_batch(store)
+
+    def commit(start: int) -> None:
+        for number in range(start, start + 10):
+            store.commit(session, results=[(a_result(number), True)], entries=[an_entry(number)], dropped=1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(commit, range(0, 40, 10)))
+
+    batch = store.batch("b1")
+    assert (batch.audit_entries, batch.audit_dropped) == (40, 40)
+    assert verify_chain(store.audit_entries("b1"), batch.audit_head) == ""
 
 
 # -- lost connections --------------------------------------------------------------------------------------------

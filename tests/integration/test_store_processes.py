@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
+    from pathlib import Path
 
     from batchyard.store import SqlStore
 
@@ -54,6 +56,21 @@ def test_processes_that_start_at_once_on_a_new_database_share_one_schema(store_t
     assert answers == [schema.head()] * 3
     with open_store(store_target, upgrade=False) as store, store.engine.connect() as connection:
         assert connection.scalars(sa.text("SELECT version_num FROM alembic_version")).all() == [schema.head()]
+
+
+def test_a_process_waits_for_the_one_that_upgrades_before_it_makes_the_file(tmp_path: Path) -> None:
+    path, together = tmp_path / "store.db", SPAWN.Barrier(2)
+    with path.with_name("store.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process, answers = started(store_children.open_at_once, str(path), together)
+        together.wait(SECONDS)
+
+        waits = not answers.poll(0.5)
+        made_meanwhile = path.exists()
+
+    assert (waits, made_meanwhile) == (True, False)
+    assert answered(process, answers) == schema.head()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["store.db", "store.db.lock"]
 
 
 def test_whatever_was_acknowledged_survives_kill_9_in_the_middle_of_commits(store_target: str) -> None:

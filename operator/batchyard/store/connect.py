@@ -109,16 +109,20 @@ def _set_up_sqlite(engine: sa.Engine, *, foreign_keys: bool) -> None:
 def prepare_file(url: URL) -> None:
     """Make the file and its folders if they are missing, marked as ours and in WAL mode.
 
-    Called under the upgrade's lock: SQLite refuses, without waiting, to let two connections switch to WAL at once.
+    Called under the upgrade's lock. The file gets its name only when it is complete, because other processes look
+    at it without the lock, and SQLite does not let two connections switch to WAL at once.
     """
     path = Path(url.database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
-            if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
-                # Before WAL, so that it stands in the file itself from the first moment.
-                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-                connection.execute("PRAGMA journal_mode=WAL")
+        if path.exists() and path.stat().st_size > 0:
+            return
+        unnamed = path.with_name(f"{path.name}.new")
+        unnamed.unlink(missing_ok=True)
+        with closing(sqlite3.connect(unnamed, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute("PRAGMA journal_mode=WAL")
+        unnamed.rename(path)
     except (sqlite3.Error, OSError) as err:
         raise error_for(place_of(url), "create the database", err) from err
 

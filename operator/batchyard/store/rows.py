@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batchyard.engine.ports import BatchRecord
+from batchyard.engine.ports import BatchRecord, BatchUpdate
 from batchyard.model.audit import AuditEntry, SealedEntry
 from batchyard.model.errors import StoreError
 from batchyard.model.events import EventType, Severity
@@ -46,6 +46,11 @@ def to_json(value: JSON) -> str:
     """Return compact JSON that every database keeps as it is."""
     text = _readable(value)
     return text if text.isascii() or _is_unicode(text) else _escaped(value)
+
+
+def optional_json(value: JSON) -> str | None:
+    """Return compact JSON, or None for None, which a database tells apart from any JSON."""
+    return None if value is None else to_json(value)
 
 
 def _is_unicode(text: str) -> bool:
@@ -83,7 +88,7 @@ def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Row:
             "metrics": to_json(result.metrics) if result.metrics else "{}",
             "scores": to_json([_score(score) for score in result.scores]) if result.scores else "[]",
             "boundaries": to_json([_boundary(boundary) for boundary in result.boundaries]),
-            "output": None if result.output is None else to_json(result.output),
+            "output": optional_json(result.output),
             "output_digest": plain_text(result.output_digest),
             "thread_id": plain_text(result.thread_id),
             "worker": plain_text(result.worker),
@@ -220,6 +225,17 @@ def batch_row(record: BatchRecord) -> Row:
         row[name] = plain_text(row[name])
     row["audit_retention_days"] = _retention_days(record.spec)
     return row
+
+
+def batch_changes(update: BatchUpdate) -> Row:
+    """Return the columns that an update changes; its status is in another table."""
+    changes = {
+        "phase": str(update.phase),
+        "reason": plain_text(update.reason),
+        "message": plain_text(update.message),
+    }
+    instants = {"started_at": update.started_at, "completed_at": update.completed_at}
+    return changes | {name: to_micros(instant) for name, instant in instants.items() if instant is not None}
 
 
 def batch_from(row: RowMapping) -> BatchRecord:

@@ -107,7 +107,11 @@ class SqlStore:
     def create_batch(self, record: BatchRecord) -> None:
         """Add a batch. Raises ``StoreError`` if the id is taken."""
         row = rows.batch_row(record)
-        document = {"batch_id": record.id, "spec": rows.to_json(record.spec), "status": _json_or_null(record.status)}
+        document = {
+            "batch_id": record.id,
+            "spec": rows.to_json(record.spec),
+            "status": rows.optional_json(record.status),
+        }
         with self._write("create the batch") as connection:
             try:
                 connection.execute(batches.insert(), row)
@@ -257,7 +261,7 @@ class SqlStore:
             connection.execute(audit_entries.insert(), sealed)
         changes: rows.Row = {"audit_head": head, "audit_entries": seq, "audit_dropped": chain.dropped + dropped}
         if update is not None:
-            changes |= _batch_changes(update)
+            changes |= rows.batch_changes(update)
             if update.status is not None:
                 status = {"status": rows.to_json(update.status)}
                 connection.execute(documents.update().where(documents.c.batch_id == chain.batch_id), status)
@@ -389,17 +393,3 @@ def _read_chain(connection: sa.Connection, batch_id: str) -> _Chain | None:
     return _Chain(
         batch_id, row.epoch, row.audit_head, row.audit_entries, row.audit_dropped, row.audit_pruned_at is not None
     )
-
-
-def _batch_changes(update: BatchUpdate) -> rows.Row:
-    changes = {
-        "phase": str(update.phase),
-        "reason": plain_text(update.reason),
-        "message": plain_text(update.message),
-    }
-    instants = {"started_at": update.started_at, "completed_at": update.completed_at}
-    return changes | {name: rows.to_micros(instant) for name, instant in instants.items() if instant is not None}
-
-
-def _json_or_null(value: object) -> str | None:
-    return None if value is None else rows.to_json(value)
