@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from batchyard.engine.attempts import Order
     from batchyard.engine.sources import LoadedBatch
     from batchyard.model.trial import JSON
     from batchyard.runners.workers import LedWorker
@@ -231,10 +232,10 @@ class LocalEngine:
             read_boundaries=read_boundaries,
         )
 
-    def _spawn_process(self, _late: Callable[[str], None]) -> LedWorker:
+    def _spawn_process(self, _late: Callable[[Order, str], None]) -> LedWorker:
         return self._zygote.spawn()
 
-    def _spawn_thread(self, late: Callable[[str], None]) -> LedWorker:
+    def _spawn_thread(self, late: Callable[[Order, str], None]) -> LedWorker:
         return ThreadWorker(LangGraphParts(), late, self._clock)
 
     def _environment(self, loaded: LoadedBatch, workspaces: Path) -> InProcessEnvironment:

@@ -121,11 +121,9 @@ class BatchSession:
 
     def _take_stock(self) -> None:
         """Learn what earlier sessions finished and say that this one begins."""
-        for result in self._store.results(self._record.id):
-            self._done[result.ordinal] = 1
-            self._summary.add(result)
-        self._attempts = dict(self._store.attempts_made(self._record.id))
         resumed = self._session.epoch > 1
+        if resumed:
+            self._recall()
         finished, total = self._summary.finished, len(self._plan)
         details: dict[str, JSON] = {"finished": finished, "total": total, "epoch": self._session.epoch}
         if resumed:
@@ -134,6 +132,20 @@ class BatchSession:
             self._tell(EventType.BATCH_STARTED, f"{total} trials, {self._spec.parallelism} at a time", details)
         started = None if resumed else self._clock.now()
         self._write(batch=self._update(Phase.RUNNING, started_at=started))
+
+    def _recall(self) -> None:
+        """Take over what the store has of earlier sessions."""
+        final: set[tuple[int, int]] = set()
+        for result in self._store.results(self._record.id):
+            self._done[result.ordinal] = 1
+            self._summary.add(result)
+            if result.outcome is Outcome.ERRORED:
+                final.add((result.ordinal, result.attempt))
+        self._attempts = dict(self._store.attempts_made(self._record.id))
+        lost = self._store.results(self._record.id, final_only=False, outcomes=[Outcome.ERRORED])
+        self._summary.retried = sum((result.ordinal, result.attempt) not in final for result in lost)
+        if 0 not in self._done:
+            self._cursor = len(self._plan)  # only its conclusion is missing, whatever the time
 
     # -- while running -----------------------------------------------------------------------------------------
 
@@ -171,12 +183,20 @@ class BatchSession:
             return False
         self._stop = stop
         for order in self._runner.stop(stop):
-            del self._in_flight[order.ordinal]
+            self._take_back(order)
         return True
 
-    def _dispatch(self) -> None:
+    def _take_back(self, order: Order) -> None:
+        """Forget an order that was never begun."""
+        del self._in_flight[order.ordinal]
+        self._attempts[order.ordinal] -= 1
+
+    def _has_room(self) -> bool:
         # Twice the parallelism: each slot has its next order waiting when it ends one.
-        while self._stop is None and len(self._in_flight) < 2 * self._spec.parallelism:
+        return self._stop is None and len(self._in_flight) < 2 * self._spec.parallelism
+
+    def _dispatch(self) -> None:
+        while self._has_room():
             ordinal = self._next_ordinal()
             if ordinal is None:
                 return
@@ -218,7 +238,7 @@ class BatchSession:
         now = self._clock.monotonic()
         until_deadline = (self._record.deadline_at - self._clock.now()).total_seconds()
         waits = [_LONGEST_WAIT_SECONDS, max(0.0, until_deadline) if self._stop is None else _LONGEST_WAIT_SECONDS]
-        if self._retries:
+        if self._retries and self._has_room():
             waits.append(max(0.0, self._retries[0][0] - now))
         return min(waits)
 
@@ -235,15 +255,15 @@ class BatchSession:
 
     def _hear_end(self, event: Ended) -> None:
         result = redacted(event.result, self._redact)
-        order = self._in_flight.pop(result.ordinal)
+        order = self._in_flight[result.ordinal]
         if result.outcome is Outcome.NOT_RUN:
             # It was taken up just as the batch ended, and not begun.
+            self._take_back(order)
             self._pass_deadline()
             return
-        delay = None if self._stop is not None else self._retry_delay(result)
-        # An interrupted attempt is no answer: the trial stays open for the session that resumes the batch.
-        interrupted = result.outcome is Outcome.CANCELLED and self._was_interrupted
-        final = delay is None and not interrupted
+        del self._in_flight[result.ordinal]
+        delay = self._retry_delay(result) if self._stop is None else None
+        final = delay is None and not self._stays_open(result)
         details = details_of(event, result)
         self._tell(_EVENT_OF[result.outcome], result.message or result.outcome, details, order)
         if delay is not None:
@@ -255,8 +275,14 @@ class BatchSession:
             self._attempts.pop(result.ordinal, None)
             self._summary.add(result)
         self._write(results=[(result, final)])
+        if result.reason == Reason.BATCH_DEADLINE_EXCEEDED:
+            self._pass_deadline()  # the runner may see it a moment earlier
         if final and ends_batch(result.outcome, fail_fast=self._spec.fail_fast):
             self._end_early(Stop(Outcome.CANCELLED, Reason.FAIL_FAST))
+
+    def _stays_open(self, result: AttemptResult) -> bool:
+        """Return whether this is no answer but for the session to settle that resumes the interrupted batch."""
+        return self._was_interrupted and (result.outcome is Outcome.CANCELLED or self._retry_delay(result) is not None)
 
     def _retry_delay(self, result: AttemptResult) -> float | None:
         retry = self._spec.retry

@@ -18,6 +18,7 @@ from pydantic_core import to_jsonable_python
 from batchyard.judge import EvaluationEngine, Observed
 from batchyard.model.errors import WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.plain_json import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +69,7 @@ def execute(
     try:
         workflow = adapter.prepare(order.variants)
     except WorkflowInvalid as err:
-        return Executed(Outcome.FAILED, Reason.WORKFLOW_INVALID, _cut(str(err)))
+        return Executed(Outcome.FAILED, Reason.WORKFLOW_INVALID, cut(str(err)))
     begun = monotonic()
     run = adapter.run(
         workflow,
@@ -85,7 +86,7 @@ def execute(
     reason = run.reason or (Reason.INTERRUPTED_BY_GRAPH if run.status == "interrupted" else "")
     output, digest = _portable(run.state)
     return Executed(
-        outcome, reason, _cut(run.message), run.status == "stopped",
+        outcome, reason, cut(run.message), run.status == "stopped",
         boundaries=run.boundaries, output=output, output_digest=digest,
     )  # fmt: skip
 
@@ -93,9 +94,10 @@ def execute(
 def _judged(order: Order, judge: EvaluationEngine, run: RunOutput, duration: float) -> Executed:
     try:
         state = to_jsonable_python(run.state, serialize_unknown=True, inf_nan_mode="strings")
+        body = orjson.dumps(state, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     except Exception as err:  # the state's own types decide what can go wrong here
         return Executed(
-            Outcome.FAILED, Reason.STATE_NOT_SERIALISABLE, _cut(f"the final state cannot be written as JSON: {err}"),
+            Outcome.FAILED, Reason.STATE_NOT_SERIALISABLE, cut(f"the final state cannot be written as JSON: {err}"),
             boundaries=run.boundaries,
         )  # fmt: skip
     metrics = _reported_metrics(state)
@@ -108,12 +110,11 @@ def _judged(order: Order, judge: EvaluationEngine, run: RunOutput, duration: flo
         )  # fmt: skip
     except Exception:  # an evaluator is the user's code too
         last = traceback.format_exc(limit=-3)
-        return Executed(Outcome.FAILED, Reason.EVALUATION_FAILED, _cut(last), boundaries=run.boundaries)
-    body = orjson.dumps(state, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+        return Executed(Outcome.FAILED, Reason.EVALUATION_FAILED, cut(last), boundaries=run.boundaries)
     return Executed(
         outcome=Outcome.PASSED if judged.passed else Outcome.FAILED,
         reason=judged.reason,
-        message="" if judged.passed else _cut(judged.message),
+        message="" if judged.passed else cut(judged.message),
         score=judged.score,
         metrics={**metrics, **judged.metrics},
         scores=judged.scores,
@@ -152,5 +153,7 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _cut(message: str) -> str:
+def cut(message: str) -> str:
+    """Return text that user code wrote as plain text of bounded length."""
+    message = plain_text(message)
     return message if len(message) <= _MESSAGE_CHARACTERS else message[: _MESSAGE_CHARACTERS - 1] + "…"

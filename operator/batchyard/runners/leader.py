@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ from batchyard.runners.workers import Gone, LedWorker, Message
 
 if TYPE_CHECKING:
     import queue
-    from collections.abc import Callable
     from datetime import datetime
 
     from batchyard.clock import Clock
@@ -35,6 +35,10 @@ _log = structlog.get_logger(__name__)
 
 _CONFIRM_SECONDS = 15.0
 _MEMORY_CHECK_SECONDS = 0.2
+
+
+Spawn = Callable[[Callable[[Order, str], None]], LedWorker]
+"""Makes a worker; it is handed what to call with an order's outcome that comes after the worker was given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class _Seat:
     worker: LedWorker
     runtime: RuntimeEnvironment
     name: str
-    prepared: set[str]
+    prepared: set[str] = field(default_factory=set)
 
 
 class _Over(Exception):
@@ -72,7 +76,7 @@ class Leader(threading.Thread):
         inbox: queue.SimpleQueue[Order | None],
         outbox: Callable[[RunnerEvent], None],
         provider: EnvironmentProvider,
-        spawn: Callable[[Callable[[str], None]], LedWorker],
+        spawn: Spawn,
         setup: Setup,
         limits: Limits,
         batch_id: str,
@@ -158,21 +162,25 @@ class Leader(threading.Thread):
     # -- the worker ------------------------------------------------------------------------------------------
 
     def _take_seat(self, order: Order) -> _Seat:
+        """Return a worker with the order's environment: the one that is there, if it will do, or a new one."""
         runtime = self._provider.runtime(Combination(order.combination, order.variants))
-        if self._seat is not None and self._seat.runtime.key != runtime.key:
+        # A worker may have ended while it was idle; the next trial is not to pay for that.
+        if self._seat is not None and (self._seat.runtime.key != runtime.key or not self._seat.worker.is_fit()):
             self._leave_seat()
         if self._seat is None:
-            name = f"e{order.epoch}-s{self._slot}" + (f"-g{self._generation}" if self._generation else "")
-            worker = self._spawn(lambda outcome: self._emit(Late(order, outcome)))
-            seat = _Seat(worker, runtime, name, set())
-            file = Path(self._setup.checkpoints) / f"{name}.db"
-            setup = replace(self._setup, env={**runtime.env}, checkpoints=str(file))
-            worker.send({"op": "setup", "setup": asdict(setup)})
-            self._seat = seat
-            error = self._await_reply(seat, "start")["error"]
+            self._seat = self._new_seat(order.epoch, runtime)
+            error = self._await_reply(self._seat, "start")["error"]
             if error:
                 raise EnvironmentUnavailable(error)
         return self._seat
+
+    def _new_seat(self, epoch: int, runtime: RuntimeEnvironment) -> _Seat:
+        name = f"e{epoch}-s{self._slot}" + (f"-g{self._generation}" if self._generation else "")
+        worker = self._spawn(lambda order, outcome: self._emit(Late(order, outcome)))
+        file = Path(self._setup.checkpoints) / f"{name}.db"
+        setup = replace(self._setup, env={**runtime.env}, checkpoints=str(file))
+        worker.send({"op": "setup", "setup": asdict(setup)})
+        return _Seat(worker, runtime, name)
 
     def _prepare(self, seat: _Seat, order: Order) -> str:
         """Build the order's workflow in the worker once, outside the trial's deadline; return what is wrong."""
@@ -332,10 +340,8 @@ def _escalate(worker: LedWorker, stage: Stage) -> list[str]:
             worker.ask_to_stop()
             return []
         case Stage.TERMINATE:
-            worker.terminate()
-            return ["TERM"]
+            return ["TERM"] if worker.terminate() else []
         case Stage.KILL:
-            worker.kill()
-            return ["KILL"]
+            return ["KILL"] if worker.kill() else []
         case Stage.RUN:
             return []

@@ -66,15 +66,17 @@ def resident_bytes(pids: Iterable[int]) -> int:
 
 
 def started_at(pid: int) -> str:
-    """Return when the process began, in clock ticks since boot, or "" if it is gone.
+    """Return when the process began, in clock ticks since boot, or "" if it has ended.
 
     With the pid it names a process for good: a later process with the same pid has another start.
     """
     try:
-        stat = (_PROC / str(pid) / "stat").read_text()
+        stat = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    fields = stat.rpartition(")")[2].split()
+    # Z: it has ended, but its parent has not asked how.
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def _process_table() -> Iterable[tuple[int, int, str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchyard.model.errors import EnvironmentUnavailable
-from batchyard.runners.frames import FrameBroken, receive_frame, send_frame
+from batchyard.runners.frames import FrameBroken, FrameStream
 from batchyard.runners.linux import descendants, resident_bytes
 from batchyard.runners.slot import Slot
 from batchyard.runners.workers import Gone, Message, Woken
@@ -26,23 +26,34 @@ if TYPE_CHECKING:
     from batchyard.clock import Clock
 
 _START_SECONDS = 60.0
+_CONFIRM_SECONDS = 15.0
+_OUTPUT_SECONDS = 5.0
 
 
 class ProcessWorker:
-    """One worker in its own session, watched over by its keeper. Used by one leader thread."""
+    """One worker in its own session, watched over by its keeper. Used by one leader thread.
+
+    Nothing here waits for the worker but ``wait``, and nothing waits for the keeper without an end: code under test may
+    stop either in the middle of anything.
+    """
 
     def __init__(self, keeper: int, sock: socket.socket, control: socket.socket, slot: Slot, clock: Clock) -> None:
-        """Wait until the keeper tells the worker's pid. Raises ``EnvironmentUnavailable``."""
+        """Take over sockets and page, and wait until the keeper tells the worker's pid.
+
+        Raises ``EnvironmentUnavailable``, with everything closed.
+        """
         self._keeper = keeper
         self._sock = sock
+        self._frames = FrameStream(sock)
         self._control = control
         self._slot = slot
         self._clock = clock
-        self._buffer = b""
+        self._heard = b""
+        self._hung_up = False
         self._gone: Gone | None = None
-        self._control.settimeout(_START_SECONDS)
-        line = self._read_line()
+        line = self._await_line(_START_SECONDS)
         if not line.startswith("pid "):
+            self._close_all()
             raise EnvironmentUnavailable(f"a worker process did not start (its keeper said {line!r})")
         self.pid = int(line.split()[1])
         self._poll = select.poll()
@@ -50,18 +61,22 @@ class ProcessWorker:
             self._poll.register(fd, select.POLLIN)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message; a worker that is gone shows in the next ``wait``."""
+        """Send one message; ``wait`` sends on what did not go at once, and tells if the worker is gone."""
         if message["op"] == "run":
             self._slot.ask_to_stop(False)
         with contextlib.suppress(OSError):
-            send_frame(self._sock, message)
+            self._frames.send(message)
 
     def wait(self, until: float | None, wake: int) -> Message | Gone | Woken | None:
         """Wait for a reply, the worker's end, a wake-up or the monotonic instant ``until`` (None)."""
         self._poll.register(wake, select.POLLIN)
         try:
             while self._gone is None:
+                if b"\n" in self._heard:
+                    self._note(self._await_line(0))  # it came together with an earlier line
+                    continue
                 milliseconds = None if until is None else max(0.0, (until - self._clock.monotonic()) * 1000)
+                self._watch_for_room()
                 # poll() rounds up, so that a wait never ends before its instant.
                 ready = {fd for fd, _ in self._poll.poll(milliseconds)}
                 if not ready:
@@ -73,21 +88,10 @@ class ProcessWorker:
         finally:
             self._poll.unregister(wake)
 
-    def _hear(self, ready: set[int], wake: int) -> Message | Gone | Woken | None:
-        if self._sock.fileno() in ready:
-            try:
-                message = receive_frame(self._sock)
-            except (OSError, FrameBroken):
-                message = None
-            if message is not None:
-                return Message(message)
-            self._poll.unregister(self._sock.fileno())  # its keeper will say how it ended
-        if self._control.fileno() in ready:
-            return self._hear_keeper()
-        if wake in ready:
-            os.eventfd_read(wake)
-            return Woken()
-        return None
+    def is_fit(self) -> bool:
+        """Return whether the worker still waits for orders, having said nothing unasked."""
+        silent = not self._heard and not self._frames.has_received and not self._poll.poll(0)
+        return self._gone is None and not self._hung_up and silent
 
     def node(self) -> tuple[str, float] | None:
         """Return the node that runs and when it began."""
@@ -97,13 +101,15 @@ class ProcessWorker:
         """Ask the trial to stop at its next node boundary."""
         self._slot.ask_to_stop(True)
 
-    def terminate(self) -> None:
+    def terminate(self) -> bool:
         """Send TERM to the worker's whole process group."""
         self._tell("T")
+        return True
 
-    def kill(self) -> None:
+    def kill(self) -> bool:
         """Kill the worker and every process it started, whatever their session; ``wait`` then says ``Gone``."""
         self._tell("K")
+        return True
 
     def force_gone(self) -> Gone:
         """Kill worker and keeper directly: the way out when the keeper itself does not answer."""
@@ -120,7 +126,7 @@ class ProcessWorker:
     def save_output(self, path: Path) -> None:
         """Write what the last trial printed (its end, if it was long) to ``path``, if it printed anything."""
         self._tell(f"O {path}")
-        while (line := self._read_line()) not in {"ok", ""}:
+        while (line := self._await_line(_OUTPUT_SECONDS)) not in {"ok", ""}:
             self._note(line)
 
     def last_words(self) -> str:
@@ -137,13 +143,52 @@ class ProcessWorker:
             self._sock.shutdown(socket.SHUT_RDWR)
         if self._gone is None:
             self.kill()
-            while self._gone is None and (line := self._read_line()):
+            while self._gone is None and (line := self._await_line(_CONFIRM_SECONDS)):
                 self._note(line)
-        for closing in (self._sock, self._control, self._slot):
-            closing.close()
+        if self._gone is None:
+            self.force_gone()
+        self._close_all()
+
+    # -- hearing ---------------------------------------------------------------------------------------------
+
+    def _watch_for_room(self) -> None:
+        if not self._hung_up:
+            room = select.POLLOUT if self._frames.has_unsent else 0
+            self._poll.modify(self._sock.fileno(), select.POLLIN | room)
+
+    def _hear(self, ready: set[int], wake: int) -> Message | Gone | Woken | None:
+        if self._sock.fileno() in ready:
+            message = self._hear_worker()
+            if message is not None:
+                return message
+        if self._control.fileno() in ready:
+            return self._hear_keeper()
+        if wake in ready:
+            os.eventfd_read(wake)
+            return Woken()
+        return None
+
+    def _hear_worker(self) -> Message | None:
+        try:
+            self._frames.send_more()
+            message = self._frames.receive()
+        except (OSError, EOFError):
+            self._hang_up()  # its keeper will say how it ended
+        except FrameBroken:
+            # Whatever runs there does not keep to the protocol: nothing it says can be used any more.
+            self._hang_up()
+            self.kill()
+        else:
+            return None if message is None else Message(message)
+        return None
+
+    def _hang_up(self) -> None:
+        self._poll.unregister(self._sock.fileno())
+        self._hung_up = True
 
     def _hear_keeper(self) -> Gone | None:
-        line = self._read_line()
+        # At least a line has begun to come, and a keeper writes whole lines.
+        line = self._await_line(_OUTPUT_SECONDS)
         if not line:
             return self.force_gone()  # the keeper was killed: the zygote kills what it left
         self._note(line)
@@ -156,19 +201,29 @@ class ProcessWorker:
 
     def _tell(self, line: str) -> None:
         with contextlib.suppress(OSError):
+            # Code under test may have stopped its keeper.
+            os.kill(self._keeper, signal.SIGCONT)
             self._control.sendall(line.encode() + b"\n")
 
-    def _read_line(self) -> str:
-        while b"\n" not in self._buffer:
+    def _await_line(self, seconds: float) -> str:
+        """Return the keeper's next line, or "" if it hung up or none came within ``seconds``."""
+        until = self._clock.monotonic() + seconds
+        while b"\n" not in self._heard:
+            # 0 would mean not to wait at all.
+            self._control.settimeout(max(0.001, until - self._clock.monotonic()))
             try:
                 data = self._control.recv(4096)
             except OSError:
                 data = b""
             if not data:
                 return ""
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
+            self._heard += data
+        line, _, self._heard = self._heard.partition(b"\n")
         return line.decode()
+
+    def _close_all(self) -> None:
+        for closing in (self._sock, self._control, self._slot):
+            closing.close()
 
 
 class Zygote:
@@ -206,7 +261,8 @@ class Zygote:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "batchyard.runners.zygote", str(theirs.fileno()), self._parts],
+            # -P: a types.py in the user's current folder must not stand in for the standard library's.
+            [sys.executable, "-P", "-m", "batchyard.runners.zygote", str(theirs.fileno()), self._parts],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -231,7 +287,7 @@ class Zygote:
             answer = self._control.recv(64)
             if not answer:
                 raise OSError("the process that forks workers is gone")
-            return ProcessWorker(int(answer), ours, control, Slot(page), self._clock)
+            slot = Slot(page)
         except OSError:
             ours.close()
             control.close()
@@ -240,9 +296,12 @@ class Zygote:
             theirs.close()
             keeper.close()
             os.close(page)
+        return ProcessWorker(int(answer), ours, control, slot, self._clock)
 
     def _stop(self) -> None:
         self._control.close()
+        if not self._warm:
+            self._process.kill()  # it may be importing for seconds yet, and no worker hangs on it
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

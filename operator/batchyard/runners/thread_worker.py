@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import threading
 from typing import TYPE_CHECKING, Any
 
-import orjson
+import structlog
 
-from batchyard.runners.worker import Parts, Worker
+from batchyard.runners.frames import NotAFrame, as_received
+from batchyard.runners.worker import Parts, Worker, tellable
 from batchyard.runners.workers import Gone, Message, Woken
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchyard.clock import Clock
+    from batchyard.engine.attempts import Order
+
+_log = structlog.get_logger(__name__)
 
 
 class _MemorySlot:
@@ -39,16 +44,18 @@ class _MemorySlot:
 
 
 class ThreadWorker:
-    """One daemon thread that answers messages. ``late`` hears the outcome of an attempt that was abandoned."""
+    """One daemon thread that answers messages. ``late`` hears how an attempt ended that was abandoned."""
 
-    def __init__(self, parts: Parts, late: Callable[[str], None], clock: Clock) -> None:
+    def __init__(self, parts: Parts, late: Callable[[Order, str], None], clock: Clock) -> None:
         """Start the thread."""
         self._slot = _MemorySlot()
         self._worker = Worker(self._slot, parts, owns_process=False)
         self._late = late
         self._clock = clock
         self._inbox: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
-        self._replies: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Message | Gone] = queue.SimpleQueue()
+        self._unanswered = 0
+        self._last_words = ""
         self._lock = threading.Lock()  # guards _abandoned against a reply that comes at the same moment
         self._abandoned = False
         self._wake: int | None = None
@@ -59,25 +66,26 @@ class ThreadWorker:
         """Send one message."""
         if message["op"] == "run":
             self._slot.stop_asked = False
+        self._unanswered += 1
         self._inbox.put(message)
 
     def wait(self, until: float | None, wake: int) -> Message | Gone | Woken | None:
         """Wait for a reply, a wake-up or the instant ``until``."""
+        self._wake = wake
+        reply = self._reply()
+        if reply is not None:
+            return reply
         if self._abandoned:
             return Gone(None, confirmed=False)
-        self._wake = wake
-        try:
-            return Message(self._replies.get_nowait())
-        except queue.Empty:
-            pass
-        seconds = None if until is None else max(0.0, until - self._clock.monotonic())
-        if not _readable(wake, seconds):
+        milliseconds = None if until is None else max(0.0, (until - self._clock.monotonic()) * 1000)
+        if not _readable(wake, milliseconds):
             return None
         os.eventfd_read(wake)
-        try:
-            return Message(self._replies.get_nowait())
-        except queue.Empty:
-            return Woken()
+        return self._reply() or Woken()
+
+    def is_fit(self) -> bool:
+        """Return whether the thread waits for orders."""
+        return self._thread.is_alive() and not self._abandoned
 
     def node(self) -> tuple[str, float] | None:
         """Return the node that runs and when it began."""
@@ -87,13 +95,15 @@ class ThreadWorker:
         """Ask the trial to stop at its next node boundary."""
         self._slot.stop_asked = True
 
-    def terminate(self) -> None:
+    def terminate(self) -> bool:
         """Do nothing: a thread hears no signal."""
+        return False
 
-    def kill(self) -> None:
+    def kill(self) -> bool:
         """Abandon the thread: it runs on, unheard."""
         with self._lock:
             self._abandoned = True
+        return False
 
     def force_gone(self) -> Gone:
         """Abandon the thread."""
@@ -108,31 +118,60 @@ class ThreadWorker:
         """Do nothing: what a thread prints goes where this process prints."""
 
     def last_words(self) -> str:
-        """Return "": what a thread printed is not kept."""
-        return ""
+        """Return the error that ended the thread, or "": what a thread printed is not kept."""
+        return self._last_words
 
     def close(self) -> None:
-        """Let the thread end after what it does now; wait for it unless it was abandoned."""
+        """Let an idle thread end and wait for it; abandon one that has not answered."""
         self._inbox.put(None)
+        if self._unanswered and self._thread.is_alive():
+            self.kill()
         if not self._abandoned:
             self._thread.join()
 
+    def _reply(self) -> Message | Gone | None:
+        try:
+            reply = self._replies.get_nowait()
+        except queue.Empty:
+            return None
+        self._unanswered -= 1
+        return reply
+
     def _serve(self) -> None:
-        while (message := self._inbox.get()) is not None:
-            # Through JSON, as between processes, so that both isolations hand the workflow the same values.
-            reply = orjson.loads(orjson.dumps(self._worker.answer(orjson.loads(orjson.dumps(message)))))
-            with self._lock:
-                if self._abandoned:
+        try:
+            while (message := self._inbox.get()) is not None:
+                reply = self._answer(message)
+                if not self._hand_over(Message(reply)):
                     if reply["op"] == "ended":
-                        self._late(reply["executed"]["outcome"])
+                        self._late(message["order"], reply["executed"]["outcome"])
                     break
-                self._replies.put(reply)
-                if self._wake is not None:
-                    os.eventfd_write(self._wake, 1)
-        self._worker.close()
+            self._worker.close()
+        except Exception as err:
+            # The thread's boundary: whoever waits for an answer must hear that none will come.
+            _log.exception("a worker thread broke")
+            self._last_words = f"{type(err).__name__}: {err}"
+            self._hand_over(Gone(1, confirmed=True))
+
+    def _answer(self, message: Mapping[str, Any]) -> Any:
+        """Answer by way of JSON, as between processes, so that both isolations hand the workflow the same values."""
+        answer = self._worker.answer(as_received(message))
+        try:
+            return as_received(answer)
+        except NotAFrame as err:
+            return as_received(tellable(answer, err))
+
+    def _hand_over(self, reply: Message | Gone) -> bool:
+        """Give the leader the reply; return False if it does not listen any more."""
+        with self._lock:
+            if self._abandoned:
+                return False
+            self._replies.put(reply)
+            if self._wake is not None:
+                os.eventfd_write(self._wake, 1)
+        return True
 
 
-def _readable(fd: int, seconds: float | None) -> bool:
-    import select
-
-    return bool(select.select([fd], [], [], seconds)[0])
+def _readable(fd: int, milliseconds: float | None) -> bool:
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN)
+    return bool(waiting.poll(milliseconds))

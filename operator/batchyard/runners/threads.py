@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from batchyard.engine.attempts import Stop
 from batchyard.model.errors import EnvironmentUnavailable, Fault
-from batchyard.runners.leader import Leader, Limits
+from batchyard.model.outcome import Outcome, Reason
+from batchyard.runners.leader import Leader, Limits, Spawn
 from batchyard.runners.workers import LedWorker, Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from batchyard.clock import Clock
-    from batchyard.engine.attempts import Order, RunnerEvent, Stop
+    from batchyard.engine.attempts import Order, RunnerEvent
     from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
     from batchyard.model.trial import JSON, Combination, NodeBoundary
     from batchyard.runners.worker import Setup
-
-Spawn = Callable[[Callable[[str], None]], LedWorker]
-"""Makes a worker; it is handed what to call with an outcome that comes after the worker was given up."""
 
 
 class ThreadPoolBatchTestRunner:
@@ -90,7 +89,8 @@ class ThreadPoolBatchTestRunner:
         return waiting
 
     def close(self) -> None:
-        """End every leader and worker; returns when none is left."""
+        """End what runs, then every leader and worker; returns when none is left."""
+        self.stop(Stop(Outcome.CANCELLED, Reason.INTERRUPTED))
         for _ in self._leaders:
             self._inbox.put(None)
         for leader in self._leaders:

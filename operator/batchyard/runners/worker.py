@@ -5,10 +5,13 @@ Not for deadlines: whoever leads the worker ends it from outside.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -16,8 +19,9 @@ from batchyard import config
 from batchyard.engine.attempts import Order
 from batchyard.model.errors import Fault, WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
-from batchyard.runners.attempt import Executed, Settings, execute
-from batchyard.runners.frames import receive_frame, send_frame
+from batchyard.model.plain_json import plain_text
+from batchyard.runners.attempt import Executed, Settings, cut, execute
+from batchyard.runners.frames import NotAFrame, receive_frame, send_frame
 from batchyard.runners.keeper import OUTPUT_MARK
 
 if TYPE_CHECKING:
@@ -139,7 +143,7 @@ class Worker:
             case "check":
                 return {"op": "checked", "faults": self._check(message["inputs"])}
             case "run":
-                return {"op": "ended", "executed": self._run(Order(**message["order"])), "left": self._left_behind()}
+                return self._run(Order(**message["order"]))
             case unknown:
                 raise ValueError(f"unknown message {unknown!r}")
 
@@ -152,14 +156,14 @@ class Worker:
             self._adapter = self._parts.adapter(setup)
             self._judge = self._parts.judge(setup)
         except WorkflowInvalid as err:
-            return str(err)
+            return plain_text(str(err))
         return ""
 
     def _prepare(self, variants: Mapping[str, str]) -> str:
         try:
             self._adapter.prepare(variants)
         except WorkflowInvalid as err:
-            return str(err)
+            return plain_text(str(err))
         return ""
 
     def _check(self, inputs: Sequence[tuple[str, JSON]]) -> list[Fault]:
@@ -168,7 +172,14 @@ class Worker:
         except WorkflowInvalid as err:
             return [Fault("spec.workflow.inputSchema", self._setup.input_schema, str(err))]
 
-    def _run(self, order: Order) -> Executed:
+    def _run(self, order: Order) -> Mapping[str, Any]:
+        """Run one attempt. ``left``: it left something behind that no other trial must meet."""
+        streams = _output_streams()
+        executed = self._executed(order)
+        left = self._owns_process and (_left_processes() or _output_streams() != streams)
+        return {"op": "ended", "executed": executed, "left": left}
+
+    def _executed(self, order: Order) -> Executed:
         self._probe.begin()
         if self._owns_process and order.workspace:
             os.chdir(order.workspace)
@@ -176,20 +187,12 @@ class Worker:
         try:
             return execute(order, self._adapter, self._judge, self._settings, self._probe, time.monotonic)
         except BaseException as err:  # sys.exit() in a node ends its trial, not the worker
-            return Executed(Outcome.FAILED, Reason.NODE_RAISED, f"{type(err).__name__}: {err}")
+            told = "".join(traceback.format_exception_only(err)).strip()
+            return Executed(Outcome.FAILED, Reason.NODE_RAISED, cut(told))
         finally:
             self._probe.begin()
-
-    def _left_behind(self) -> bool:
-        """Return whether the trial left processes running; collects those that only wait to be collected."""
-        if not self._owns_process:
-            return False
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return False
-        return True
+            if self._owns_process:
+                _stop_timers()
 
     def close(self) -> None:
         """Close the worker's checkpoint file."""
@@ -201,10 +204,53 @@ def serve(sock: socket.socket, slot: StopFlag, parts: Parts) -> NoReturn:
     """Answer messages in this process until the runner closes the socket; never returns."""
     worker = Worker(slot, parts, owns_process=True)
     while (message := receive_frame(sock)) is not None:
-        os.write(1, OUTPUT_MARK)
+        # Code under test may have closed any of these, by accident or not.
+        with contextlib.suppress(OSError):
+            os.write(1, OUTPUT_MARK)
         reply = worker.answer(message)
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        send_frame(sock, reply)
+            with contextlib.suppress(Exception):
+                stream.flush()
+        try:
+            send_frame(sock, reply)
+        except NotAFrame as err:
+            send_frame(sock, tellable(reply, err))
     worker.close()
     os._exit(0)
+
+
+def tellable(reply: Mapping[str, Any], err: NotAFrame) -> Mapping[str, Any]:
+    """Return what to answer instead of a reply that cannot be sent."""
+    if reply["op"] != "ended":
+        raise err
+    text = f"what the attempt reported cannot be passed on: {err}; report less, or plain values"
+    return {**reply, "executed": Executed(Outcome.FAILED, Reason.STATE_NOT_SERIALISABLE, text)}
+
+
+def _left_processes() -> bool:
+    """Return whether the trial left processes running; collects those that only wait to be collected."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _output_streams() -> list[tuple[int, int] | None]:
+    """Return what standard output and error lead to, to tell whether a trial closed or redirected them."""
+    found: list[tuple[int, int] | None] = []
+    for fd in (1, 2):
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return found
+
+
+def _stop_timers() -> None:
+    """Stop the timers that a trial may have left running: their signals would end the next one."""
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)

@@ -37,11 +37,15 @@ class LedWorker(Protocol):
     """A place that runs one attempt at a time, led by one thread."""
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message; never blocks for the reply."""
+        """Send one message; waits neither for the reply nor for the worker to read it."""
         ...
 
     def wait(self, until: float | None, wake: int) -> Message | Gone | Woken | None:
         """Wait for whatever comes first; None when the monotonic instant ``until`` passed."""
+        ...
+
+    def is_fit(self) -> bool:
+        """Return whether the worker, having answered everything, still waits for orders."""
         ...
 
     def node(self) -> tuple[str, float] | None:
@@ -52,12 +56,12 @@ class LedWorker(Protocol):
         """Ask the running trial to stop at its next node boundary."""
         ...
 
-    def terminate(self) -> None:
-        """Ask the running code to end (TERM)."""
+    def terminate(self) -> bool:
+        """Ask the running code to end (TERM); return whether a signal was sent."""
         ...
 
-    def kill(self) -> None:
-        """End the running code by force; ``wait`` then says ``Gone``."""
+    def kill(self) -> bool:
+        """End the running code by force, or give it up; ``wait`` then says ``Gone``. Return as ``terminate``."""
         ...
 
     def force_gone(self) -> Gone:
