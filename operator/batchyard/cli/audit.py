@@ -15,8 +15,7 @@ from batchyard.decide.finish import EXIT_FAILED, EXIT_SUCCEEDED
 from batchyard.events.audit import one_line
 from batchyard.events.cloudevents import cloud_event
 from batchyard.model.audit import export_jsonl, verify_chain, verify_exported
-from batchyard.model.errors import Fault, SpecInvalid
-from batchyard.model.events import Event, EventType
+from batchyard.model.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.audit import SealedEntry
-    from batchyard.model.events import Severity
+    from batchyard.model.events import EventType, Severity
     from batchyard.model.trial import JSON
     from batchyard.store.sql import SqlStore
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 class Wanted:
     """Which entries to list. Empty ``types`` and ``trial`` are all; ``limit`` 0 is no limit, else the newest ones."""
 
-    types: tuple[str, ...]
+    types: tuple[EventType, ...]
     trial: str
     severity: Severity
     limit: int
@@ -55,12 +54,6 @@ class Wanted:
 
 def list_entries(reference: str, named_store: str, output: Output, wanted: Wanted) -> int:
     """Print a trail's entries, oldest first."""
-    unknown = [name for name in wanted.types if name not in set(EventType)]
-    if unknown:
-        known = ", ".join(EventType)
-        raise SpecInvalid(
-            "--type", [Fault("--type", name, "is no type of entry", f"known: {known}") for name in unknown]
-        )
     with stores.with_batch(named_store, reference) as (store, record), terminal.reader_may_leave():
         entries = _newest(store, record, wanted)
         if output is Output.JSON:

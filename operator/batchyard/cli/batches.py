@@ -13,6 +13,7 @@ from rich.text import Text
 from batchyard.cli import document, stores, tables, terminal
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED
+from batchyard.model.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import AttemptResult
+
+_COMPLETED = 100
 
 
 def list_batches(named_store: str, output: Output, *, limit: int) -> int:
@@ -34,6 +37,16 @@ def list_batches(named_store: str, output: Output, *, limit: int) -> int:
         else:
             terminal.say(f"no batches in {stores.shown(named_store)}")
     return EXIT_SUCCEEDED
+
+
+def known_batches(named_store: str, beginning: str) -> list[str]:
+    """Return the ids that a shell may complete; none, silently, if the store cannot be read."""
+    try:
+        with stores.to_read(named_store) as store:
+            records = store.batches(limit=_COMPLETED) if store is not None else []
+    except StoreError:
+        return []
+    return [record.id for record in records if record.id.startswith(beginning)]
 
 
 def _print_records(records: Sequence[BatchRecord]) -> None:

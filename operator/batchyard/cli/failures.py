@@ -23,6 +23,7 @@ from batchyard.model.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from batchyard.model.trial import JSON
 
@@ -33,6 +34,11 @@ _USAGE = (SpecInvalid, WorkflowInvalid, BatchNotFound, BatchAmbiguous)
 def exit_code_of(error: Exception) -> int:
     """Return the documented exit code of a command that ended with this error."""
     return EXIT_USAGE if isinstance(error, _USAGE) else EXIT_PLACE_FAILED
+
+
+def invalid(file: Path, faults: Sequence[Fault]) -> SpecInvalid:
+    """Return the error that names the file as it was given and all its faults."""
+    return SpecInvalid("standard input" if str(file) == "-" else str(file), faults)
 
 
 def fault_json(fault: Fault) -> dict[str, JSON]:
@@ -50,7 +56,7 @@ def tell(error: Exception, *, as_json: bool, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     elif not expected:
-        say("this is a fault of batchyard's own; run the same with --debug for the traceback, and please report it")
+        say("this is a fault of batchyard's own; `batchyard --debug ...` shows the traceback; please report it")
     return code
 
 

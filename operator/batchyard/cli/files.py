@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from batchyard.cli import document, terminal
-from batchyard.cli.failures import fault_json
+from batchyard.cli.failures import fault_json, invalid
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED, EXIT_USAGE
 from batchyard.engine.sources import LoadedBatch, load
@@ -29,7 +29,7 @@ def validate_file(file: Path, output: Output, *, workflow: bool) -> int:
         document.print_json({"valid": not faults, "faults": [fault_json(fault) for fault in faults]})
         return EXIT_USAGE if faults else EXIT_SUCCEEDED
     if faults:
-        raise SpecInvalid(str(file), faults)
+        raise invalid(file, faults)
     if loaded is not None:
         terminal.out().print(f"{file}: valid; {_size(loaded.plan)}", soft_wrap=True)
     return EXIT_SUCCEEDED

@@ -38,6 +38,10 @@ class Interrupts:
         """Call ``stop`` at the next signal instead of raising."""
         self._stop = stop
 
+    def over(self) -> None:
+        """Have nothing to stop any more: from now on a signal raises KeyboardInterrupt again."""
+        self._stop, self._asked = None, False
+
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
         if self._asked:
             # No clean-up: it may be what hangs. Worker processes end by themselves when this process is gone.

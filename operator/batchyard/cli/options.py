@@ -28,11 +28,22 @@ class TrailFormat(StrEnum):
     CLOUDEVENTS = "cloudevents"
 
 
+def _known_batches(ctx: typer.Context, incomplete: str) -> list[str]:
+    from batchyard.cli.batches import known_batches
+
+    return known_batches(ctx.params.get("store") or "", incomplete)
+
+
 FileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="BatchTest to read, YAML or JSON; - reads standard input.")
 ]
 BatchArgument = Annotated[
-    str, typer.Argument(metavar="BATCH", help="A batch's id, the beginning of it, or its name for the newest one.")
+    str,
+    typer.Argument(
+        metavar="BATCH",
+        help="A batch's id, the beginning of it, or its name for the newest one.",
+        autocompletion=_known_batches,
+    ),
 ]
 StoreOption = Annotated[
     str,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.cli.progress import OUTCOME_OF
 from batchyard.cli.tables import first_line, seconds
-from batchyard.cli.terminal import printable, say
+from batchyard.cli.terminal import printable, say, say_at_once
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Reason
 
@@ -53,8 +53,8 @@ class PlainView:
             self._say_standing()
 
     def note(self, text: str) -> None:
-        """Write a line."""
-        self._write(text)
+        """Write a line, from within a signal handler perhaps."""
+        say_at_once(text)
 
     def close(self) -> None:
         """Nothing is left to take away."""
@@ -80,8 +80,8 @@ class SilentView:
     """Shows nothing but what has to be said."""
 
     def note(self, text: str) -> None:
-        """Write a line."""
-        say(text)
+        """Write a line, from within a signal handler perhaps."""
+        say_at_once(text)
 
     def close(self) -> None:
         """Nothing is left to take away."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.live import LiveView
 from batchyard.cli.notices import notices
@@ -16,7 +17,6 @@ from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine, files_folder
 from batchyard.decide.finish import EXIT_INTERRUPTED, exit_code
 from batchyard.engine.sources import LoadedBatch, load
-from batchyard.model.errors import SpecInvalid
 from batchyard.model.outcome import Verdict
 from batchyard.store.opening import open_store
 
@@ -53,7 +53,7 @@ def run_file(file: Path, named_store: str, output: Output, *, quiet: bool) -> in
     with Interrupts() as interrupts, LocalEngine() as engine:
         faults = engine.check(loaded)
         if faults:
-            raise SpecInvalid(str(file), faults)
+            raise invalid(file, faults)
         target = stores.target(named_store)
         with open_store(target) as store:
             record = engine.accept(store, loaded)
@@ -118,7 +118,11 @@ class _Front:
 
         try:
             self._engine.run(self._store, files_folder(self._target), record, loaded, on_start=listen)
+        except KeyboardInterrupt:
+            terminal.say(f"interrupted; go on with: batchyard resume {record.id}")
+            return EXIT_INTERRUPTED
         finally:
+            self._interrupts.over()
             view.close()
         return show_result(self._store, record.id, self._output)
 

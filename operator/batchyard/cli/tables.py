@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batchyard.cli.terminal import printable
+from batchyard.model.outcome import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -152,8 +153,15 @@ def closing(record: BatchRecord, status: BatchStatus) -> str:
     if record.completed_at and record.started_at:
         took = f" after {seconds((record.completed_at - record.started_at).total_seconds())}"
     best = f" Best: {best_sentence(status)}." if status.best else ""
-    again = "" if record.phase.final else f" Go on with: batchyard resume {record.id}"
+    again = "" if record.phase.final else f" {_next_step(record)}"
     return f"{record.id}: {record.phase}{why}{took}: {record.message}.{best}{again}"
+
+
+def _next_step(record: BatchRecord) -> str:
+    command = f"batchyard resume {record.id}"
+    return (
+        f"Go on with: {command}" if record.reason == Reason.INTERRUPTED else f"If nothing runs it any more: {command}"
+    )
 
 
 def best_sentence(status: BatchStatus) -> str:
@@ -207,7 +215,8 @@ def seconds(value: float | None) -> str:
     if value is None:
         return "-"
     if value < 0.9995:
-        return f"{value * 1000:.3g} ms"
+        milliseconds = value * 1000
+        return f"{milliseconds:.2f} ms" if milliseconds < 0.995 else f"{milliseconds:.3g} ms"
     if value < 119.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)

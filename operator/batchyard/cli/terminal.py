@@ -54,6 +54,12 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def say_at_once(text: str) -> None:
+    """Write a line to standard error from within a signal handler, where the stream itself may be in use."""
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), f"{text}\n".encode())
+
+
 def printable(text: str) -> str:
     """Return the text on one line, with nothing in it that a terminal would take for a command."""
     if text.isprintable():
