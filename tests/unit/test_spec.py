@@ -176,3 +176,31 @@ def test_an_evaluators_settings_are_its_config() -> None:
     assert isinstance(settings, JsonPathConfig)
     assert settings.path == "$.a"
     assert "equals" in settings.model_fields_set
+
+
+@pytest.mark.parametrize("root", [BatchTest, BatchStatus])
+def test_a_schema_can_be_made_of_the_models_in_the_files_own_spelling(root: type[BaseModel]) -> None:
+    schema = root.model_json_schema(by_alias=True)
+
+    fields = [name for part in [schema, *schema["$defs"].values()] for name in part.get("properties", {})]
+
+    assert fields
+    assert not [name for name in fields if "_" in name]
+
+
+def test_a_fault_of_one_part_does_not_hide_those_of_rules_elsewhere() -> None:
+    text = MINIMAL.replace("factory: ", "factori: ").replace(
+        "{name: one, ", "{name: one}\n    - {name: one, weight: x, "
+    )
+
+    with pytest.raises(SpecInvalid) as caught:
+        parse_batch_test(text + "  deadlines: {nodeSeconds: 900}\n  gate: {baseline: {combination: gone}}\n", "x")
+
+    assert [fault.path for fault in caught.value.faults] == [
+        "spec.workflow.factory",
+        "spec.workflow.factori",
+        "spec.cases[1].name",
+        "spec.cases[1].weight",
+        "spec.deadlines.nodeSeconds",
+        "spec.gate.baseline.combination",
+    ]

@@ -101,7 +101,7 @@ def _environment_faults(spec: Place) -> Iterator[Fault]:
     environment = spec.at("environment")
     provider = environment.at("provider").value or Provider.IN_PROCESS
     kube_ray = environment.at("kubeRay")
-    if kube_ray.value is not None and provider in set(Provider) - {Provider.KUBE_RAY}:
+    if kube_ray.value is not None and provider in (Provider.IN_PROCESS, Provider.RAY):
         remedy = "write provider: KubeRay or remove kubeRay"
         yield kube_ray.fault(f"is only for provider KubeRay, not {provider}", remedy, shown=False)
     if environment.at("isolation").value != Isolation.THREAD:
@@ -148,7 +148,7 @@ def _unknown_variants(chosen: Place, known: dict[str, list[str]]) -> Iterator[Fa
     for dimension, value in chosen.entries() if known else ():
         if dimension not in known:
             yield value.fault(f"{dimension} is no dimension of the matrix", did_you_mean(dimension, list(known)))
-        elif isinstance(value.value, str) and value.value not in known[dimension]:
+        elif known[dimension] and isinstance(value.value, str) and value.value not in known[dimension]:
             values = [str(name) for name in known[dimension]]
             message = f"is not among the values of {dimension} ({shortened_list(values)})"
             yield value.fault(message, did_you_mean(value.value, values))
@@ -201,7 +201,7 @@ def _evaluation_faults(evaluators: Place) -> Iterator[Fault]:
     yield from _all_zero(evaluators)
     for evaluator in evaluators.items():
         name, config = evaluator.at("name").value, evaluator.at("config")
-        if name not in set(EvaluatorName) or not isinstance(config.value or {}, Mapping):
+        if name not in list(EvaluatorName) or not isinstance(config.value or {}, Mapping):
             continue
         model = EVALUATOR_CONFIGS[EvaluatorName(name)]
         try:
