@@ -1,1 +1,1 @@
-"""Running workflows and keeping their states: the LangGraph adapter, an in-memory one for tests, and what they share."""
+"""Running workflows and keeping their states: the LangGraph adapter, one in memory, and what they share."""

@@ -29,8 +29,8 @@ def out_of_steps(limit: int, last: str) -> str:
 
 
 def unstorable(nodes: Sequence[str], error: StateNotSerialisable) -> str:
-    """Say that what these nodes (none: the input) left in the state cannot be stored."""
-    where = f"node {quoted(nodes)}" if nodes else "the input"
+    """Say that what one of these nodes (none: the input) left in the state cannot be stored."""
+    where = f"node {quoted(nodes, ' or ')}" if nodes else "the input"
     return f"{where}: state key {error}; return plain data, or build it within the node that needs it"
 
 
@@ -39,6 +39,6 @@ def in_use(thread_id: str) -> str:
     return f'thread "{thread_id}" already has checkpoints; give every attempt a thread of its own'
 
 
-def quoted(names: Sequence[str]) -> str:
-    """Return names in quotes, parted by commas."""
-    return ", ".join(f'"{name}"' for name in names)
+def quoted(names: Sequence[str], between: str = ", ") -> str:
+    """Return names in quotes."""
+    return between.join(f'"{name}"' for name in names)

@@ -213,12 +213,11 @@ class _Run:
         return _Ending("failed", Reason.RECURSION_LIMIT, message)
 
     def _unstorable(self, error: StateNotSerialisable) -> _Ending:
-        begun = self._recorder.unstored()
         writer = self._recorder.node_of(self._recorder.culprits.get(error.key, "?"))
-        suspects = [visit for visit in begun if writer in (None, visit.node)]
-        for visit in suspects:
-            visit.status, visit.exception = "failed", error
-        message = unstorable([visit.node for visit in suspects], error)
+        suspects = [visit for visit in self._recorder.unstored() if writer in (None, visit.node)]
+        if len(suspects) == 1:
+            suspects[0].status, suspects[0].exception = "failed", error
+        message = unstorable(sorted({visit.node for visit in suspects}), error)
         return _Ending("failed", Reason.STATE_NOT_SERIALISABLE, message)
 
     def _raised(self, error: Exception) -> _Ending:
@@ -226,7 +225,7 @@ class _Run:
         if visit is not None:
             visit.status, visit.exception = "failed", error
             return _Ending("failed", Reason.NODE_RAISED, raised(visit.node, error))
-        begun = [visit.node for visit in self._recorder.unstored()]
+        begun = sorted({visit.node for visit in self._recorder.unstored()})
         place = f"after node {quoted(begun)}" if begun else "before any node, on the input"
         return _Ending("failed", Reason.NODE_RAISED, f"{place}: {describe(error)}")
 
