@@ -188,7 +188,11 @@ class _Run:
         begun = self._recorder.unstored()
         if begun:
             return tuple(dict.fromkeys(visit.node for visit in begun))
-        return tuple(node for node in self._graph.get_state(self._config).next if node != START)
+        try:
+            due = self._graph.get_state(self._config).next
+        except Exception:  # reading a state applies what is pending: a reducer that raised raises again
+            return ()
+        return tuple(node for node in due if node != START)
 
     async def _stream(self, control: RunControl, durability: str) -> None:
         is_root = isinstance(self._graph.stream_channels_asis, str)
