@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class BatchRecord:
     """One batch as the store keeps it.
 
-    ``spec`` is the whole BatchTest as JSON with its cases resolved to files' content digests; ``base`` is the folder
+    ``spec`` is the whole BatchTest as JSON with all its cases inline; ``base`` is the folder
     that its relative paths are relative to. ``status`` is the contract's ``status`` as JSON. ``audit_head`` and
     ``audit_entries`` describe the stored chain; ``audit_dropped`` counts entries lost before they could be stored;
     a trail with ``audit_pruned_at`` was deleted after its retention time and cannot be verified any more.

@@ -41,7 +41,7 @@ class InProcessEnvironment:
     @staticmethod
     def faults(batch: BatchTest) -> list[Fault]:
         """Return what the file asks for that this machine's environment cannot give."""
-        return [
+        faults = [
             Fault(
                 f"spec.variants.overrides[{index}].packages",
                 ", ".join(override.packages),
@@ -51,6 +51,17 @@ class InProcessEnvironment:
             for index, override in enumerate(batch.spec.variants.overrides)
             if override.packages
         ]
+        source = batch.spec.workflow.source
+        if source.path is None:
+            faults.append(
+                Fault(
+                    "spec.workflow.source",
+                    "image" if source.image is not None else "configMapRef",
+                    "is for a cluster; a run on this machine needs the code in a folder",
+                    "name it with spec.workflow.source.path",
+                )
+            )
+        return faults
 
     @property
     def secrets(self) -> tuple[str, ...]:
