@@ -15,6 +15,7 @@ from batchyard.decide.finish import EXIT_FAILED, EXIT_SUCCEEDED
 from batchyard.events.audit import one_line
 from batchyard.events.cloudevents import cloud_event
 from batchyard.model.audit import export_jsonl, verify_chain, verify_exported
+from batchyard.model.errors import RecordDamaged
 from batchyard.model.events import Event
 
 if TYPE_CHECKING:
@@ -84,12 +85,19 @@ def verify_batch(reference: str, head: str, named_store: str, output: Output) ->
         else:
             # Up to what the head was read for: a batch that runs goes on adding entries.
             entries = store.audit_entries(record.id, limit=record.audit_entries)
-            fault = verify_chain(entries, head or record.audit_head)
+            fault = _chain_fault(entries, head or record.audit_head)
     told = {"entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head}
     dropped = f" ({record.audit_dropped} more were dropped unstored)" if record.audit_dropped else ""
     return _print_verdict(
         record.id, f"{record.audit_entries} entries{dropped}, head {record.audit_head}", fault, told, output
     )
+
+
+def _chain_fault(entries: Iterator[SealedEntry], head: str) -> str:
+    try:
+        return verify_chain(entries, head)
+    except RecordDamaged as err:
+        return str(err)
 
 
 def verify_file(file: Path, head: str, output: Output) -> int:

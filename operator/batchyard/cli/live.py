@@ -50,25 +50,24 @@ class LiveView:
         self._live.stop()
 
     def _draw(self) -> RenderableType:
-        standing = self._progress.standing()
-        lines: list[RenderableType] = [_bar(standing)]
-        if standing.counts or standing.retried:
-            lines.append(_line(standing.sentence()))
-        lines += self._running(standing)
-        if self._note:
-            lines.append(_line(self._note, "yellow"))
-        return Group(*lines)
-
-    def _running(self, standing: Standing) -> list[RenderableType]:
         now = self._clock.monotonic()
-        room = max(1, min(_RUNNING_SHOWN, self._console.height - _LINES_AROUND))
-        shown = standing.running[:room]
-        lines: list[RenderableType] = [
-            _line(f"  {seconds(now - trial.since):>8}  {trial.worker:<10} {_named(trial.trial, trial.attempt)}", "dim")
-            for trial in shown
-        ]
-        hidden = len(standing.running) - len(shown)
-        return [*lines, _line(f"  and {hidden} more", "dim")] if hidden else lines
+        return render(self._progress.standing(), now=now, height=self._console.height, note=self._note)
+
+
+def render(standing: Standing, *, now: float, height: int, note: str = "") -> RenderableType:
+    """Return what is on the screen of this height at the instant ``now``."""
+    lines: list[RenderableType] = [_bar(standing)]
+    if sentence := standing.sentence():
+        lines.append(_line(sentence))
+    room = max(1, min(_RUNNING_SHOWN, height - _LINES_AROUND))
+    for trial in standing.running[:room]:
+        name = trial.trial if trial.attempt == 1 else f"{trial.trial} (attempt {trial.attempt})"
+        lines.append(_line(f"  {seconds(now - trial.since):>8}  {trial.worker:<8} {name}", "dim"))
+    if len(standing.running) > room:
+        lines.append(_line(f"  and {len(standing.running) - room} more", "dim"))
+    if note:
+        lines.append(_line(note, "yellow"))
+    return Group(*lines)
 
 
 def _bar(standing: Standing) -> Table:
@@ -82,10 +81,6 @@ def _bar(standing: Standing) -> Table:
     bar = ProgressBar(total=max(1, total), completed=done, width=30)
     grid.add_row(bar, f"{done}/{total} {share}", seconds(standing.elapsed), left)
     return grid
-
-
-def _named(trial: str, attempt: int) -> str:
-    return trial if attempt == 1 else f"{trial} (attempt {attempt})"
 
 
 def _line(text: str, style: str = "") -> Text:

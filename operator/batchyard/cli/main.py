@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
 
         context = getattr(err, "ctx", None)
         usage = context.command_path if context is not None else "batchyard"
-        return tell_usage(err.format_message(), usage, as_json=_wants_json(arguments))
+        return tell_usage(err.format_message().replace("Value error, ", ""), usage, as_json=_wants_json(arguments))
     except Exception as err:  # the boundary: a user is never shown a traceback that was not asked for
         from batchyard.cli.failures import tell
 

@@ -30,7 +30,7 @@ def markdown() -> str:
 
 
 def _section(command: _Command, path: str, level: int) -> Iterator[str]:
-    context = typer.Context(command, info_name=path)
+    context = typer.Context(command, info_name=path, help_option_names=["-h", "--help"])
     yield f"{'#' * level} `{path}`\n"
     yield f"{command.help}\n"
     yield f"```text\n{' '.join([path, *command.collect_usage_pieces(context)])}\n```\n"

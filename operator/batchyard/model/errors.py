@@ -5,8 +5,11 @@ Not for control flow inside the engine: a trial that goes wrong is an ``Outcome`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class BatchyardError(Exception):
@@ -51,6 +54,10 @@ class EnvironmentUnavailable(BatchyardError):
 
 class StoreError(BatchyardError):
     """The store cannot be opened, upgraded, read or written."""
+
+
+class RecordDamaged(StoreError):
+    """A row of the store is not as Batchyard wrote it: the store works, what it keeps was changed."""
 
 
 class SchemaTooNew(StoreError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batchyard.engine.ports import BatchRecord, BatchUpdate
 from batchyard.model.audit import AuditEntry, SealedEntry
-from batchyard.model.errors import StoreError
+from batchyard.model.errors import RecordDamaged, StoreError
 from batchyard.model.events import EventType, Severity
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.plain_json import plain_text
@@ -100,11 +100,11 @@ def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Row:
 
 
 def attempt_from(row: RowMapping) -> AttemptResult:
-    """Return the attempt that a row holds. Raises ``StoreError`` if the row was damaged."""
+    """Return the attempt that a row holds. Raises ``RecordDamaged`` if it was changed."""
     try:
         return _attempt_from(row)
     except (ValueError, TypeError) as err:
-        raise StoreError(
+        raise RecordDamaged(
             f"store: the row of trial {row['trial_id']} in batch {row['batch_id']} was changed or damaged: {err}"
         ) from err
 
@@ -183,11 +183,11 @@ def entry_row(sealed: SealedEntry) -> Row:
 
 
 def entry_from(row: RowMapping) -> SealedEntry:
-    """Return the sealed entry that a row holds. Raises ``StoreError`` if the row was damaged."""
+    """Return the sealed entry that a row holds. Raises ``RecordDamaged`` if it was changed."""
     try:
         return _entry_from(row)
     except (ValueError, TypeError) as err:
-        raise StoreError(
+        raise RecordDamaged(
             f"store: entry {row['seq']} of the audit trail of batch {row['batch_id']} was changed or damaged: {err}"
         ) from err
 
