@@ -15,6 +15,8 @@ from benchmarks.batch import batch_test, run_batch
 from benchmarks.peers.contract import arguments, report, require
 from benchmarks.workflows import noop
 
+from batchyard import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,7 +38,7 @@ def main() -> None:
     trials = result["trials"]
     passed = [trial for trial in trials if trial["outcome"] == "Passed" and len(trial["nodes"]) == noop.NODES]
     require(len(passed) == options.trials, f"{len(passed)} of {options.trials} trials passed through all nodes")
-    report("batchyard", "batchyard", options.trials, steady_seconds(trials))
+    report("batchyard", __version__, options.trials, steady_seconds(trials))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,6 +40,6 @@ def require(condition: bool, what: str) -> None:
         raise SystemExit(f"the contender did not do the work: {what}")
 
 
-def report(peer: str, distribution: str, trials: int, seconds: float) -> None:
+def report(peer: str, version: str, trials: int, seconds: float) -> None:
     """Print the one JSON line."""
-    print(json.dumps({"peer": peer, "version": version(distribution), "trials": trials, "seconds": seconds}))
+    print(json.dumps({"peer": peer, "version": version, "trials": trials, "seconds": seconds}))

@@ -6,6 +6,7 @@ The steps do not call the model: a call would be recorded too, and the graph of 
 from __future__ import annotations
 
 import tempfile
+from importlib.metadata import version
 from typing import Any
 
 import inspect_ai  # type: ignore[import-not-found,unused-ignore]
@@ -42,7 +43,7 @@ def main() -> None:
             require(log.status == "success" and len(done) == trials, f"{log.status}, {len(done)} of {trials} samples")
 
         seconds = measure(run, options.trials)
-    report("inspect-ai", "inspect-ai", options.trials, seconds)
+    report("inspect-ai", version("inspect-ai"), options.trials, seconds)
 
 
 if __name__ == "__main__":

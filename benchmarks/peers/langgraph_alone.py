@@ -6,6 +6,7 @@ import multiprocessing
 import sqlite3
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             seconds = measure(runner(options.checkpointer, Path(folder)), options.trials)
-    report("langgraph", "langgraph", options.trials, seconds)
+    report("langgraph", version("langgraph"), options.trials, seconds)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from importlib.metadata import version
 from typing import Any
 
 from benchmarks.peers.contract import arguments, measure, report, require
@@ -48,7 +49,7 @@ def main() -> None:
 
         seconds = measure(loop if options.mode == "loop" else batch, options.trials)
         bench.close()
-    report("wtb", "wtb", options.trials, seconds)
+    report("wtb", version("wtb"), options.trials, seconds)
 
 
 if __name__ == "__main__":
