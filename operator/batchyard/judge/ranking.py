@@ -1,8 +1,9 @@
 """Which combination is best, decided here and nowhere else.
 
-The order: combinations with a passed trial before those with none; then higher score, higher success rate, less
-time, name. A combination that passed nothing is never best, whatever its score. In a batch without any score the
-success rate decides, and only if one combination has the highest alone: being quicker is not being better.
+The order: combinations with a passed trial before those with none; then higher score, higher success rate, name.
+Time has no say: it differs from run to run, and the same answers must give the same verdict everywhere. A combination
+that passed nothing is never best, whatever its score. In a batch without any score the success rate decides, and only
+if one combination has the highest alone.
 """
 
 from __future__ import annotations
@@ -75,12 +76,11 @@ def best(ranked: Sequence[CombinationRow]) -> Best | None:
     return Best(combination=first.name, score=first.score, margin=margin, by=by)
 
 
-def _place(row: CombinationRow) -> tuple[bool, float, float, float, str]:
+def _place(row: CombinationRow) -> tuple[bool, float, float, str]:
     return (
         not row.passed,
         -_or(row.score, -math.inf),
         -_or(row.success_rate, -math.inf),
-        _or(row.mean_seconds, math.inf),
         row.name,
     )
 
