@@ -5,12 +5,15 @@ The type of an event is also the type of its audit entry and, in a cluster, the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from batchyard.model.trial import JSON
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from batchyard.model.trial import JSON
 
 
 class Severity(StrEnum):

@@ -5,12 +5,14 @@ Plain frozen data; ``AttemptResult`` is also the frame a worker sends back, so a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batchyard.model.outcome import Outcome
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from batchyard.model.outcome import Outcome
 
 JSON: TypeAlias = Any
 """A value ``json.dumps`` accepts: dict, list, str, int, float, bool or None."""
