@@ -44,10 +44,15 @@ _PendingWrites: TypeAlias = list[PendingWrite]  # named here, as the class has a
 
 
 class _Tip(NamedTuple):
-    """The checkpoint this process stored last in a namespace of a thread, and its channels' versions."""
+    """The checkpoint stored last in a namespace of a thread: its channels' versions, and which of them had values."""
 
     id: str
     versions: ChannelVersions
+    held: frozenset[str]
+
+    def differs(self, channel: str, version: str | int | float | None, is_held: bool) -> bool:
+        """Return whether a child with this version, and with or without a value, must say so itself."""
+        return version is None or self.versions.get(channel) != version or (channel in self.held) != is_held
 
 
 class SqliteCheckpoints(BaseCheckpointSaver[int]):
@@ -87,18 +92,18 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
         step: int | None = described.get("step")
         recorder: Recorder | None = None if ns else configurable.get(RECORDER_KEY)
         values, changed = checkpoint["channel_values"], None
+        held = frozenset(values)
         tip = self._tips.get((thread_id, ns))
         if tip is not None and tip.id == parent:
-            before = tip.versions
-            changed = [channel for channel, version in versions.items() if before.get(channel) != version]
-            values = {channel: values[channel] for channel in changed if channel in values}
+            changed = [key for key in versions.keys() | held if tip.differs(key, versions.get(key), key in held)]
+            values = {key: values[key] for key in changed if key in held}
         kind, body = self._dump([{**checkpoint, "channel_values": values}, changed, described], values)
         nodes = recorder.ran_in(step) if recorder is not None and step is not None else ""
         row = CheckpointRow(parent, step, changed is None, described.get("run_id"), nodes, kind, body)
         self._file.put(thread_id, ns, id_, row)
         if len(self._tips) >= _REMEMBERED:
             self._tips.clear()
-        self._tips[thread_id, ns] = _Tip(id_, versions)
+        self._tips[thread_id, ns] = _Tip(id_, versions, held)
         if recorder is not None and step is not None:
             recorder.stored(step, id_)
         return _config(thread_id, ns, id_)
