@@ -37,7 +37,7 @@ class Slot:
 
     def set_node(self, node: str, since_ns: int) -> None:
         """Say that ``node`` runs since ``since_ns`` (``CLOCK_MONOTONIC``); "" and 0 if none does."""
-        name = node.encode()[:_NAME_BYTES]
+        name = node.encode(errors="backslashreplace")[:_NAME_BYTES]
         page = self._page
         # An odd version tells a reader that the page is being written.
         self._version += 1

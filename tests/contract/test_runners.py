@@ -1,0 +1,58 @@
+"""The runners do what every runner must do, whichever way their trials are isolated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchyard.testing.runner_conformance import (
+    IsolatedRunnerConformance,
+    OpenRunner,
+    RunnerConformance,
+    RunnerLimits,
+)
+from runner_bench import Bench, FolderProvider, by_process, by_thread, plain_zygote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from batchyard.engine.attempts import BatchTestRunner
+    from batchyard.runners.process_worker import Zygote
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with plain_zygote() as started:
+        yield started
+
+
+def opener(bench: Bench) -> OpenRunner:
+    def open_runner(parallelism: int, limits: RunnerLimits) -> AbstractContextManager[BatchTestRunner]:
+        return bench.runner(
+            parallelism,
+            provider=FolderProvider(bench.folder / "workspaces", limits.env),
+            trial=limits.trial,
+            grace=limits.grace,
+            batch=limits.batch,
+        )
+
+    return open_runner
+
+
+class TestWithWorkerProcesses(IsolatedRunnerConformance):
+    """``isolation: Process``."""
+
+    @pytest.fixture
+    def open_runner(self, zygote: Zygote, tmp_path: Path) -> OpenRunner:
+        return opener(Bench(by_process(zygote), tmp_path, "conformance"))
+
+
+class TestWithWorkerThreads(RunnerConformance):
+    """``isolation: Thread``."""
+
+    @pytest.fixture
+    def open_runner(self, tmp_path: Path) -> OpenRunner:
+        return opener(Bench(by_thread(), tmp_path, "conformance"))

@@ -1,0 +1,206 @@
+"""A bench for runners: opens one on plain parts in a folder, runs orders to their end, and looks at processes."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchyard.clock import SystemClock
+from batchyard.engine.attempts import Ended, Late, Order, Started
+from batchyard.engine.ports import RuntimeEnvironment
+from batchyard.runners.leader import Limits
+from batchyard.runners.linux import started_at
+from batchyard.runners.process_worker import Zygote
+from batchyard.runners.thread_worker import ThreadWorker
+from batchyard.runners.threads import ThreadPoolBatchTestRunner
+from batchyard.runners.worker import Setup
+from plain_parts import FOLDER, PlainParts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from batchyard.engine.attempts import BatchTestRunner
+    from batchyard.model.trial import JSON, Combination
+    from batchyard.runners.leader import Spawn
+    from batchyard.runners.workers import LedWorker
+
+CLOCK = SystemClock()
+LONG = 30.0
+"""Seconds that anything in a test may take before the test gives up; never slept through."""
+
+
+@contextmanager
+def plain_zygote(parts: str = "plain_parts:PlainParts") -> Iterator[Zygote]:
+    """A zygote that finds the tests' own modules."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(FOLDER))
+        zygote = Zygote(CLOCK, parts)
+    try:
+        yield zygote
+    finally:
+        zygote.close()
+
+
+def by_process(zygote: Zygote) -> Spawn:
+    """Spawn worker processes."""
+    return lambda _late: zygote.spawn()
+
+
+def by_thread() -> Spawn:
+    """Spawn worker threads on plain parts."""
+    return lambda late: ThreadWorker(PlainParts(), late, CLOCK)
+
+
+@dataclass
+class FolderProvider:
+    """An environment of folders; ``env`` gives each combination its values. Notes what was kept and what removed."""
+
+    folder: Path
+    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    memory_bytes: int | None = None
+    kept: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    broken: str = ""
+
+    def ensure(self, batch_id: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def runtime(self, combination: Combination) -> RuntimeEnvironment:
+        env = self.env.get(combination.name, {})
+        return RuntimeEnvironment(str(sorted(env.items())), env, self.memory_bytes)
+
+    def workspace(self, batch_id: str, trial_id: str, attempt: int) -> Path:
+        if self.broken:
+            raise OSError(self.broken)
+        path = self.folder / f"{trial_id.replace('/', '_')}_{attempt}"
+        path.mkdir(parents=True)
+        return path
+
+    def release_workspace(self, path: Path, *, keep: bool) -> None:
+        (self.kept if keep else self.removed).append(path.name)
+
+    def release(self, batch_id: str) -> None:
+        """Leave everything for the test to look at."""
+
+
+def an_order(act: str = "pass", ordinal: int = 0, /, **changes: object) -> Order:
+    """An order whose ``act`` node does what ``plain_acts`` says; other state by ``state=``."""
+    state: dict[str, JSON] = {"name": f"trial-{ordinal}"}
+    given = changes.pop("state", {})
+    assert isinstance(given, dict)
+    fields: dict[str, object] = {
+        "trial_id": f"{act}/case/{ordinal}",
+        "ordinal": ordinal,
+        "combination": act,
+        "variants": {"act": act},
+        "case": "case",
+        "repeat": ordinal,
+        "attempt": 1,
+        "epoch": 1,
+        "thread_id": f"b/{act}/case/{ordinal}#1@1",
+        "state": {**state, **given},
+        **changes,
+    }
+    return Order(**fields)  # type: ignore[arg-type]
+
+
+@dataclass
+class Seen:
+    """What a runner told, in the order it came."""
+
+    started: list[Started] = field(default_factory=list)
+    ended: dict[int, Ended] = field(default_factory=dict)
+    late: list[Late] = field(default_factory=list)
+
+    def __getitem__(self, ordinal: int) -> Ended:
+        return self.ended[ordinal]
+
+    def hear(self, runner: BatchTestRunner, until: Callable[[Seen], bool], what: str = "what was awaited") -> Seen:
+        """Take events until the condition holds."""
+        give_up = CLOCK.monotonic() + LONG
+        while not until(self):
+            assert CLOCK.monotonic() < give_up, f"{what} did not come: {self}"
+            match runner.next_event(0.5):
+                case Started() as started:
+                    self.started.append(started)
+                case Ended() as ended:
+                    assert ended.result.ordinal not in self.ended, "an attempt ended twice"
+                    self.ended[ended.result.ordinal] = ended
+                case Late() as late:
+                    self.late.append(late)
+        return self
+
+
+def run_all(runner: BatchTestRunner, orders: Iterable[Order]) -> Seen:
+    """Submit the orders and return what was seen until all had ended."""
+    waiting = list(orders)
+    for order in waiting:
+        runner.submit(order)
+    return Seen().hear(runner, lambda seen: len(seen.ended) == len(waiting), f"the end of {len(waiting)} attempts")
+
+
+def limits(**changes: float | None) -> Limits:
+    """Limits that no test meets, but for the ``changes``; ``batch`` counts from now."""
+    batch = changes.pop("batch", 600.0) or 0.0
+    fields = {"trial": LONG, "grace": 0.2, "environment": LONG, "node": None, **changes}
+    return Limits(batch_until=CLOCK.monotonic() + batch, **fields)  # type: ignore[arg-type]
+
+
+@dataclass
+class Bench:
+    """Opens runners on one way to make workers."""
+
+    spawn: Spawn
+    folder: Path
+    factory: str = "acts"
+
+    @contextmanager
+    def runner(
+        self, parallelism: int = 1, *, provider: FolderProvider | None = None, **changes: float | None
+    ) -> Iterator[ThreadPoolBatchTestRunner]:
+        """Open a runner under ``limits(**changes)``."""
+        with ThreadPoolBatchTestRunner(
+            provider=provider or FolderProvider(self.folder / "workspaces"),
+            spawn=self.spawn,
+            setup=Setup(self.factory, "", str(self.folder), [], 0.5, 100, "sync"),
+            limits=limits(**changes),
+            parallelism=parallelism,
+            batch_id="b",
+            clock=CLOCK,
+            read_boundaries=lambda _file, _thread: (),
+        ) as runner:
+            yield runner
+
+    def worker(self) -> LedWorker:
+        """Make one worker by itself."""
+        return self.spawn(lambda _order, _outcome: None)
+
+
+def await_true(condition: Callable[[], object], what: str) -> None:
+    """Return once the condition holds; fail if it does not within ``LONG`` seconds."""
+    give_up = CLOCK.monotonic() + LONG
+    pause = threading.Event()
+    while not condition():
+        assert CLOCK.monotonic() < give_up, f"never came true: {what}"
+        pause.wait(0.005)
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return the file's lines, none if it is not there yet."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether the process runs (a zombie does not)."""
+    return started_at(pid) != ""
+
+
+def await_all_dead(pids: Iterable[int]) -> None:
+    """Wait until none of the processes runs."""
+    waiting = list(pids)
+    await_true(lambda: not any(map(is_alive, waiting)), f"the end of {waiting}")

@@ -1,0 +1,127 @@
+"""The process table as the runner reads it, and adoption of orphans."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchyard.runners.linux import children, descendants, resident_bytes, started_at
+from runner_bench import await_all_dead, await_true, is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GONE = 2**22 + 1
+"""A pid that no Linux gives."""
+
+
+@pytest.fixture
+def family() -> Iterator[subprocess.Popen[bytes]]:
+    """A shell with a child and a grandchild."""
+    script = "sh -c 'sleep 1000 & wait' & wait"
+    with subprocess.Popen(["sh", "-c", script]) as parent:
+        await_true(lambda: any("sleep" in _name(pid) for pid in descendants(parent.pid)), "the grandchild")
+        yield parent
+        for pid in descendants(parent.pid):
+            os.kill(pid, 9)
+        parent.kill()
+
+
+def test_descendants_are_found_over_generations(family: subprocess.Popen[bytes]) -> None:
+    assert family.pid in descendants(os.getpid())
+    assert set(descendants(family.pid)) < set(descendants(os.getpid()))
+
+
+def test_children_are_only_the_direct_ones(family: subprocess.Popen[bytes]) -> None:
+    direct = children(family.pid)
+
+    assert set(direct) < set(descendants(family.pid))
+    assert not any("sleep" in _name(pid) for pid in direct)
+
+
+def test_a_process_whose_name_has_parentheses_and_spaces_is_read_right() -> None:
+    code = "import ctypes; ctypes.CDLL(None).prctl(15, b') R 1 (x'); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as named:
+        assert named.stdout is not None
+        named.stdout.readline()
+
+        assert named.pid in children(os.getpid())
+        assert started_at(named.pid).isdigit()
+        named.kill()
+
+
+def test_a_zombie_is_no_descendant_and_has_ended() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        await_true(lambda: not is_alive(ended.pid), "its end")
+
+        assert ended.pid not in descendants(os.getpid())
+        assert ended.pid not in children(os.getpid())
+        assert started_at(ended.pid) == ""
+
+
+def test_a_process_is_told_from_a_later_one_by_when_it_began() -> None:
+    assert started_at(os.getpid()) == started_at(os.getpid()) != ""
+    assert started_at(os.getpid()) != started_at(1)
+    assert started_at(GONE) == ""
+
+
+def test_memory_is_added_up_and_a_process_that_is_gone_counts_nothing() -> None:
+    own = resident_bytes([os.getpid()])
+
+    assert own > 5_000_000
+    assert resident_bytes([GONE]) == 0
+    assert resident_bytes([]) == 0
+
+
+def test_a_process_can_adopt_what_its_child_leaves_behind() -> None:
+    code = """
+import os, subprocess, sys
+from batchyard.runners.linux import adopt_orphans, children
+adopt_orphans()
+parent = subprocess.Popen(["sh", "-c", "setsid sleep 1000 & echo $!"], stdout=subprocess.PIPE, text=True)
+orphan = int(parent.stdout.readline())
+parent.wait()
+while orphan not in children(os.getpid()): pass
+print(orphan, flush=True)
+os.kill(orphan, 9)
+print(os.waitpid(orphan, 0)[0], flush=True)
+"""
+
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    orphan, collected = map(int, told.stdout.split())
+    assert orphan == collected
+
+
+def test_a_process_that_is_to_die_with_its_parent_does() -> None:
+    code = """
+import os, time, select
+from batchyard.runners.linux import die_with_parent
+pid = os.fork()
+if pid == 0:
+    die_with_parent(os.getppid())
+    print(os.getpid(), flush=True)
+    select.select([], [], [])
+select.select([], [], [])
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+
+        parent.kill()
+
+        await_all_dead([child])
+
+
+def _name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm") as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return ""
