@@ -43,8 +43,9 @@ class CallerLoop:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run ``coroutine`` to its end and return its result, or raise what it raised.
 
-        Returns only when every function it gave to the pool has ended too, so that nothing of this run goes on in
-        the next one. A ``BaseException`` that is no ``Exception`` (Ctrl-C, ``SystemExit``) drops the run.
+        Returns only when every function it gave to the pool has ended and every task it left behind is cancelled,
+        so that nothing of this run goes on in the next one. A ``BaseException`` that is no ``Exception`` (Ctrl-C,
+        ``SystemExit``) drops the run.
         """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
@@ -61,6 +62,7 @@ class CallerLoop:
             while pooled := self._executor.pooled():
                 with relief.away():
                     wait(pooled)
+            _cancel(loop)
         except BaseException:
             self._loop = None
             _drop(loop)
@@ -78,19 +80,23 @@ class CallerLoop:
         self._executor.shutdown(wait=False)
 
 
-def _drop(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what still waits on a loop and close it; a few rounds, since cancelling may raise again."""
-    loop.set_exception_handler(lambda *_: None)
-    for _ in range(10):
-        waiting = asyncio.all_tasks(loop)
-        if not waiting:
-            break
+def _cancel(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what still waits on a loop that stands; what does not end within a second is left."""
+    if waiting := asyncio.all_tasks(loop):
         for task in waiting:
             task.cancel()
+        loop.run_until_complete(asyncio.wait(waiting, timeout=1))
+
+
+def _drop(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what waits on a loop that was broken off, and close it."""
+    loop.set_exception_handler(lambda *_: None)
+    for _ in range(3):
         try:
-            loop.run_until_complete(asyncio.wait(waiting, timeout=1))
+            _cancel(loop)
         except BaseException:  # noqa: S112 - the caller gets the first one; these are its echoes
             continue
+        break
     loop.close()
 
 
