@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchyard.clock import Clock
 
 _START_SECONDS = 60.0
+_GOOD_ORDER_SECONDS = 2.0
 _CONFIRM_SECONDS = 15.0
 _OUTPUT_SECONDS = 5.0
 
@@ -142,12 +143,18 @@ class ProcessWorker:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         if self._gone is None:
+            # An idle worker ends by itself when its socket does, and closes its checkpoint file in good order.
+            self._await_end(_GOOD_ORDER_SECONDS)
+        if self._gone is None:
             self.kill()
-            while self._gone is None and (line := self._await_line(_CONFIRM_SECONDS)):
-                self._note(line)
+            self._await_end(_CONFIRM_SECONDS)
         if self._gone is None:
             self.force_gone()
         self._close_all()
+
+    def _await_end(self, seconds: float) -> None:
+        while self._gone is None and (line := self._await_line(seconds)):
+            self._note(line)
 
     # -- hearing ---------------------------------------------------------------------------------------------
 
