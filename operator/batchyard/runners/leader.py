@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _CONFIRM_SECONDS = 15.0
+_QUICK_SECONDS = 0.05
 _MEMORY_CHECK_SECONDS = 0.2
 
 
@@ -99,6 +100,7 @@ class Leader(threading.Thread):
         self._ending: Stop | None = None
         self._seat: _Seat | None = None
         self._generation = 0
+        self._untold: Started | None = None
 
     def stop_running(self, stop: Stop) -> None:
         """End what runs, softly first. Called from another thread."""
@@ -145,7 +147,7 @@ class Leader(threading.Thread):
             return
         workspace = self._provider.workspace(self._batch_id, order.trial_id, order.attempt)
         order = replace(order, workspace=str(workspace))
-        self._emit(Started(order, seat.name, self._clock.now()))
+        self._untold = Started(order, seat.name, self._clock.now())
         ended = self._run_and_watch(seat, order)
         keep = keep_workspace(ended.result.outcome)
         if keep and self._seat is seat:
@@ -153,7 +155,13 @@ class Leader(threading.Thread):
         if self._seat is not seat:
             self._discard(seat, workspace if keep else None)
         self._provider.release_workspace(workspace, keep=keep)
+        self._tell_begin()
         self._emit(ended)
+
+    def _tell_begin(self) -> None:
+        if self._untold is not None:
+            self._emit(self._untold)
+            self._untold = None
 
     def _is_over(self) -> bool:
         """Return whether nothing may begin any more."""
@@ -259,6 +267,8 @@ class Leader(threading.Thread):
             now = self._clock.monotonic()
             if cause is None:
                 cause = self._find_cause(seat, order, started, now)
+            if cause is not None or now >= started + _QUICK_SECONDS:
+                self._tell_begin()
             if cause is not None:
                 reached, wake_at = stage_after(cause.since, now, limits.grace)
                 if cause.reason == Reason.OUT_OF_MEMORY:
@@ -310,6 +320,9 @@ class Leader(threading.Thread):
             looks.append((node[1] if node else now) + self._limits.node)
         if seat.runtime.memory_bytes is not None:
             looks.append(now + _MEMORY_CHECK_SECONDS)
+        if self._untold is not None:
+            # A quick attempt's begin is told with its end: one wake-up of the session instead of two.
+            looks.append(started + _QUICK_SECONDS)
         return min(looks)
 
     def _boundaries(self, seat: _Seat, order: Order) -> tuple[NodeBoundary, ...]:

@@ -116,7 +116,9 @@ class GroupCommitWriter:
                 raise StoreError(f"batch {self._session.batch_id}: its writer is closed")
             self._waiting.append(item)
             self._queued += item.size
-            self._changed.notify_all()
+            if len(self._waiting) == 1 or self._is_full():
+                # In between, the writer's thread has nothing to do but wait on for company.
+                self._changed.notify_all()
         return item.done
 
     def flush(self) -> None:
