@@ -8,7 +8,9 @@ import threading
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import pytest
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.cache.memory import InMemoryCache
+from langgraph.config import get_config
 from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
 from langgraph.types import CachePolicy
@@ -76,6 +78,15 @@ def test_each_combination_has_a_graph_of_its_own(adapter_of: AdapterOf) -> None:
     ]
 
     assert counts == [1, 10]
+
+
+def test_each_run_sees_its_own_thread_and_leaves_none_behind(adapter_of: AdapterOf) -> None:
+    adapter = adapter_of(chain(lambda _: {"held": get_config()["configurable"]["thread_id"]}))
+
+    seen = [run(adapter, thread).state["held"] for thread in ("first", "second")]
+
+    assert seen == ["first", "second"]
+    assert var_child_runnable_config.get() is None
 
 
 def test_a_cache_policy_does_not_mix_variants_up(adapter_of: AdapterOf) -> None:
