@@ -1,4 +1,4 @@
-"""LangGraph, led through interrupts, time travel, forks and hand-written updates, sees the same on our file as on its own."""
+"""LangGraph sees the same on our file as on its own saver, through interrupts, time travel, forks and updates by hand."""
 
 from __future__ import annotations
 
