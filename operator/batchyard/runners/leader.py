@@ -254,6 +254,7 @@ class Leader(threading.Thread):
         if cause is None or (cause.accept_completed and not executed["stopped"]):
             return Ended(ended.by_itself(executed))
         if not executed["stopped"]:
+            self._tell_begin()
             self._emit(Late(order, executed["outcome"]))
         return Ended(ended.by_cause(executed, cause), True, signals, self._clock.monotonic() - cause.since)
 
@@ -281,6 +282,9 @@ class Leader(threading.Thread):
             else:
                 wake_at = self._next_look(seat, order, started, now)
             match worker.wait(wake_at, self._wake):
+                case Message() as reply if cause is None:
+                    # It may have come in time and been heard too late; only the time it was heard is known.
+                    return reply, self._passed_deadline(order, started, self._clock.monotonic()), ()
                 case Message() | Gone() as reply:
                     return reply, cause, tuple(signals)
                 case None if stage is Stage.KILL:
@@ -288,20 +292,28 @@ class Leader(threading.Thread):
                 case _:
                     continue
 
-    def _find_cause(self, seat: _Seat, order: Order, started: float, now: float) -> Cause | None:
+    def _passed_deadline(self, order: Order, started: float, now: float) -> Cause | None:
+        """Return the batch's or the trial's deadline if it has passed."""
         limits = self._limits
         if now >= limits.batch_until:
             text = "the batch's deadline passed while this trial ran"
             return Cause(Outcome.TIMED_OUT, Reason.BATCH_DEADLINE_EXCEEDED, text, limits.batch_until)
+        trial_limit = order.deadline_seconds or limits.trial
+        if now >= started + trial_limit:
+            text = f"over its deadline of {trial_limit:g} s"
+            return Cause(Outcome.TIMED_OUT, Reason.TRIAL_DEADLINE_EXCEEDED, text, started + trial_limit)
+        return None
+
+    def _find_cause(self, seat: _Seat, order: Order, started: float, now: float) -> Cause | None:
+        limits = self._limits
+        passed = self._passed_deadline(order, started, now)
+        if passed is not None:
+            return passed
         if self._ending is not None:
             stop = self._ending
             return Cause(
                 stop.outcome, stop.reason, STOP_TEXT.get(stop.reason, "ended early"), now, accept_completed=True
             )
-        trial_limit = order.deadline_seconds or limits.trial
-        if now >= started + trial_limit:
-            text = f"over its deadline of {trial_limit:g} s"
-            return Cause(Outcome.TIMED_OUT, Reason.TRIAL_DEADLINE_EXCEEDED, text, started + trial_limit)
         node = seat.worker.node() if limits.node is not None else None
         if node is not None and limits.node is not None and now >= node[1] + limits.node:
             text = f"node {node[0]!r} over its deadline of {limits.node:g} s"
