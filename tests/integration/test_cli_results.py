@@ -76,7 +76,7 @@ def test_show_ranks_the_combinations_and_names_failures(bench: Bench) -> None:
 
     assert shown.index("\nyes ") < shown.index("\nno ")
     assert "3 of 6 trials did not pass" in shown
-    assert "Best: yes, score 0.6667" in shown
+    assert "Best: yes, score 0.6666" in shown
 
 
 @pytest.mark.parametrize("reference", ["id", "prefix", "name"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED
 from batchyard.model.errors import StoreError
@@ -63,7 +63,7 @@ def _print_records(records: Sequence[BatchRecord]) -> None:
             Text(record.phase.value, style=_STYLES.get(record.phase.value, "")),
             Text(f"{record.total}"),
             Text(f"{record.accepted_at:%Y-%m-%d %H:%M:%S}Z"),
-            Text(tables.seconds(_took(record))),
+            Text(words.seconds(_took(record))),
             Text(record.reason),
         )
     terminal.out().print(table)
@@ -97,9 +97,9 @@ def _print_trials(results: Iterable[AttemptResult]) -> None:
     write = sys.stdout.write
     write(f"{'outcome':<10} {'score':>7} {'time':>9}  trial\n")
     for result in results:
-        why = ": ".join(filter(None, [result.reason, tables.first_line(result.message)]))
+        why = ": ".join(filter(None, [result.reason, words.first_line(result.message)]))
         text = (
-            f"{result.outcome:<10} {tables.number(result.score):>7} {tables.seconds(result.duration_seconds):>9}"
+            f"{result.outcome:<10} {words.number(result.score):>7} {words.seconds(result.duration_seconds):>9}"
             f"  {result.trial_id}{f'  {why}' if why else ''}"
         )
         write(terminal.printable(text) + "\n")

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from rich.measure import Measurement
 from rich.text import Text
 
-from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED
 from batchyard.judge.comparison import JUDGED
@@ -94,15 +93,13 @@ def compare_batch(reference: str, named_store: str, output: Output, *, limit: in
             console.print()
             _print_grid(console, grid, ranked, limit)
         console.print()
-        tables.line(console, tables.closing(record, status))
+        tables.print_closing(console, record, status)
     return EXIT_SUCCEEDED
 
 
 def _print_grid(console: Console, grid: Grid, ranked: Sequence[str], limit: int) -> None:
     shown = list(ranked)
-    while (
-        len(shown) > 1 and Measurement.get(console, console.options, _grid(grid, shown, limit)).maximum > console.width
-    ):
+    while len(shown) > 1 and not tables.fits(console, _grid(grid, shown, limit)):
         shown.pop()
     console.print(_grid(grid, shown, limit))
     if len(shown) < len(ranked):
@@ -125,4 +122,4 @@ def _grid(grid: Grid, combinations: Sequence[str], limit: int) -> Table:
 def _cell(cell: Cell | None) -> Text:
     rate = cell.rate if cell is not None else None
     style = "" if rate is None or 0 < rate < 1 else "green" if rate else "red"
-    return Text(tables.rate(rate), style=style)
+    return Text(words.rate(rate), style=style)

@@ -6,7 +6,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from batchyard.cli import document, terminal
+from batchyard.cli import document, terminal, words
 from batchyard.cli.failures import fault_json, invalid
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED, EXIT_USAGE
@@ -16,7 +16,6 @@ from batchyard.model.errors import Fault, SpecInvalid
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchyard.model.matrix import Plan
     from batchyard.model.trial import JSON, Trial
 
 
@@ -31,7 +30,7 @@ def validate_file(file: Path, output: Output, *, workflow: bool) -> int:
     if faults:
         raise invalid(file, faults)
     if loaded is not None:
-        terminal.out().print(f"{file}: valid; {_size(loaded.plan)}", soft_wrap=True)
+        terminal.out().print(f"{file}: valid; {words.plan_sentence(loaded.plan)}", soft_wrap=True)
     return EXIT_SUCCEEDED
 
 
@@ -47,11 +46,6 @@ def _workflow_faults(loaded: LoadedBatch) -> list[Fault]:
 
     with LocalEngine() as engine:
         return engine.check(loaded)
-
-
-def _size(plan: Plan) -> str:
-    parts = f"{len(plan.combinations)} combinations x {len(plan.cases)} cases x {plan.repeats} repeats"
-    return f"{len(plan)} trials ({parts})"
 
 
 def expand_file(file: Path, output: Output, *, limit: int | None) -> int:

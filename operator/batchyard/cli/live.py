@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from batchyard.cli.tables import seconds
 from batchyard.cli.terminal import printable
+from batchyard.cli.words import seconds
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchyard.cli.progress import OUTCOME_OF
-from batchyard.cli.tables import first_line, seconds
 from batchyard.cli.terminal import printable, say, say_at_once
+from batchyard.cli.words import first_line, seconds
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Reason
 

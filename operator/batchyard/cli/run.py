@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.live import LiveView
@@ -146,6 +146,5 @@ def _stop(running: Running, view: View) -> None:
 
 
 def _opening_line(record: BatchRecord, loaded: LoadedBatch) -> str:
-    plan, spec = loaded.plan, loaded.batch.spec
-    trials = f"{len(plan.combinations)} combinations x {len(plan.cases)} cases x {plan.repeats} repeats"
-    return f"batch {record.id}: {len(plan)} trials ({trials}), {min(spec.parallelism, len(plan))} at a time"
+    at_once = min(loaded.batch.spec.parallelism, len(loaded.plan))
+    return f"batch {record.id}: {words.plan_sentence(loaded.plan)}, {at_once} at a time"

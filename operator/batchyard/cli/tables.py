@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from batchyard.cli.terminal import printable
-from batchyard.model.outcome import Reason
+from batchyard.cli.words import first_line, metric, number, rate, seconds
+from batchyard.model.outcome import Outcome, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from batchyard.model.status import BatchStatus, CombinationRow
 
 _FAILURES_SHOWN = 5
+_UNBOUNDED = 100_000
 
 
 class Column(NamedTuple):
@@ -41,7 +43,7 @@ def print_result(console: Console, record: BatchRecord, status: BatchStatus) -> 
         console.print(ranking(console, status))
     print_gate(console, status)
     _print_failures(console, record, status)
-    line(console, closing(record, status), style="bold" if record.phase.final else "")
+    print_closing(console, record, status)
 
 
 def ranking(console: Console, status: BatchStatus) -> Table:
@@ -49,11 +51,16 @@ def ranking(console: Console, status: BatchStatus) -> Table:
     columns = _columns(status)
     while True:
         table = _table(status, columns)
-        wide = Measurement.get(console, console.options, table).maximum > console.width
         spare = [column for column in columns if column.expendable]
-        if not wide or not spare:
+        if fits(console, table) or not spare:
             return table
         columns.remove(max(spare, key=lambda column: column.expendable))
+
+
+def fits(console: Console, table: Table) -> bool:
+    """Return whether the table can be printed without anything in it being cut or wrapped."""
+    unbounded = console.options.update_width(_UNBOUNDED)
+    return Measurement.get(console, unbounded, table).maximum <= console.width
 
 
 def new_table() -> Table:
@@ -80,7 +87,7 @@ def _columns(status: BatchStatus) -> list[Column]:
     rows = status.combinations
     columns = [
         Column("combination", lambda row: printable(row.name), left=True),
-        Column("best", lambda row: "*" if row.name == best else ""),
+        Column("best by", lambda row: _lead(status) if row.name == best else ""),
         Column("rate", lambda row: rate(row.success_rate)),
     ]
     if any(row.score is not None for row in rows):
@@ -102,6 +109,13 @@ def _columns(status: BatchStatus) -> list[Column]:
     return columns
 
 
+def _lead(status: BatchStatus) -> str:
+    margin = status.best.margin if status.best else None
+    if margin is None:
+        return "*"
+    return f"+{number(margin)}" if status.best and status.best.by == "score" else f"+{rate(margin)}"
+
+
 def _passed(row: CombinationRow) -> str:
     judged = row.passed + row.failed + row.timed_out + row.needs_input
     return f"{row.passed}/{judged}"
@@ -112,7 +126,7 @@ def _counter(count: Callable[[CombinationRow], int]) -> Callable[[CombinationRow
 
 
 def _metric(name: str) -> Callable[[CombinationRow], str]:
-    return lambda row: number(row.metrics.get(name))
+    return lambda row: metric(row.metrics.get(name))
 
 
 def print_gate(console: Console, status: BatchStatus) -> None:
@@ -129,32 +143,35 @@ def _print_failures(console: Console, record: BatchRecord, status: BatchStatus) 
     if not status.failures:
         return
     counts = status.trials
-    total = counts.failed + counts.timed_out + counts.needs_input + counts.errored
+    failures = {
+        Outcome.FAILED: counts.failed,
+        Outcome.TIMED_OUT: counts.timed_out,
+        Outcome.NEEDS_INPUT: counts.needs_input,
+        Outcome.ERRORED: counts.errored,
+    }
+    total = sum(failures.values())
     console.print()
-    line(
-        console, f"{total} of {counts.total} trials did not pass" + (", the first:" if total > _FAILURES_SHOWN else ":")
-    )
+    first = ", the first:" if total > _FAILURES_SHOWN else ":"
+    line(console, f"{total} of {counts.total} trials did not pass{first}")
     for row in status.failures[:_FAILURES_SHOWN]:
         why = ": ".join(filter(None, [row.reason, first_line(row.message)]))
         line(console, f"  {row.outcome:<10} {row.trial}{f'  {why}' if why else ''}", cut=True)
     if total > _FAILURES_SHOWN:
-        line(
-            console,
-            f"  all of them: batchyard show {record.id} --outcome Failed --outcome TimedOut ...",
-            style="dim",
-            cut=True,
-        )
+        options = " ".join(f"--outcome {outcome}" for outcome, count in failures.items() if count)
+        line(console, f"  all of them: batchyard show {record.id} {options}")
+    console.print()
 
 
-def closing(record: BatchRecord, status: BatchStatus) -> str:
-    """Return the sentence that stands at the end."""
+def print_closing(console: Console, record: BatchRecord, status: BatchStatus) -> None:
+    """Print the sentence that stands at the end and, for a batch that is not finished, how to go on."""
     why = f" ({record.reason})" if record.reason else ""
     took = ""
     if record.completed_at and record.started_at:
         took = f" after {seconds((record.completed_at - record.started_at).total_seconds())}"
-    best = f" Best: {best_sentence(status)}." if status.best else ""
-    again = "" if record.phase.final else f" {_next_step(record)}"
-    return f"{record.id}: {record.phase}{why}{took}: {record.message}.{best}{again}"
+    best = f" {'Best' if record.phase.final else 'Best so far'}: {best_sentence(status)}." if status.best else ""
+    line(console, f"{record.id}: {record.phase}{why}{took}: {record.message}.{best}", style="bold")
+    if not record.phase.final:
+        line(console, _next_step(record))
 
 
 def _next_step(record: BatchRecord) -> str:
@@ -186,39 +203,3 @@ def line(console: Console, text: str, *, style: str = "", cut: bool = False) -> 
         crop=cut,
         soft_wrap=not cut and not console.is_terminal,
     )
-
-
-def first_line(text: str) -> str:
-    """Return the first line of a message that may have many."""
-    return text.strip().split("\n", 1)[0]
-
-
-def rate(value: float | None) -> str:
-    """Return a share in per cent, never rounded up to all or down to nothing."""
-    if value is None:
-        return "-"
-    shown = round(value * 100, 1)
-    if shown in {0.0, 100.0} and value not in {0.0, 1.0}:
-        shown = 99.9 if shown else 0.1
-    return f"{shown:.1f}%"
-
-
-def number(value: float | None) -> str:
-    """Return a score or a metric, briefly."""
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.6g}"
-
-
-def seconds(value: float | None) -> str:
-    """Return a duration for people."""
-    if value is None:
-        return "-"
-    if value < 0.9995:
-        milliseconds = value * 1000
-        return f"{milliseconds:.2f} ms" if milliseconds < 0.995 else f"{milliseconds:.3g} ms"
-    if value < 119.95:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02} min"

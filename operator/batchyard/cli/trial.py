@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.options import Output
 from batchyard.compose import kept_files
 from batchyard.decide.finish import EXIT_SUCCEEDED
@@ -70,16 +70,16 @@ def _print(console: Console, trial_id: str, attempts: Sequence[AttemptResult], f
     for attempt, kept in zip(attempts, files, strict=True):
         console.print()
         why = f" ({attempt.reason})" if attempt.reason else ""
-        head = f"attempt {attempt.attempt}: {attempt.outcome}{why} after {tables.seconds(attempt.duration_seconds)}"
+        head = f"attempt {attempt.attempt}: {attempt.outcome}{why} after {words.seconds(attempt.duration_seconds)}"
         worker = f" on {attempt.worker}" if attempt.worker else ""
         tables.line(console, f"{head}, begun {attempt.started_at:%Y-%m-%d %H:%M:%S}Z{worker}")
         for line in attempt.message.splitlines():
             tables.line(console, f"  {line}", style="red")
         if attempt.score is not None:
-            tables.line(console, f"  score {tables.number(attempt.score)}")
+            tables.line(console, f"  score {words.number(attempt.score)}")
         _print_scores(console, attempt.scores)
         for name, value in sorted(attempt.metrics.items()):
-            tables.line(console, f"  metric {name} {tables.number(value)}")
+            tables.line(console, f"  metric {name} {words.metric(value)}")
         _print_boundaries(console, attempt.boundaries)
         if attempt.output is not None:
             tables.line(console, f"  output {document.compact(attempt.output)}")
@@ -89,7 +89,7 @@ def _print(console: Console, trial_id: str, attempts: Sequence[AttemptResult], f
 
 def _print_scores(console: Console, scores: Sequence[EvaluatorScore]) -> None:
     for score in scores:
-        said = f"{score.error}" if score.error else tables.number(score.score)
+        said = f"{score.error}" if score.error else words.number(score.score)
         tables.line(console, f"  {score.evaluator} (weight {score.weight:g}): {said}")
 
 
@@ -105,7 +105,7 @@ def _print_boundaries(console: Console, boundaries: Sequence[NodeBoundary]) -> N
         table.add_row(
             Text(f"  {terminal.printable(boundary.node)}"),
             Text(boundary.status),
-            Text(tables.seconds(boundary.duration_seconds)),
+            Text(words.seconds(boundary.duration_seconds)),
             Text(boundary.exit_checkpoint or "-"),
         )
     console.print(table)
