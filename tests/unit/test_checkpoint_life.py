@@ -1,4 +1,4 @@
-"""LangGraph sees the same on our file as on its own saver, through interrupts, time travel, forks and updates by hand."""
+"""LangGraph sees the same on our file as on its own saver, through interrupts, time travel, forks and updates."""
 
 from __future__ import annotations
 
