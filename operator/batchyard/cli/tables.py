@@ -19,7 +19,7 @@ from batchyard.model.outcome import Outcome, Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, OverflowMethod
 
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.status import BatchStatus, CombinationRow
@@ -196,10 +196,5 @@ def best_sentence(status: BatchStatus) -> str:
 
 def line(console: Console, text: str, *, style: str = "", cut: bool = False) -> None:
     """Print one line of text, cut at the terminal's edge or wrapped there."""
-    console.print(
-        Text(printable(text), style=style),
-        overflow="ellipsis" if cut else "fold",
-        no_wrap=cut,
-        crop=cut,
-        soft_wrap=not cut and not console.is_terminal,
-    )
+    overflow: OverflowMethod = "ellipsis" if cut else "fold"
+    console.print(Text(printable(text), style=style), overflow=overflow, no_wrap=cut, crop=cut)
