@@ -41,6 +41,8 @@ def build_up(variants: Mapping[str, str]) -> None:
     """Do what the variant ``build`` asks of the building of a workflow."""
     match variants.get("build"):
         case "hangs":
+            if "mark" in variants:
+                Path(variants["mark"]).touch()
             _sleep()
         case "exits":
             os._exit(9)
@@ -211,7 +213,8 @@ def _answers_twice(_state: State) -> None:
 
 
 def _reports_too_much(_state: State) -> State:
-    return {"metrics": {f"metric-{n:040}": n for n in range(1_200_000)}}
+    long = "x" * 2**16
+    return {"metrics": {f"{long}{n}": n for n in range(1100)}}
 
 
 def _returns_surrogate(_state: State) -> State:

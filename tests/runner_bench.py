@@ -39,11 +39,11 @@ def plain_zygote(parts: str = "plain_parts:PlainParts") -> Iterator[Zygote]:
     """A zygote that finds the tests' own modules."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(FOLDER))
-        zygote = Zygote(CLOCK, parts)
-    try:
-        yield zygote
-    finally:
-        zygote.close()
+        zygote = Zygote(CLOCK, parts)  # and whichever takes its place
+        try:
+            yield zygote
+        finally:
+            zygote.close()
 
 
 def by_process(zygote: Zygote) -> Spawn:

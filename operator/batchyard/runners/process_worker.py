@@ -51,6 +51,7 @@ class ProcessWorker:
         self._clock = clock
         self._heard = b""
         self._hung_up = False
+        self._unanswered = 0
         self._gone: Gone | None = None
         line = self._await_line(_START_SECONDS)
         if not line.startswith("pid "):
@@ -65,6 +66,7 @@ class ProcessWorker:
         """Send one message; ``wait`` sends on what did not go at once, and tells if the worker is gone."""
         if message["op"] == "run":
             self._slot.ask_to_stop(False)
+        self._unanswered += 1
         with contextlib.suppress(OSError):
             self._frames.send(message)
 
@@ -142,7 +144,7 @@ class ProcessWorker:
         """End the worker and wait until nothing of it is left."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-        if self._gone is None:
+        if self._gone is None and not self._unanswered:
             # An idle worker ends by itself when its socket does, and closes its checkpoint file in good order.
             self._await_end(_GOOD_ORDER_SECONDS)
         if self._gone is None:
@@ -186,7 +188,9 @@ class ProcessWorker:
             self._hang_up()
             self.kill()
         else:
-            return None if message is None else Message(message)
+            if message is not None:
+                self._unanswered -= 1
+                return Message(message)
         return None
 
     def _hang_up(self) -> None:
@@ -246,6 +250,11 @@ class Zygote:
         self._lock = threading.Lock()  # guards the socket's request and answer, and a restart
         self._warm = False
         self._start()
+
+    @property
+    def pid(self) -> int:
+        """Return the pid of the process that serves now."""
+        return self._process.pid
 
     def spawn(self) -> ProcessWorker:
         """Fork a worker. Raises ``EnvironmentUnavailable``."""
