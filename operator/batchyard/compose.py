@@ -32,6 +32,7 @@ from batchyard.runners.process_worker import Zygote
 from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner, check_workflow
 from batchyard.runners.worker import Setup
+from batchyard.store.connect import parse_target
 from batchyard.store.writer import GroupCommitWriter
 from batchyard.workflows.checkpoint_file import read_boundaries
 
@@ -257,10 +258,11 @@ class LocalEngine:
 
 def files_folder(store: str) -> Path:
     """Return where checkpoints and workspaces of a store's batches go: beside a SQLite file, else the data folder."""
-    if "://" in store and not store.startswith("sqlite"):
+    url = parse_target(store)
+    if url.get_backend_name() != "sqlite":
         return config.data_folder()
-    path = Path(store.removeprefix("sqlite:///"))
-    return path.with_name(f"{path.name}.files").absolute()
+    path = Path(url.database or "")
+    return path.with_name(f"{path.name}.files")
 
 
 def kept_files(store: str, batch_id: str, trial_id: str, attempt: int) -> Path | None:

@@ -104,6 +104,22 @@ def test_the_remaining_time_is_the_mean_over_what_waits_at_this_parallelism() ->
     assert progress.standing().remaining_seconds == 7.0
 
 
+def test_a_trial_that_runs_for_long_makes_the_remaining_time_longer() -> None:
+    clock = HandClock()
+    progress = Progress(10, 1, clock, {})
+    progress.on_event(happened(EventType.TRIAL_PASSED, "x/one/0", milliseconds=1000))
+    progress.on_event(happened(EventType.TRIAL_STARTED, "x/one/1"))
+
+    clock.seconds += 19.0
+
+    # (1 + 19) / 2 s each for the 8 that wait and half of the one that runs.
+    assert progress.standing().remaining_seconds == 85.0
+
+
+def test_no_time_remains_when_all_have_ended() -> None:
+    assert progress_of(happened(EventType.TRIAL_PASSED), total=1).standing().remaining_seconds is None
+
+
 def test_nothing_is_said_of_the_remaining_time_before_a_trial_ended() -> None:
     assert progress_of(happened(EventType.TRIAL_STARTED)).standing().remaining_seconds is None
 

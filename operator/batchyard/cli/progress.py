@@ -104,12 +104,15 @@ class Progress:
         with self._lock:
             running = tuple(self._running.values())
             counts = +self._counts
-            mean = self._ended_seconds / self._ended if self._ended else None
+            ended, ended_seconds = self._ended, self._ended_seconds
             retried = self._retried
         now = self._clock.monotonic()
         left = None
-        if mean is not None:
-            waiting = max(0, self._total - counts.total() - len(running))
+        waiting = max(0, self._total - counts.total() - len(running))
+        if ended and (waiting or running):
+            # What runs for long already tells that the mean of those that ended, often the quick ones, is too short.
+            so_far = ended_seconds + sum(now - trial.since for trial in running)
+            mean = max(ended_seconds / ended, so_far / (ended + len(running)))
             # What runs now is taken to be half done.
             left = mean * (waiting + len(running) / 2) / self._parallelism
         return Standing(self._total, counts, retried, running, now - self._began, left)
