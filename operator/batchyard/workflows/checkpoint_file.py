@@ -30,11 +30,12 @@ _TABLES = (
     "CREATE TABLE threads (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
     # whole: the body has every channel, not only those that changed since the parent.
     # nodes: what completed between the parent and this one, JSON pairs of name and seconds.
+    # led_*: what the step's last task wrote on the parent, which led to this one: one commit instead of two.
     # upcoming: what a run that ended early would have run next, JSON; NULL if it went on or was killed.
     """CREATE TABLE checkpoints (
         thread INTEGER NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT, step INTEGER,
         whole INTEGER NOT NULL, run TEXT, nodes TEXT NOT NULL, upcoming TEXT, kind TEXT NOT NULL, body BLOB NOT NULL,
-        PRIMARY KEY (thread, ns, id)) STRICT""",
+        led_task TEXT, led_path TEXT, led_kind TEXT, led_body BLOB, PRIMARY KEY (thread, ns, id)) STRICT""",
     """CREATE TABLE writes (
         thread INTEGER NOT NULL, ns TEXT NOT NULL, checkpoint TEXT NOT NULL, task TEXT NOT NULL, path TEXT NOT NULL,
         kind TEXT NOT NULL, body BLOB NOT NULL) STRICT""",
@@ -43,8 +44,9 @@ _TABLES = (
     f"PRAGMA user_version = {VERSION}",
 )
 _PUT = """
-INSERT INTO checkpoints (thread, ns, id, parent, step, whole, run, nodes, kind, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO checkpoints
+(thread, ns, id, parent, step, whole, run, nodes, kind, body, led_task, led_path, led_kind, led_body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread, ns, id) DO UPDATE SET parent = excluded.parent, step = excluded.step, whole = excluded.whole,
 run = excluded.run, nodes = excluded.nodes, kind = excluded.kind, body = excluded.body
 """
@@ -52,8 +54,13 @@ _PUT_WRITES = "INSERT INTO writes (thread, ns, checkpoint, task, path, kind, bod
 _ONE = "SELECT parent, step, whole, run, nodes, kind, body FROM checkpoints WHERE thread = ? AND ns = ? AND id = ?"
 _NEWEST = "SELECT id FROM checkpoints WHERE thread = ? AND ns = ? ORDER BY id DESC LIMIT 1"
 _WRITES = "SELECT task, path, kind, body FROM writes WHERE thread = ? AND ns = ? AND checkpoint = ? ORDER BY rowid"
+_LED = """
+SELECT led_task, led_path, led_kind, led_body FROM checkpoints
+WHERE thread = ? AND ns = ? AND parent = ? AND led_task IS NOT NULL ORDER BY id
+"""
 _CHILDREN = "SELECT id FROM checkpoints WHERE thread = ? AND ns = ? AND parent = ? AND NOT whole"
 _HISTORY = "SELECT id, parent, step, nodes, upcoming FROM checkpoints WHERE thread = ? AND ns = '' ORDER BY id"
+_NOTHING = (None, None, None, None)
 _BOUNDARIES = """
 SELECT c.id, c.parent, c.step, c.nodes FROM checkpoints AS c JOIN threads AS t ON t.number = c.thread
 WHERE t.name = ? AND c.ns = '' AND c.nodes <> '' ORDER BY c.id
@@ -98,19 +105,36 @@ class CheckpointFile:
     def __init__(self, path: Path) -> None:
         """Open the file, making it if it is not there. Raises ``StoreError``."""
         self._connection = _open(path)
-        self._lock = threading.RLock()  # guards the connection and _numbers; taken by every public method
+        self._lock = threading.RLock()  # guards all below; taken by every public method
         self._numbers: dict[str, int] = {}
+        self._held: list[tuple[str, tuple[object, ...]]] = []
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._settled():
             self._connection.close()
+
+    def settle(self) -> None:
+        """Commit the writes that are held, if any."""
+        if self._held:
+            with self._lock, self.transaction():
+                pass
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Hold the lock, with nothing held back from the connection."""
+        with self._lock:
+            self.settle()
+            yield
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make what is done inside one commit, all or nothing; other threads wait."""
+        """Make what is held and what is done inside one commit, all or nothing; other threads wait."""
         with self._lock:
+            held, self._held = self._held, []
             self._connection.execute("BEGIN IMMEDIATE")
+            for thread_id, row in held:
+                self._connection.execute(_PUT_WRITES, (self._number_for(thread_id), *row))
             try:
                 yield
             except BaseException:
@@ -130,37 +154,44 @@ class CheckpointFile:
 
     def put(self, thread_id: str, ns: str, id_: str, row: CheckpointRow) -> None:
         """Store a checkpoint, in place of one with the same place."""
-        self._insert(thread_id, _PUT, (ns, id_, *row))
+        with self._lock:
+            self._insert(thread_id, _PUT, (ns, id_, *row, *self._led_to(thread_id, ns, row.parent)))
 
     def replace(self, place: Place, row: CheckpointRow) -> None:
         """Store a checkpoint in place of the one that is there."""
-        with self._lock:
-            self._connection.execute(_PUT, (*place, *row))
+        with self._settled():
+            self._connection.execute(_PUT, (*place, *row, *_NOTHING))
 
     def put_writes(self, thread_id: str, ns: str, checkpoint: str, row: WritesRow) -> None:
         """Add what one task wrote."""
         self._insert(thread_id, _PUT_WRITES, (ns, checkpoint, *row))
 
+    def hold_writes(self, thread_id: str, ns: str, checkpoint: str, row: WritesRow) -> None:
+        """Add what one task wrote with the next commit, which the caller says follows at once, or ``settle``."""
+        with self._lock:
+            self._held.append((thread_id, (ns, checkpoint, *row)))
+
     def one(self, place: Place) -> CheckpointRow | None:
         """Return a checkpoint."""
-        with self._lock:
+        with self._settled():
             row = self._connection.execute(_ONE, place).fetchone()
         return None if row is None else CheckpointRow(*row)
 
     def newest(self, thread: int, ns: str) -> Place | None:
         """Return the newest checkpoint of a namespace."""
-        with self._lock:
+        with self._settled():
             row = self._connection.execute(_NEWEST, (thread, ns)).fetchone()
         return None if row is None else Place(thread, ns, row[0])
 
     def writes(self, place: Place) -> list[WritesRow]:
         """Return what tasks wrote on a checkpoint, in the order it was stored."""
-        with self._lock:
-            return [WritesRow(*row) for row in self._connection.execute(_WRITES, place).fetchall()]
+        with self._settled():
+            own = self._connection.execute(_WRITES, place).fetchall()
+            return [WritesRow(*row) for row in own + self._connection.execute(_LED, place).fetchall()]
 
     def leaning_on(self, place: Place) -> list[Place]:
         """Return the checkpoints that are not whole without this one."""
-        with self._lock:
+        with self._settled():
             rows = self._connection.execute(_CHILDREN, place).fetchall()
         return [Place(place.thread, place.ns, row[0]) for row in rows]
 
@@ -181,13 +212,13 @@ class CheckpointFile:
             "SELECT t.name, c.thread, c.ns, c.id FROM checkpoints AS c JOIN threads AS t ON t.number = c.thread "  # noqa: S608 - fixed terms, bound values
             f"{where} ORDER BY c.id DESC"
         )
-        with self._lock:
+        with self._settled():
             rows = self._connection.execute(query, tuple(terms.values())).fetchall()
         return [(name, Place(*place)) for name, *place in rows]
 
     def history(self, thread_id: str) -> tuple[Checkpoint, ...]:
         """Return a thread's top-level checkpoints, oldest first, without reading a state."""
-        with self._lock:
+        with self._settled():
             rows = self._connection.execute(_HISTORY, (self.number(thread_id),)).fetchall()
         ran = {id_: tuple(name for name, _ in json.loads(nodes)) if nodes else () for id_, _, _, nodes, _ in rows}
         following: dict[str, tuple[str, ...]] = {}
@@ -207,7 +238,7 @@ class CheckpointFile:
 
     def note_upcoming(self, thread_id: str, checkpoint_id: str, nodes: Sequence[str]) -> None:
         """Keep which nodes a run that ended at this top-level checkpoint would have run next."""
-        with self._lock:
+        with self._settled():
             self._connection.execute(
                 "UPDATE checkpoints SET upcoming = ? WHERE thread = ? AND ns = '' AND id = ?",
                 (json.dumps(list(nodes)), self.number(thread_id), checkpoint_id),
@@ -238,7 +269,7 @@ class CheckpointFile:
             numbers = (self._number_for(target), number)
             self._connection.execute(
                 "INSERT OR REPLACE INTO checkpoints SELECT ?, ns, id, parent, step, whole, run, nodes, upcoming, kind, "
-                "body FROM checkpoints WHERE thread = ?",
+                "body, led_task, led_path, led_kind, led_body FROM checkpoints WHERE thread = ?",
                 numbers,
             )
             self._connection.execute(
@@ -247,9 +278,19 @@ class CheckpointFile:
                 numbers,
             )
 
+    def _led_to(self, thread_id: str, ns: str, parent: str | None) -> tuple[object, ...]:
+        """Take the one write that is held, if it was made on this parent."""
+        if len(self._held) != 1:
+            return _NOTHING
+        held_thread, (held_ns, checkpoint, *row) = self._held[0]
+        if (held_thread, held_ns, checkpoint) != (thread_id, ns, parent):
+            return _NOTHING
+        self._held.clear()
+        return tuple(row)
+
     def _insert(self, thread_id: str, statement: str, row: tuple[object, ...]) -> None:
         with self._lock:
-            number = self.number(thread_id)
+            number = None if self._held else self._numbers.get(thread_id)
             if number is not None:
                 self._connection.execute(statement, (number, *row))
                 return

@@ -69,6 +69,10 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
         self._file = CheckpointFile(path)
         self._tips: dict[tuple[str, str], _Tip] = {}
 
+    def settle(self) -> None:
+        """Make durable what waits for the next checkpoint."""
+        self._file.settle()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -113,16 +117,22 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
     ) -> None:
         """Store what one task wrote on a checkpoint, durably. Raises ``StateNotSerialisable``."""
         configurable = config["configurable"]
+        recorder: Recorder | None = configurable.get(RECORDER_KEY)
         numbered = [[WRITES_IDX_MAP.get(channel, at), channel, value] for at, (channel, value) in enumerate(writes)]
         try:
             kind, body = self._dump(numbered, dict(writes))
         except StateNotSerialisable as error:
-            if (recorder := configurable.get(RECORDER_KEY)) is not None:
+            if recorder is not None:
                 recorder.culprits.setdefault(error.key, task_id)
             raise
         ns = configurable.get("checkpoint_ns") or ""
         row = WritesRow(task_id, task_path, kind, body)
-        self._file.put_writes(str(configurable["thread_id"]), ns, configurable["checkpoint_id"], row)
+        ordinary = not any(channel in WRITES_IDX_MAP for channel, _ in writes)
+        # With no node under way, what follows is the step's checkpoint: the two share a commit. If another node
+        # follows instead, its begin settles what is held, so that user code never runs with anything not durable.
+        shares = recorder is not None and not ns and ordinary and recorder.idle
+        keep = self._file.hold_writes if shares else self._file.put_writes
+        keep(str(configurable["thread_id"]), ns, configurable["checkpoint_id"], row)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint the config names, or the newest of its thread and namespace."""

@@ -100,7 +100,7 @@ class LangGraphStateAdapter:
             raise ValueError(in_use(thread_id))
         control = RunControl()
         probe.on_stop(partial(control.request_drain, "asked to stop"))
-        recorder = Recorder(probe, self._clock)
+        recorder = Recorder(probe, self._clock, self.checkpoints.settle)
         # A copy: nodes may change what they are given in place, and the same case is run again and again.
         run = _Run(workflow, thread_id, recorder, recursion_limit, copy.deepcopy(dict(state)))
         ending = run.to_its_end(self._loop, control, durability)

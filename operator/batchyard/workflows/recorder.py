@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from batchyard.model.trial import NodeBoundary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batchyard.clock import Clock
     from batchyard.engine.ports import Probe
 
@@ -26,6 +28,7 @@ class Visit:
     node: str
     step: int
     started: float
+    task: str
     ended: float | None = None
     status: str = "running"
     exception: BaseException | None = None
@@ -38,9 +41,12 @@ class Recorder:
     thread; the dictionaries are only ever added to, one atomic operation at a time, so no lock is needed.
     """
 
-    __slots__ = ("_checkpoints", "_clock", "_probe", "_steps", "_visits", "culprits")
+    __slots__ = ("_checkpoints", "_clock", "_probe", "_running", "_settle", "_steps", "_visits", "culprits")
 
-    def __init__(self, probe: Probe, clock: Clock) -> None:
+    def __init__(self, probe: Probe, clock: Clock, settle: Callable[[], None] = lambda: None) -> None:
+        """``settle`` makes durable whatever waits; it is called before a node begins."""
+        self._settle = settle
+        self._running: set[str] = set()
         self._probe = probe
         self._clock = clock
         self._visits: dict[str, Visit] = {}
@@ -51,10 +57,12 @@ class Recorder:
 
     def enter(self, node: str, step: int, task: str) -> Visit:
         """Note that ``node`` begins; ``task`` tells two runs of it in one step apart and stays over retries."""
+        self._running.add(task)
+        self._settle()
         self._probe.node_started(node)
         visit = self._visits.get(task)
         if visit is None:
-            visit = self._visits[task] = Visit(node, step, self._clock.monotonic())
+            visit = self._visits[task] = Visit(node, step, self._clock.monotonic(), task)
             self._steps.setdefault(step, []).append(visit)
         else:
             visit.status, visit.ended, visit.exception = "running", None, None
@@ -65,7 +73,13 @@ class Recorder:
         visit.ended = self._clock.monotonic()
         visit.exception = exception
         visit.status = status
+        self._running.discard(visit.task)
         self._probe.node_finished(visit.node)
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no node is under way."""
+        return not self._running
 
     def stored(self, step: int, checkpoint_id: str) -> None:
         """Note that the state after ``step`` is durable under this id."""
