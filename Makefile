@@ -34,7 +34,8 @@ check: setup ## Format, lint, types, layers
 	$(BIN)/python tools/check_tree.py
 
 test: check ## Everything that must pass before a change lands
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m "not hostile and not kill" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "hostile or kill" $(PYTEST_ARGS)
 
 bench: setup ## Measure against peers, side by side; minutes
 	$(BIN)/python benchmarks/run.py
