@@ -5,34 +5,37 @@ Not for decisions: whatever is chosen here follows from the BatchTest or the cal
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import string
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from batchyard import config
 from batchyard.clock import Clock, SystemClock
 from batchyard.decide.deadlines import batch_deadline
-from batchyard.engine.ports import BatchRecord, Owner, StateAdapter
+from batchyard.engine.ports import BatchRecord, Owner, Session, StateAdapter
 from batchyard.engine.session import BatchSession, Finished
 from batchyard.environments.in_process import InProcessEnvironment, attempt_folder
 from batchyard.events import AuditTrail, EventBus
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
-from batchyard.model.errors import BatchBusy, Fault, WorkflowInvalid
+from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, StoreError, WorkflowInvalid
 from batchyard.model.events import Event, EventType
 from batchyard.model.spec_environment import Isolation
+from batchyard.runners.check import check_workflow
 from batchyard.runners.leader import Limits
 from batchyard.runners.linux import started_at
 from batchyard.runners.process_worker import Zygote
 from batchyard.runners.thread_worker import ThreadWorker
-from batchyard.runners.threads import ThreadPoolBatchTestRunner, check_workflow
+from batchyard.runners.threads import ThreadPoolBatchTestRunner
 from batchyard.runners.worker import Setup
 from batchyard.store.connect import parse_target
+from batchyard.store.retention import prune
 from batchyard.store.writer import GroupCommitWriter
 from batchyard.workflows.checkpoint_file import read_boundaries
 
@@ -103,10 +106,10 @@ class Running:
 class LocalEngine:
     """Runs batches on this machine. Use as a context manager; made early, its start-up overlaps with other work."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        """Begin to start the process that forks workers."""
+    def __init__(self, clock: Clock | None = None, *, parts: str = "batchyard.compose:LangGraphParts") -> None:
+        """Begin to start the process that forks workers; ``parts`` names, as ``module:class``, their framework."""
         self._clock = clock or SystemClock()
-        self._zygote = Zygote(self._clock, "batchyard.compose:LangGraphParts")
+        self._zygote = Zygote(self._clock, parts)
 
     def __enter__(self) -> Self:
         """Return the engine itself."""
@@ -129,25 +132,26 @@ class LocalEngine:
         environment = self._environment(loaded, Path())
         setup = _setup(loaded, checkpoints=":memory:")
         inputs = [(f"case {case.name}", loaded.plan.input_for(case)) for case in loaded.plan.cases]
-        worker = self._zygote.spawn()
-        wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        redact = Redactor(environment.secrets).text
         try:
-            return check_workflow(
-                worker,
+            found = check_workflow(
+                self._zygote.spawn,
                 setup,
-                environment.runtime(loaded.plan.combinations[0]),
+                environment,
                 loaded.plan.combinations,
                 inputs if setup.input_schema else [],
                 seconds=loaded.batch.spec.deadlines.environment_seconds,
-                wake=wake,
                 clock=self._clock,
             )
-        finally:
-            worker.close()
-            os.close(wake)
+        except EnvironmentUnavailable as err:
+            raise EnvironmentUnavailable(redact(str(err))) from err
+        return [replace(fault, value=redact(fault.value), message=redact(fault.message)) for fault in found]
 
     def accept(self, store: SqlStore, loaded: LoadedBatch) -> BatchRecord:
-        """Write the batch down; from here on its deadline runs and ``run`` may be called, also by another process."""
+        """Write the batch down; from here on its deadline runs and ``run`` may be called, also by another process.
+
+        Audit trails of older batches whose retention time is over go at this moment.
+        """
         now = self._clock.now()
         name = loaded.batch.metadata.name
         record = BatchRecord(
@@ -161,6 +165,7 @@ class LocalEngine:
             deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
         )
         store.create_batch(record)
+        prune(store, now)
         return record
 
     def run(
@@ -183,8 +188,9 @@ class LocalEngine:
         with ExitStack() as stack:
             environment.ensure(record.id)
             stack.callback(environment.release, record.id)
-            checkpoints.mkdir(parents=True, exist_ok=True)
+            _make_folder(checkpoints)
             session = store.open_session(record.id, _this_process(), self._clock.now())
+            stack.push(self._close_if_broken(store, session))
             bus = EventBus()
             trail = AuditTrail(record.id, max_entries=spec.audit.max_entries, secrets=environment.secrets)
             bus.subscribe(trail.on_event)
@@ -206,9 +212,19 @@ class LocalEngine:
                 redact=Redactor(environment.secrets).text,
             )
             on_start(Running(bus, batch_session))
-            if session.epoch == 1:
+            if not record.audit_entries:
                 bus.publish(_accepted(record, session.epoch))
             return batch_session.run()
+
+    def _close_if_broken(self, store: SqlStore, session: Session) -> Callable[..., None]:
+        """Return what gives the batch back if its session ends by an error."""
+
+        def close(_kind: object, err: BaseException | None, _at: object) -> None:
+            if err is not None:
+                with contextlib.suppress(StoreError):
+                    store.close_session(session, type(err).__name__, self._clock.now())
+
+        return close
 
     def _runner(
         self, record: BatchRecord, loaded: LoadedBatch, environment: InProcessEnvironment, checkpoints: Path
@@ -254,6 +270,15 @@ class LocalEngine:
                 f"batch {record.id} is being run by process {owner.pid} on {owner.host}, last heard of {silent:.0f} s "
                 "ago; wait for it or end that process"
             )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise EnvironmentUnavailable(
+            f"no folder for checkpoints can be made at {path}: {err.strerror}; name another place with --store"
+        ) from err
 
 
 def files_folder(store: str) -> Path:

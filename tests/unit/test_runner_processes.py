@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard.engine.attempts import Stop
-from batchyard.engine.ports import RuntimeEnvironment
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.trial import Combination
+from batchyard.runners.check import check_workflow
 from batchyard.runners.linux import children, descendants
-from batchyard.runners.threads import check_workflow
 from batchyard.runners.worker import Setup
 from runner_bench import (
     CLOCK,
@@ -273,23 +272,18 @@ def test_a_stop_while_a_workflow_is_built_is_not_waited_out(bench: Bench, tmp_pa
     assert seen[0].result.outcome is Outcome.NOT_RUN
 
 
-def check(bench: Bench, *variants: dict[str, str], inputs: list[tuple[str, JSON]] | None = None) -> list[Fault]:
-    worker = bench.worker()
-    wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    try:
-        return check_workflow(
-            worker,
-            Setup(bench.factory, "", "", [], 0.5, 100, "sync", input_schema="schema" if inputs else ""),
-            RuntimeEnvironment("k"),
-            [Combination(str(number), one) for number, one in enumerate(variants)],
-            inputs or [],
-            seconds=1.0,
-            wake=wake,
-            clock=CLOCK,
-        )
-    finally:
-        worker.close()
-        os.close(wake)
+def check(
+    bench: Bench, *variants: dict[str, str], inputs: list[tuple[str, JSON]] | None = None, seconds: float = LONG
+) -> list[Fault]:
+    return check_workflow(
+        bench.worker,
+        Setup(bench.factory, "", "", [], 0.5, 100, "sync", input_schema="schema" if inputs else ""),
+        FolderProvider(bench.folder),
+        [Combination(str(number), one) for number, one in enumerate(variants)],
+        inputs or [],
+        seconds=seconds,
+        clock=CLOCK,
+    )
 
 
 def test_a_check_finds_each_fault_of_workflow_and_inputs_once(bench: Bench) -> None:
@@ -299,12 +293,20 @@ def test_a_check_finds_each_fault_of_workflow_and_inputs_once(bench: Bench) -> N
     assert [fault.path for fault in faults] == ["case b"]
 
 
+def test_a_check_of_more_inputs_than_one_message_holds_checks_them_all(bench: Bench) -> None:
+    inputs: list[tuple[str, JSON]] = [(f"case {n}", {"wrong": n % 400 == 0, "text": "x" * 50_000}) for n in range(1600)]
+
+    faults = check(bench, {"act": "pass"}, inputs=inputs)
+
+    assert [fault.path for fault in faults] == ["case 0", "case 400", "case 800", "case 1200"]
+
+
 @pytest.mark.parametrize(
     ("build", "text"), [("hangs", "took over 1 s; raise spec.deadlines.environmentSeconds"), ("exits", "died")]
 )
 def test_a_check_that_cannot_be_made_says_so(bench: Bench, build: str, text: str) -> None:
     with pytest.raises(EnvironmentUnavailable, match=text):
-        check(bench, {"build": build})
+        check(bench, {"build": build}, seconds=1.0)
 
 
 # -- workers and the zygote from outside -----------------------------------------------------------------------------

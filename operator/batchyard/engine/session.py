@@ -6,7 +6,6 @@ later session starts where the store says. Not for making the runner or the stor
 
 from __future__ import annotations
 
-import heapq
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,10 +15,12 @@ import structlog
 from batchyard.decide.finish import Ending, ends_batch, verdict
 from batchyard.decide.retries import retry_delay
 from batchyard.engine.attempts import BatchTestRunner, Ended, Late, Order, RunnerEvent, Started, Stop
+from batchyard.engine.backlog import Backlog
 from batchyard.engine.ports import BatchRecord, BatchStore, BatchUpdate, ResultWriter, Session
 from batchyard.engine.records import details_of, not_run, redacted
 from batchyard.engine.summary import Summary
 from batchyard.judge.gate import GateResult, check
+from batchyard.model.errors import StaleSession, StoreError
 from batchyard.model.events import Event, EventType
 from batchyard.model.outcome import Outcome, Phase, Reason, Verdict
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from batchyard.events import AuditTrail, EventBus
     from batchyard.model.matrix import Plan
     from batchyard.model.spec import BatchTestSpec
-    from batchyard.model.trial import JSON, AttemptResult, Trial
+    from batchyard.model.trial import JSON, AttemptResult
 
 _log = structlog.get_logger(__name__)
 
@@ -93,10 +94,7 @@ class BatchSession:
         self._store, self._writer, self._runner = store, writer, runner
         self._bus, self._trail, self._clock = bus, trail, clock
         self._summary = Summary(plan)
-        self._done = bytearray(len(plan))
-        self._attempts: dict[int, int] = {}
-        self._cursor = 0
-        self._retries: list[tuple[float, int]] = []
+        self._backlog = Backlog(plan, record.id, session.epoch)
         self._in_flight: dict[int, Order] = {}
         self._stop: Stop | None = None
         self._interrupted = threading.Event()
@@ -115,7 +113,8 @@ class BatchSession:
             event = self._runner.next_event(self._longest_wait())
             if event is not None:
                 self._hear(event)
-        return self._leave() if self._was_interrupted else self._conclude()
+        unfinished = self._was_interrupted and self._backlog.open_count > 0
+        return self._leave() if unfinished else self._conclude()
 
     # -- before ----------------------------------------------------------------------------------------------
 
@@ -130,22 +129,24 @@ class BatchSession:
             self._tell(EventType.BATCH_RESUMED, f"resumed with {finished} of {total} trials finished", details)
         else:
             self._tell(EventType.BATCH_STARTED, f"{total} trials, {self._spec.parallelism} at a time", details)
-        started = None if resumed else self._clock.now()
+        started = None if self._record.started_at is not None else self._clock.now()
         self._write(batch=self._update(Phase.RUNNING, started_at=started))
 
     def _recall(self) -> None:
         """Take over what the store has of earlier sessions."""
         final: set[tuple[int, int]] = set()
         for result in self._store.results(self._record.id):
-            self._done[result.ordinal] = 1
+            self._backlog.finish(result.ordinal)
             self._summary.add(result)
             if result.outcome is Outcome.ERRORED:
                 final.add((result.ordinal, result.attempt))
-        self._attempts = dict(self._store.attempts_made(self._record.id))
-        lost = self._store.results(self._record.id, final_only=False, outcomes=[Outcome.ERRORED])
-        self._summary.retried = sum((result.ordinal, result.attempt) not in final for result in lost)
-        if 0 not in self._done:
-            self._cursor = len(self._plan)  # only its conclusion is missing, whatever the time
+            if ends_batch(result.outcome, fail_fast=self._spec.fail_fast):
+                self._stop = Stop(Outcome.CANCELLED, Reason.FAIL_FAST)
+        self._backlog.recall_attempts(self._store.attempts_made(self._record.id))
+        for result in self._store.results(self._record.id, final_only=False, outcomes=[Outcome.ERRORED]):
+            if (result.ordinal, result.attempt) not in final:
+                self._backlog.count_error(result.ordinal)
+                self._summary.retried += 1
 
     # -- while running -----------------------------------------------------------------------------------------
 
@@ -156,7 +157,7 @@ class BatchSession:
     def _settled(self) -> bool:
         if self._in_flight:
             return False
-        return self._stop is not None or (self._cursor >= len(self._plan) and not self._retries)
+        return self._stop is not None or self._backlog.nothing_waits
 
     def _look_around(self) -> None:
         """Notice what time it is and what was asked."""
@@ -167,7 +168,13 @@ class BatchSession:
             self._pass_deadline()
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + HEARTBEAT_SECONDS
-            self._store.heartbeat(self._session, self._clock.now())
+            try:
+                self._store.heartbeat(self._session, self._clock.now())
+            except StaleSession:
+                raise
+            except StoreError as err:
+                # The next one may get through; whether results can be kept is the writer's to say.
+                _log.warning("no heartbeat could be written", batch=self._record.id, error=str(err))
         if now >= self._next_status:
             self._next_status = now + _STATUS_SECONDS
             self._write(batch=self._update(Phase.RUNNING))
@@ -189,57 +196,24 @@ class BatchSession:
     def _take_back(self, order: Order) -> None:
         """Forget an order that was never begun."""
         del self._in_flight[order.ordinal]
-        self._attempts[order.ordinal] -= 1
+        self._backlog.take_back(order)
 
     def _has_room(self) -> bool:
         # Twice the parallelism: each slot has its next order waiting when it ends one.
         return self._stop is None and len(self._in_flight) < 2 * self._spec.parallelism
 
     def _dispatch(self) -> None:
-        while self._has_room():
-            ordinal = self._next_ordinal()
-            if ordinal is None:
-                return
-            order = self._order(self._plan.trial(ordinal))
-            self._in_flight[ordinal] = order
+        while self._has_room() and (order := self._backlog.next_order(self._clock.monotonic())) is not None:
+            self._in_flight[order.ordinal] = order
             self._runner.submit(order)
-
-    def _next_ordinal(self) -> int | None:
-        if self._retries and self._retries[0][0] <= self._clock.monotonic():
-            return heapq.heappop(self._retries)[1]
-        while self._cursor < len(self._plan):
-            self._cursor += 1
-            if not self._done[self._cursor - 1]:
-                return self._cursor - 1
-        return None
-
-    def _order(self, trial: Trial) -> Order:
-        attempt = self._attempts.get(trial.ordinal, 0) + 1
-        self._attempts[trial.ordinal] = attempt
-        epoch = self._session.epoch
-        return Order(
-            trial_id=trial.id,
-            ordinal=trial.ordinal,
-            combination=trial.combination.name,
-            variants=trial.combination.variants,
-            case=trial.case.name,
-            repeat=trial.repeat,
-            attempt=attempt,
-            epoch=epoch,
-            # The epoch keeps an attempt that died unrecorded apart from the one that takes its number.
-            thread_id=f"{self._record.id}/{trial.id}#{attempt}@{epoch}",
-            state=self._plan.input_for(trial.case),
-            expected=trial.case.expected,
-            weight=trial.case.weight,
-            deadline_seconds=trial.case.deadline_seconds,
-        )
 
     def _longest_wait(self) -> float:
         now = self._clock.monotonic()
         until_deadline = (self._record.deadline_at - self._clock.now()).total_seconds()
         waits = [_LONGEST_WAIT_SECONDS, max(0.0, until_deadline) if self._stop is None else _LONGEST_WAIT_SECONDS]
-        if self._retries and self._has_room():
-            waits.append(max(0.0, self._retries[0][0] - now))
+        retry_at = self._backlog.next_retry_at
+        if retry_at is not None and self._has_room():
+            waits.append(max(0.0, retry_at - now))
         return min(waits)
 
     def _hear(self, event: RunnerEvent) -> None:
@@ -262,17 +236,19 @@ class BatchSession:
             self._pass_deadline()
             return
         del self._in_flight[result.ordinal]
-        delay = self._retry_delay(result) if self._stop is None else None
-        final = delay is None and not self._stays_open(result)
+        retry_in = self._retry_delay(result)
+        delay = retry_in if self._stop is None else None
+        # An interrupted batch leaves to the session that resumes it what is no answer yet.
+        unsettled = result.outcome is Outcome.CANCELLED or retry_in is not None
+        final = delay is None and not (self._was_interrupted and unsettled)
         details = details_of(event, result)
         self._tell(_EVENT_OF[result.outcome], result.message or result.outcome, details, order)
         if delay is not None:
-            heapq.heappush(self._retries, (self._clock.monotonic() + delay, result.ordinal))
+            self._backlog.retry(result.ordinal, self._clock.monotonic() + delay)
             self._summary.retried += 1
             self._tell(EventType.TRIAL_RETRIED, f"attempt {result.attempt + 1} follows in {delay:g} s", {}, order)
         if final:
-            self._done[result.ordinal] = 1
-            self._attempts.pop(result.ordinal, None)
+            self._backlog.finish(result.ordinal)
             self._summary.add(result)
         self._write(results=[(result, final)])
         if result.reason == Reason.BATCH_DEADLINE_EXCEEDED:
@@ -280,15 +256,13 @@ class BatchSession:
         if final and ends_batch(result.outcome, fail_fast=self._spec.fail_fast):
             self._end_early(Stop(Outcome.CANCELLED, Reason.FAIL_FAST))
 
-    def _stays_open(self, result: AttemptResult) -> bool:
-        """Return whether this is no answer but for the session to settle that resumes the interrupted batch."""
-        return self._was_interrupted and (result.outcome is Outcome.CANCELLED or self._retry_delay(result) is not None)
-
     def _retry_delay(self, result: AttemptResult) -> float | None:
+        if result.outcome is not Outcome.ERRORED:
+            return None
         retry = self._spec.retry
         return retry_delay(
             result.outcome,
-            result.attempt,
+            self._backlog.count_error(result.ordinal),
             max_attempts=retry.max_attempts,
             retry_on=retry.retry_on,
             backoff_seconds=retry.backoff_seconds,
@@ -317,6 +291,7 @@ class BatchSession:
             Ending(
                 counts=self._summary.counts,
                 gate_passed=gate.passed,
+                environment_failed=self._summary.environment_failed,
                 deadline_passed=stop == Reason.BATCH_DEADLINE_EXCEEDED,
                 failed_fast=stop == Reason.FAIL_FAST,
             )
@@ -337,17 +312,12 @@ class BatchSession:
         """Record every trial that the batch's early end left without an attempt."""
         if self._stop is None:
             return
-        count = self._done.count(0)
-        if not count:
-            return
-        self._tell(EventType.TRIALS_NOT_RUN, f"{count} trials were not run", {"count": count})
+        count = self._backlog.open_count
+        if count:
+            self._tell(EventType.TRIALS_NOT_RUN, f"{count} trials were not run", {"count": count})
         chunk: list[tuple[AttemptResult, bool]] = []
-        now = self._clock.now()
-        for ordinal in range(len(self._plan)):
-            if self._done[ordinal]:
-                continue
-            attempt = self._attempts.get(ordinal, 0) + 1
-            result = not_run(self._plan.trial(ordinal), attempt, self._session.epoch, self._stop.reason, now)
+        for trial, attempt in self._backlog.open_trials():
+            result = not_run(trial, attempt, self._session.epoch, self._stop.reason, self._clock.now())
             self._summary.add(result)
             chunk.append((result, True))
             if len(chunk) == _NOT_RUN_CHUNK:
@@ -391,7 +361,7 @@ class BatchSession:
         completed_at: datetime | None = None,
         gate: GateResult | None = None,
     ) -> BatchUpdate:
-        running = len(self._in_flight)
+        running = min(len(self._in_flight), self._spec.parallelism)  # the others wait for a slot
         text = message or f"{self._summary.finished} of {len(self._plan)} trials finished"
         record = replace(self._record, phase=phase, reason=reason, message=text, completed_at=completed_at)
         status = self._summary.status(record, running=running, gate=gate)

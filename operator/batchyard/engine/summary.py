@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from batchyard.judge.comparison import Comparison, ComparisonBuilder
-from batchyard.model.outcome import Outcome
+from batchyard.model.outcome import Outcome, Reason
 
 if TYPE_CHECKING:
     from batchyard.engine.ports import BatchRecord
@@ -29,15 +29,23 @@ class Summary:
         self._plan = plan
         self._builder = ComparisonBuilder(plan.combinations)
         self._failures: list[AttemptResult] = []
+        self._no_place = 0
         self.counts: Counter[Outcome] = Counter()
         self.retried = 0
 
     def add(self, result: AttemptResult) -> None:
         """Count one trial's final result."""
         self.counts[result.outcome] += 1
+        self._no_place += result.reason == Reason.ENVIRONMENT_FAILED
         self._builder.add(result)
         if result.outcome not in _NO_FAILURE and len(self._failures) < _FAILURES_KEPT:
             self._failures.append(result)
+
+    @property
+    def environment_failed(self) -> bool:
+        """Return whether every trial that was tried failed for want of a place to run."""
+        tried = self.finished - self.counts[Outcome.NOT_RUN] - self.counts[Outcome.CANCELLED]
+        return 0 < tried == self._no_place
 
     @property
     def finished(self) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
 MASK = "[redacted]"
+_ELLIPSIS = "…"
 SHORTEST_SECRET = 6
 """Shorter values are left alone: masking every ``1`` or ``true`` would blot out the record and hide nothing."""
 
@@ -36,7 +37,7 @@ class Redactor:
         """Return ``text`` as plain text, secrets masked, cut at ``LONGEST_TEXT``."""
         plain = plain_text(text)
         if self._known:
-            plain = self._masked(plain)
+            plain = self._masked(self._cut_ends_masked(plain))
         # Cut last: a secret that is cut in two is no longer recognised.
         if len(plain) > LONGEST_TEXT:
             return f"{plain[:LONGEST_TEXT]}... ({len(plain) - LONGEST_TEXT} more characters)"
@@ -45,6 +46,23 @@ class Redactor:
     def json(self, value: object) -> JSON:
         """Return ``value`` as plain JSON in which every string, keys included, went through ``text``."""
         return plain_json(value, self.text)
+
+    def _cut_ends_masked(self, text: str) -> str:
+        """Mask the beginning of a secret that stands right before an ellipsis: a text that was cut in one."""
+        *cut, rest = text.split(_ELLIPSIS)
+        return _ELLIPSIS.join([*(self._end_masked(piece) for piece in cut), rest])
+
+    def _end_masked(self, piece: str) -> str:
+        longest = max(
+            (
+                length
+                for secret in self._known
+                for length in range(SHORTEST_SECRET, min(len(secret), len(piece)) + 1)
+                if piece.endswith(secret[:length])
+            ),
+            default=0,
+        )
+        return piece[: len(piece) - longest] + MASK if longest else piece
 
     def _masked(self, text: str) -> str:
         spans = sorted(span for secret in self._known if secret in text for span in _spans(secret, text))

@@ -123,7 +123,7 @@ class Leader(threading.Thread):
         except Exception as err:
             # Whatever breaks here is the place's fault, not the trial's: it is recorded and may be retried.
             _log.exception("attempt broke", trial=order.trial_id, attempt=order.attempt)
-            self._leave_seat()
+            self._abandon_seat()
             self._emit(Ended(self._bare_result(order, begun, Outcome.ERRORED, Reason.ENVIRONMENT_FAILED, str(err))))
 
     def _attempt(self, order: Order) -> None:
@@ -149,14 +149,23 @@ class Leader(threading.Thread):
         order = replace(order, workspace=str(workspace))
         self._untold = Started(order, seat.name, self._clock.now())
         ended = self._run_and_watch(seat, order)
-        keep = keep_workspace(ended.result.outcome)
-        if keep and self._seat is seat:
-            seat.worker.save_output(workspace / "output.log")
-        if self._seat is not seat:
-            self._discard(seat, workspace if keep else None)
-        self._provider.release_workspace(workspace, keep=keep)
+        try:
+            self._tidy(seat, workspace, keep=keep_workspace(ended.result.outcome))
+        except Exception:  # how the attempt ended is known; a full disk, say, must not change it
+            _log.exception("could not tidy up", trial=order.trial_id, attempt=order.attempt)
+            self._abandon_seat()
         self._tell_begin()
         self._emit(ended)
+
+    def _tidy(self, seat: _Seat, workspace: Path, *, keep: bool) -> None:
+        """Keep what the attempt printed if it is to be looked at, and put its folder and a lost worker away."""
+        try:
+            if keep:
+                seat.worker.save_output(workspace / "output.log")
+        finally:
+            if self._seat is not seat:
+                seat.worker.close()
+            self._provider.release_workspace(workspace, keep=keep)
 
     def _tell_begin(self) -> None:
         if self._untold is not None:
@@ -226,11 +235,14 @@ class Leader(threading.Thread):
             self._seat.worker.close()
             self._seat = None
 
-    def _discard(self, seat: _Seat, workspace: Path | None) -> None:
-        """Close a worker that was lost, keeping what it printed last."""
-        if workspace is not None:
-            seat.worker.save_output(workspace / "output.log")
-        seat.worker.close()
+    def _abandon_seat(self) -> None:
+        """Leave the seat after something broke, whatever else breaks on the way."""
+        try:
+            self._leave_seat()
+        except Exception:
+            _log.exception("a worker could not be closed", slot=self._slot)
+            self._seat = None
+            self._generation += 1
 
     # -- the attempt -----------------------------------------------------------------------------------------
 
@@ -244,19 +256,22 @@ class Leader(threading.Thread):
             self._seat = None
             self._generation += 0 if reply.confirmed else 1
             result = ended.lost(reply, cause, self._boundaries(seat, order))
-            overrun = None if cause is None else self._clock.monotonic() - cause.since
-            return Ended(result, reply.confirmed, signals, overrun)
+            return Ended(result, reply.confirmed, signals, self._overrun(cause))
         if reply.body["left"] or signals:
             # What the trial left behind dies with its worker; and one that was signalled is not to be trusted.
             self._seat = None
             seat.worker.kill()
         executed = reply.body["executed"]
-        if cause is None or (cause.accept_completed and not executed["stopped"]):
+        if cause is None or (cause.accept_completed and not executed["stopped"] and not signals):
             return Ended(ended.by_itself(executed))
         if not executed["stopped"]:
             self._tell_begin()
             self._emit(Late(order, executed["outcome"]))
-        return Ended(ended.by_cause(executed, cause), True, signals, self._clock.monotonic() - cause.since)
+        return Ended(ended.by_cause(executed, cause), True, signals, self._overrun(cause))
+
+    def _overrun(self, cause: Cause | None) -> float | None:
+        timed_out = cause is not None and cause.outcome is Outcome.TIMED_OUT
+        return self._clock.monotonic() - cause.since if cause is not None and timed_out else None
 
     def _watch(self, seat: _Seat, order: Order, started: float) -> tuple[Message | Gone, Cause | None, tuple[str, ...]]:
         """Wait for the attempt's end; past a deadline: soft stop, TERM after the grace, then KILL."""
@@ -312,7 +327,11 @@ class Leader(threading.Thread):
         if self._ending is not None:
             stop = self._ending
             return Cause(
-                stop.outcome, stop.reason, STOP_TEXT.get(stop.reason, "ended early"), now, accept_completed=True
+                stop.outcome,
+                stop.reason,
+                STOP_TEXT.get(stop.reason, "ended early"),
+                now,
+                accept_completed=stop.outcome is Outcome.CANCELLED,
             )
         node = seat.worker.node() if limits.node is not None else None
         if node is not None and limits.node is not None and now >= node[1] + limits.node:

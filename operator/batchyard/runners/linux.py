@@ -34,11 +34,13 @@ def die_with_parent(parent: int) -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """Return the pid of every living descendant of ``root``, zombies left out."""
+    """Return the pid of every descendant of ``root``.
+
+    Zombies too: a process whose first thread has ended looks like one while its other threads run on.
+    """
     by_parent: dict[int, list[int]] = {}
-    for pid, parent, state in _process_table():
-        if state != "Z":
-            by_parent.setdefault(parent, []).append(pid)
+    for pid, parent in _process_table():
+        by_parent.setdefault(parent, []).append(pid)
     found: list[int] = []
     waiting = list(by_parent.get(root, ()))
     while waiting:
@@ -49,8 +51,8 @@ def descendants(root: int) -> list[int]:
 
 
 def children(root: int) -> list[int]:
-    """Return the pid of every living direct child of ``root``, zombies left out."""
-    return [pid for pid, parent, state in _process_table() if parent == root and state != "Z"]
+    """Return the pid of every direct child of ``root``, zombies too."""
+    return [pid for pid, parent in _process_table() if parent == root]
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
@@ -79,7 +81,7 @@ def started_at(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
-def _process_table() -> Iterable[tuple[int, int, str]]:
+def _process_table() -> Iterable[tuple[int, int]]:
     for entry in os.scandir(_PROC):
         name = entry.name
         if not name.isdigit():
@@ -90,7 +92,7 @@ def _process_table() -> Iterable[tuple[int, int, str]]:
             continue  # it ended while we looked
         # The command name is in parentheses and may hold anything, spaces and parentheses too.
         fields = stat.rpartition(")")[2].split()
-        yield int(name), int(fields[1]), fields[0]
+        yield int(name), int(fields[1])
 
 
 def _prctl(option: int, value: int) -> None:

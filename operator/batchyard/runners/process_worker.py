@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _START_SECONDS = 60.0
 _GOOD_ORDER_SECONDS = 2.0
 _CONFIRM_SECONDS = 15.0
+_LAST_WORDS_CHARACTERS = 500
 _OUTPUT_SECONDS = 5.0
 
 
@@ -138,7 +139,8 @@ class ProcessWorker:
             file = Path(folder) / "output"
             self.save_output(file)
             text = file.read_text(errors="replace") if file.exists() else ""
-        return text.strip().rpartition("\n")[2][:500]
+        last = text.strip().rpartition("\n")[2]
+        return last if len(last) <= _LAST_WORDS_CHARACTERS else f"{last[:_LAST_WORDS_CHARACTERS]}…"
 
     def close(self) -> None:
         """End the worker and wait until nothing of it is left."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batchyard.engine.attempts import Stop
-from batchyard.model.errors import EnvironmentUnavailable, Fault
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.runners.leader import Leader, Limits, Spawn
-from batchyard.runners.workers import LedWorker, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,9 +15,12 @@ if TYPE_CHECKING:
 
     from batchyard.clock import Clock
     from batchyard.engine.attempts import Order, RunnerEvent
-    from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
-    from batchyard.model.trial import JSON, Combination, NodeBoundary
+    from batchyard.engine.ports import EnvironmentProvider
+    from batchyard.model.trial import NodeBoundary
     from batchyard.runners.worker import Setup
+
+_INPUTS_AT_ONCE = 500
+"""How many inputs are checked by one message, which is bounded."""
 
 
 class ThreadPoolBatchTestRunner:
@@ -103,46 +103,3 @@ class ThreadPoolBatchTestRunner:
     def __exit__(self, *_: object) -> None:
         """Close the runner."""
         self.close()
-
-
-def check_workflow(
-    worker: LedWorker,
-    setup: Setup,
-    runtime: RuntimeEnvironment,
-    combinations: Sequence[Combination],
-    inputs: Sequence[tuple[str, JSON]],
-    *,
-    seconds: float,
-    wake: int,
-    clock: Clock,
-) -> list[Fault]:
-    """Build the workflow of every combination and check every input, in a worker, before anything else is made.
-
-    ``inputs`` are (path in the file, state). Returns every fault found. The check as a whole may take ``seconds``.
-    """
-    until = clock.monotonic() + seconds
-
-    def ask(message: dict[str, Any]) -> Any:
-        worker.send(message)
-        reply = worker.wait(until, wake)
-        if isinstance(reply, Message):
-            return reply.body
-        if reply is None:
-            worker.kill()
-            raise EnvironmentUnavailable(
-                f"importing and building the workflow took over {seconds:g} s; raise spec.deadlines.environmentSeconds"
-            )
-        words = worker.last_words()
-        raise EnvironmentUnavailable(f"the worker that builds the workflow died; its last words: {words!r}")
-
-    error = ask({"op": "setup", "setup": asdict(replace(setup, env={**runtime.env}))})["error"]
-    if error:
-        return [Fault("spec", "", str(error))]
-    faults: list[Fault] = []
-    for combination in combinations:
-        error = str(ask({"op": "prepare", "variants": dict(combination.variants)})["error"])
-        if error and not any(fault.message == error for fault in faults):
-            faults.append(Fault("spec.workflow.factory", setup.factory, error))
-    if setup.input_schema and not faults:
-        faults += [Fault(**fault) for fault in ask({"op": "check", "inputs": inputs})["faults"]]
-    return faults

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from batchyard import config
@@ -23,6 +24,7 @@ from batchyard.model.plain_json import plain_text
 from batchyard.runners.attempt import Executed, Settings, cut, execute
 from batchyard.runners.frames import NotAFrame, receive_frame, send_frame
 from batchyard.runners.keeper import OUTPUT_MARK
+from batchyard.runners.linux import children
 
 if TYPE_CHECKING:
     import socket
@@ -85,23 +87,27 @@ class SlotProbe:
     """Tells the slot of the longest-running node and passes a stop request on at the next boundary."""
 
     def __init__(self, slot: StopFlag) -> None:
-        """Report to ``slot``."""
+        """Report one run to ``slot``."""
         self._slot = slot
         self._lock = threading.Lock()  # guards _running; nodes of one step run in parallel threads
         self._running: list[tuple[str, int]] = []
         self._stop: StopRequest | None = None
 
-    def begin(self) -> None:
-        """Forget the last run."""
-        self._running.clear()
-        self._stop = None
-        self._slot.set_node("", 0)
+        self._over = False
+        slot.set_node("", 0)
+
+    def retire(self) -> None:
+        """Say nothing any more: a thread that the run left behind must not speak for the next one."""
+        with self._lock:
+            self._over = True
+            self._stop = None
+            self._slot.set_node("", 0)
 
     def node_started(self, node: str) -> None:
         """Remember when the node began."""
         with self._lock:
             self._running.append((node, time.monotonic_ns()))
-            self._slot.set_node(*self._running[0])
+            self._show()
         self._pass_on_stop()
 
     def node_finished(self, node: str) -> None:
@@ -111,13 +117,17 @@ class SlotProbe:
                 if name == node:
                     del self._running[index]
                     break
-            self._slot.set_node(*(self._running[0] if self._running else ("", 0)))
+            self._show()
         self._pass_on_stop()
 
     def on_stop(self, stop: StopRequest) -> None:
         """Keep the way to stop the run; use it at once if that was asked already."""
         self._stop = stop
         self._pass_on_stop()
+
+    def _show(self) -> None:
+        if not self._over:
+            self._slot.set_node(*(self._running[0] if self._running else ("", 0)))
 
     def _pass_on_stop(self) -> None:
         if self._stop is not None and self._slot.stop_asked:
@@ -130,8 +140,9 @@ class Worker:
     def __init__(self, slot: StopFlag, parts: Parts, *, owns_process: bool) -> None:
         """``owns_process``: environment and current directory may be changed for the trial."""
         self._parts = parts
-        self._probe = SlotProbe(slot)
+        self._slot = slot
         self._owns_process = owns_process
+        self._home = Path.cwd()
 
     def answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what the message asks and return the reply to send."""
@@ -174,25 +185,27 @@ class Worker:
 
     def _run(self, order: Order) -> Mapping[str, Any]:
         """Run one attempt. ``left``: it left something behind that no other trial must meet."""
-        streams = _output_streams()
+        streams, helpers = _output_streams(), _helpers() if self._owns_process else frozenset()
         executed = self._executed(order)
-        left = self._owns_process and (_left_processes() or _output_streams() != streams)
+        left = self._owns_process and (not _helpers() <= helpers or _output_streams() != streams)
         return {"op": "ended", "executed": executed, "left": left}
 
     def _executed(self, order: Order) -> Executed:
-        self._probe.begin()
+        probe = SlotProbe(self._slot)
         if self._owns_process and order.workspace:
             os.chdir(order.workspace)
             config.export({config.WORKSPACE_VARIABLE: order.workspace})
         try:
-            return execute(order, self._adapter, self._judge, self._settings, self._probe, time.monotonic)
+            return execute(order, self._adapter, self._judge, self._settings, probe, time.monotonic)
         except BaseException as err:  # sys.exit() in a node ends its trial, not the worker
             told = "".join(traceback.format_exception_only(err)).strip()
             return Executed(Outcome.FAILED, Reason.NODE_RAISED, cut(told))
         finally:
-            self._probe.begin()
+            probe.retire()
             if self._owns_process:
                 _stop_timers()
+                # The attempt's folder may be gone when the next workflow is built.
+                os.chdir(self._home)
 
     def close(self) -> None:
         """Close the worker's checkpoint file."""
@@ -227,14 +240,17 @@ def tellable(reply: Mapping[str, Any], err: NotAFrame) -> Mapping[str, Any]:
     return {**reply, "executed": Executed(Outcome.FAILED, Reason.STATE_NOT_SERIALISABLE, text)}
 
 
-def _left_processes() -> bool:
-    """Return whether the trial left processes running; collects those that only wait to be collected."""
+def _helpers() -> frozenset[int]:
+    """Return the processes this one has besides itself; collects those that only wait to be collected.
+
+    What a trial adds to them it left behind. What was there before, such as a factory's own helper, may stay.
+    """
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
-        return False
-    return True
+        return frozenset()
+    return frozenset(children(os.getpid()))
 
 
 def _output_streams() -> list[tuple[int, int] | None]:

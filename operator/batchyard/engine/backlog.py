@@ -1,0 +1,117 @@
+"""Which trials are still to be run, which attempt comes next, and which wait for their retry.
+
+Costs a byte a trial. Not for what runs at the moment: that is the session's.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from batchyard.engine.attempts import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batchyard.model.matrix import Plan
+    from batchyard.model.trial import Trial
+
+
+class Backlog:
+    """The open trials of one batch in one session."""
+
+    def __init__(self, plan: Plan, batch_id: str, epoch: int) -> None:
+        """Begin with every trial open and none tried."""
+        self._plan = plan
+        self._batch_id = batch_id
+        self._epoch = epoch
+        self._done = bytearray(len(plan))
+        self._attempts: dict[int, int] = {}
+        self._errors: Counter[int] = Counter()
+        self._cursor = 0
+        self._retries: list[tuple[float, int]] = []
+
+    # -- what earlier sessions did ---------------------------------------------------------------------------
+
+    def recall_attempts(self, attempts: Mapping[int, int]) -> None:
+        """Take over the number of the newest attempt of each open trial that has one."""
+        self._attempts = dict(attempts)
+
+    # -- what is to be done ----------------------------------------------------------------------------------
+
+    @property
+    def open_count(self) -> int:
+        """Return how many trials are not final."""
+        return self._done.count(0)
+
+    @property
+    def nothing_waits(self) -> bool:
+        """Return whether every open trial has been handed out."""
+        return not self._retries and self._done.find(0, self._cursor) < 0
+
+    @property
+    def next_retry_at(self) -> float | None:
+        """Return when the first retry is due, by the monotonic clock."""
+        return self._retries[0][0] if self._retries else None
+
+    def open_trials(self) -> Iterator[tuple[Trial, int]]:
+        """Yield each trial that is not final and the number its next attempt would have."""
+        for ordinal in range(len(self._plan)):
+            if not self._done[ordinal]:
+                yield self._plan.trial(ordinal), self._attempts.get(ordinal, 0) + 1
+
+    def next_order(self, now: float) -> Order | None:
+        """Hand out the next attempt: a retry that is due, else the next open trial, else None."""
+        if self._retries and self._retries[0][0] <= now:
+            return self._order(heapq.heappop(self._retries)[1])
+        ordinal = self._done.find(0, self._cursor)
+        if ordinal < 0:
+            self._cursor = len(self._done)
+            return None
+        self._cursor = ordinal + 1
+        return self._order(ordinal)
+
+    # -- what happened ---------------------------------------------------------------------------------------
+
+    def finish(self, ordinal: int) -> None:
+        """Close a trial for good."""
+        self._done[ordinal] = 1
+        self._attempts.pop(ordinal, None)
+        self._errors.pop(ordinal, None)
+
+    def take_back(self, order: Order) -> None:
+        """Forget an order that was never begun."""
+        self._attempts[order.ordinal] -= 1
+
+    def retry(self, ordinal: int, at: float) -> None:
+        """Hand the trial out again at ``at``."""
+        heapq.heappush(self._retries, (at, ordinal))
+
+    def count_error(self, ordinal: int) -> int:
+        """Count an attempt that the place failed, and return how many the trial has had.
+
+        Attempts that were interrupted are no failures of the place and use up no retry.
+        """
+        self._errors[ordinal] += 1
+        return self._errors[ordinal]
+
+    def _order(self, ordinal: int) -> Order:
+        trial = self._plan.trial(ordinal)
+        attempt = self._attempts[ordinal] = self._attempts.get(ordinal, 0) + 1
+        return Order(
+            trial_id=trial.id,
+            ordinal=ordinal,
+            combination=trial.combination.name,
+            variants=trial.combination.variants,
+            case=trial.case.name,
+            repeat=trial.repeat,
+            attempt=attempt,
+            epoch=self._epoch,
+            # The epoch keeps an attempt that died unrecorded apart from the one that takes its number.
+            thread_id=f"{self._batch_id}/{trial.id}#{attempt}@{self._epoch}",
+            state=self._plan.input_for(trial.case),
+            expected=trial.case.expected,
+            weight=trial.case.weight,
+            deadline_seconds=trial.case.deadline_seconds,
+        )

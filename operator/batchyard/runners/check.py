@@ -1,0 +1,103 @@
+"""The check before anything is made: does the workflow build for every combination, do the inputs fit its schema?
+
+It runs in workers, since building a workflow runs the user's code.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from batchyard.model.errors import EnvironmentUnavailable, Fault
+from batchyard.runners.workers import LedWorker, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batchyard.clock import Clock
+    from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
+    from batchyard.model.trial import JSON, Combination
+    from batchyard.runners.worker import Setup
+
+_INPUTS_A_MESSAGE = 500
+
+
+def check_workflow(
+    spawn: Callable[[], LedWorker],
+    setup: Setup,
+    provider: EnvironmentProvider,
+    combinations: Sequence[Combination],
+    inputs: Sequence[tuple[str, JSON]],
+    *,
+    seconds: float,
+    clock: Clock,
+) -> list[Fault]:
+    """Return every fault that shows when all combinations are built, each in its own environment.
+
+    ``inputs`` are (path in the file, state), checked against the schema if there is one. The check as a whole may take
+    ``seconds``. Raises ``EnvironmentUnavailable`` if it cannot be made.
+    """
+    until = clock.monotonic() + seconds
+    groups: dict[str, tuple[RuntimeEnvironment, list[Combination]]] = {}
+    for combination in combinations:
+        runtime = provider.runtime(combination)
+        groups.setdefault(runtime.key, (runtime, []))[1].append(combination)
+    faults: dict[str, Fault] = {}
+    wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    try:
+        for index, (runtime, members) in enumerate(groups.values()):
+            worker = spawn()
+            try:
+                checking = _Checking(worker, setup, until, seconds, wake)
+                # The same fault in every combination is one fault; the inputs are the same for all of them.
+                for fault in checking.faults(runtime, members, inputs if index == 0 else ()):
+                    faults.setdefault(f"{fault.path} {fault.message}", fault)
+            finally:
+                worker.close()
+    finally:
+        os.close(wake)
+    return list(faults.values())
+
+
+class _Checking:
+    """Asks one worker."""
+
+    def __init__(self, worker: LedWorker, setup: Setup, until: float, seconds: float, wake: int) -> None:
+        self._worker = worker
+        self._setup = setup
+        self._until = until
+        self._seconds = seconds
+        self._wake = wake
+
+    def faults(
+        self, runtime: RuntimeEnvironment, combinations: Sequence[Combination], inputs: Sequence[tuple[str, JSON]]
+    ) -> list[Fault]:
+        setup = replace(self._setup, env={**runtime.env})
+        error = self._ask({"op": "setup", "setup": asdict(setup)})["error"]
+        if error:
+            return [Fault("spec", "", str(error))]
+        found: list[Fault] = []
+        for combination in combinations:
+            error = str(self._ask({"op": "prepare", "variants": dict(combination.variants)})["error"])
+            if error:
+                found.append(Fault("spec.workflow.factory", setup.factory, error))
+        if setup.input_schema and not found:
+            for start in range(0, len(inputs), _INPUTS_A_MESSAGE):
+                part = inputs[start : start + _INPUTS_A_MESSAGE]
+                found += [Fault(**fault) for fault in self._ask({"op": "check", "inputs": part})["faults"]]
+        return found
+
+    def _ask(self, message: Mapping[str, Any]) -> Any:
+        self._worker.send(message)
+        reply = self._worker.wait(self._until, self._wake)
+        if isinstance(reply, Message):
+            return reply.body
+        if reply is None:
+            self._worker.kill()
+            raise EnvironmentUnavailable(
+                f"importing and building the workflow took over {self._seconds:g} s; "
+                "raise spec.deadlines.environmentSeconds"
+            )
+        words = self._worker.last_words()
+        raise EnvironmentUnavailable(f"the worker that builds the workflow died; its last words: {words!r}")
