@@ -113,8 +113,11 @@ class BatchSession:
             event = self._runner.next_event(self._longest_wait())
             if event is not None:
                 self._hear(event)
-        unfinished = self._was_interrupted and self._backlog.open_count > 0
-        return self._leave() if unfinished else self._conclude()
+        if self._was_interrupted:
+            if self._backlog.open_count:
+                return self._leave()
+            self._stop = self._stop_by_results()  # the interruption came too late to cut anything short
+        return self._conclude()
 
     # -- before ----------------------------------------------------------------------------------------------
 
@@ -140,13 +143,20 @@ class BatchSession:
             self._summary.add(result)
             if result.outcome is Outcome.ERRORED:
                 final.add((result.ordinal, result.attempt))
-            if ends_batch(result.outcome, fail_fast=self._spec.fail_fast):
-                self._stop = Stop(Outcome.CANCELLED, Reason.FAIL_FAST)
+        self._stop = self._stop_by_results()
         self._backlog.recall_attempts(self._store.attempts_made(self._record.id))
         for result in self._store.results(self._record.id, final_only=False, outcomes=[Outcome.ERRORED]):
             if (result.ordinal, result.attempt) not in final:
                 self._backlog.count_error(result.ordinal)
                 self._summary.retried += 1
+
+    def _stop_by_results(self) -> Stop | None:
+        """Return what ended the batch early, as the results have it."""
+        if self._summary.past_deadline:
+            return Stop(Outcome.TIMED_OUT, Reason.BATCH_DEADLINE_EXCEEDED)
+        if any(ends_batch(outcome, fail_fast=self._spec.fail_fast) for outcome in self._summary.counts):
+            return Stop(Outcome.CANCELLED, Reason.FAIL_FAST)
+        return None
 
     # -- while running -----------------------------------------------------------------------------------------
 

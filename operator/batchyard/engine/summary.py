@@ -30,6 +30,7 @@ class Summary:
         self._builder = ComparisonBuilder(plan.combinations)
         self._failures: list[AttemptResult] = []
         self._no_place = 0
+        self._past_deadline = 0
         self.counts: Counter[Outcome] = Counter()
         self.retried = 0
 
@@ -37,6 +38,7 @@ class Summary:
         """Count one trial's final result."""
         self.counts[result.outcome] += 1
         self._no_place += result.reason == Reason.ENVIRONMENT_FAILED
+        self._past_deadline += result.reason == Reason.BATCH_DEADLINE_EXCEEDED
         self._builder.add(result)
         if result.outcome not in _NO_FAILURE and len(self._failures) < _FAILURES_KEPT:
             self._failures.append(result)
@@ -46,6 +48,11 @@ class Summary:
         """Return whether every trial that was tried failed for want of a place to run."""
         tried = self.finished - self.counts[Outcome.NOT_RUN] - self.counts[Outcome.CANCELLED]
         return 0 < tried == self._no_place
+
+    @property
+    def past_deadline(self) -> bool:
+        """Return whether the batch's deadline ended any trial or left it unrun."""
+        return self._past_deadline > 0
 
     @property
     def finished(self) -> int:
