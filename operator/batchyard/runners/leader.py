@@ -123,7 +123,7 @@ class Leader(threading.Thread):
         except Exception as err:
             # Whatever breaks here is the place's fault, not the trial's: it is recorded and may be retried.
             _log.exception("attempt broke", trial=order.trial_id, attempt=order.attempt)
-            self._abandon_seat()
+            self._leave_seat()
             self._emit(Ended(self._bare_result(order, begun, Outcome.ERRORED, Reason.ENVIRONMENT_FAILED, str(err))))
 
     def _attempt(self, order: Order) -> None:
@@ -153,7 +153,7 @@ class Leader(threading.Thread):
             self._tidy(seat, workspace, keep=keep_workspace(ended.result.outcome))
         except Exception:  # how the attempt ended is known; a full disk, say, must not change it
             _log.exception("could not tidy up", trial=order.trial_id, attempt=order.attempt)
-            self._abandon_seat()
+            self._leave_seat()
         self._tell_begin()
         self._emit(ended)
 
@@ -164,7 +164,7 @@ class Leader(threading.Thread):
                 seat.worker.save_output(workspace / "output.log")
         finally:
             if self._seat is not seat:
-                seat.worker.close()
+                self._close(seat.worker)
             self._provider.release_workspace(workspace, keep=keep)
 
     def _tell_begin(self) -> None:
@@ -232,16 +232,15 @@ class Leader(threading.Thread):
 
     def _leave_seat(self) -> None:
         if self._seat is not None:
-            self._seat.worker.close()
+            self._close(self._seat.worker)
             self._seat = None
 
-    def _abandon_seat(self) -> None:
-        """Leave the seat after something broke, whatever else breaks on the way."""
+    def _close(self, worker: LedWorker) -> None:
         try:
-            self._leave_seat()
-        except Exception:
+            worker.close()
+        except Exception:  # its end decides nothing any more: the slot goes on with another worker
             _log.exception("a worker could not be closed", slot=self._slot)
-            self._seat = None
+            # It may still be there, and have its checkpoint file open.
             self._generation += 1
 
     # -- the attempt -----------------------------------------------------------------------------------------
@@ -262,7 +261,10 @@ class Leader(threading.Thread):
             self._seat = None
             seat.worker.kill()
         executed = reply.body["executed"]
-        if cause is None or (cause.accept_completed and not executed["stopped"] and not signals):
+        if cause is not None and cause.accept_completed and not executed["stopped"] and not signals:
+            # A stop leaves a trial the time that it had, and no more.
+            cause = self._passed_deadline(order, started, started + took)
+        if cause is None:
             return Ended(ended.by_itself(executed))
         if not executed["stopped"]:
             self._tell_begin()
