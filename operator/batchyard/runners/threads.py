@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from batchyard.model.trial import NodeBoundary
     from batchyard.runners.worker import Setup
 
-_INPUTS_AT_ONCE = 500
-"""How many inputs are checked by one message, which is bounded."""
-
 
 class ThreadPoolBatchTestRunner:
     """Runs attempts in parallel, each under its deadlines; events come out of ``next_event`` as they happen.

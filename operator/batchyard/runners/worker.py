@@ -13,7 +13,6 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from batchyard import config
@@ -92,7 +91,6 @@ class SlotProbe:
         self._lock = threading.Lock()  # guards _running; nodes of one step run in parallel threads
         self._running: list[tuple[str, int]] = []
         self._stop: StopRequest | None = None
-
         self._over = False
         slot.set_node("", 0)
 
@@ -130,8 +128,9 @@ class SlotProbe:
             self._slot.set_node(*(self._running[0] if self._running else ("", 0)))
 
     def _pass_on_stop(self) -> None:
-        if self._stop is not None and self._slot.stop_asked:
-            self._stop()
+        stop = self._stop
+        if stop is not None and self._slot.stop_asked:
+            stop()
 
 
 class Worker:
@@ -142,7 +141,8 @@ class Worker:
         self._parts = parts
         self._slot = slot
         self._owns_process = owns_process
-        self._home = Path.cwd()
+        # A descriptor, since a trial may remove or rename the folder, and it may be gone already.
+        self._home = os.open(".", os.O_PATH | os.O_CLOEXEC) if owns_process else None
 
     def answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what the message asks and return the reply to send."""
@@ -202,10 +202,10 @@ class Worker:
             return Executed(Outcome.FAILED, Reason.NODE_RAISED, cut(told))
         finally:
             probe.retire()
-            if self._owns_process:
+            if self._home is not None:
                 _stop_timers()
                 # The attempt's folder may be gone when the next workflow is built.
-                os.chdir(self._home)
+                os.fchdir(self._home)
 
     def close(self) -> None:
         """Close the worker's checkpoint file."""
