@@ -1,8 +1,8 @@
 """A LangGraph workflow for faults that only whole runs showed; the variant ``act`` says what its node does.
 
-``needs``: the factory itself needs the variable ``INDEX``, with a value of its side's own. ``leaks-built``: the factory raises with the value of
-``API_KEY``. ``leaks``: the node raises ``length`` characters and that value. ``ends-on-term``: the node makes the file
-``begun`` and ends by raising when TERM comes; if the file is there already, it passes.
+``needs``: the factory itself needs the variable ``INDEX``, with a value of its side's own. ``leaks-built``: the factory
+raises with the value of ``API_KEY``. ``leaks``: the node raises ``length`` characters and that value. ``ends-on-term``:
+the node makes the file ``begun`` and ends by raising when TERM comes; if the file is there already, it passes.
 """
 
 from __future__ import annotations
