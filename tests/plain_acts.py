@@ -52,8 +52,14 @@ def build_up(variants: Mapping[str, str]) -> None:
             raise WorkflowInvalid("the factory is wrong")
 
 
-def nothing(_state: State) -> None:
-    """Pass."""
+def log_begin(variants: Mapping[str, str]) -> Node:
+    """Return a node that appends which trial begins to the file ``log``."""
+
+    def log(state: State) -> None:
+        if "log" in state:
+            _append(state["log"], f"{variants.get('act')}/{state['name']}")
+
+    return log
 
 
 def leave_mark(state: State) -> None:

@@ -48,7 +48,7 @@ class PlainParts:
 def _build(variants: Mapping[str, str]) -> InMemoryWorkflow:
     plain_acts.build_up(variants)
     act = plain_acts.ACTS[variants.get("act", "pass")]
-    return InMemoryWorkflow({"before": plain_acts.nothing, "act": act, "after": plain_acts.leave_mark})
+    return InMemoryWorkflow({"before": plain_acts.log_begin(variants), "act": act, "after": plain_acts.leave_mark})
 
 
 FOLDER = Path(__file__).parent

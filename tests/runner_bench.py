@@ -12,6 +12,7 @@ import pytest
 from batchyard.clock import SystemClock
 from batchyard.engine.attempts import Ended, Late, Order, Started
 from batchyard.engine.ports import RuntimeEnvironment
+from batchyard.model.outcome import Outcome
 from batchyard.runners.leader import Limits
 from batchyard.runners.linux import started_at
 from batchyard.runners.process_worker import Zygote
@@ -204,3 +205,16 @@ def await_all_dead(pids: Iterable[int]) -> None:
     """Wait until none of the processes runs."""
     waiting = list(pids)
     await_true(lambda: not any(map(is_alive, waiting)), f"the end of {waiting}")
+
+
+TRIAL, GRACE = 0.5, 0.2
+"""The limits that hostile acts are run under, in seconds."""
+
+
+def run_hostile(bench: Bench, act: str, **state: JSON) -> Ended:
+    """Run the act between two plain trials on one worker; return its end, having seen that the others passed."""
+    orders = [an_order("pass", 0), an_order(act, 1, state=state), an_order("pass", 2), an_order("pass", 3)]
+    with bench.runner(1, trial=TRIAL, grace=GRACE) as runner:
+        seen = run_all(runner, orders)
+    assert [seen[n].result.outcome for n in (0, 2, 3)] == [Outcome.PASSED] * 3
+    return seen[1]

@@ -14,15 +14,16 @@ from batchyard.engine.sources import LoadedBatch
 from batchyard.events import AuditTrail, EventBus
 from batchyard.events.redact import Redactor
 from batchyard.model.audit import verify_chain
+from batchyard.model.outcome import Outcome
 from batchyard.testing.fake_clock import FakeClock
-from batchyard.testing.fake_runner import FakeRunner
+from batchyard.testing.fake_runner import FakeRunner, ended
 from batchyard.testing.fake_store import FakeStore, FakeWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batchyard.engine.attempts import Ended, Order
     from batchyard.model.events import Event
-    from batchyard.model.outcome import Outcome
     from batchyard.model.trial import JSON, AttemptResult
     from batchyard.testing.fake_runner import Answer
 
@@ -134,3 +135,13 @@ class SessionBench:
         entries = list(self.store.audit_entries(BATCH))
         assert verify_chain(entries, self.record.audit_head) == ""
         return [sealed.entry.type for sealed in entries]
+
+
+def failing(bench: SessionBench, *outcomes: Outcome) -> Answer:
+    """Let each trial's attempts end one after the other like this, and pass from then on."""
+
+    def answer(order: Order) -> Ended:
+        outcome = outcomes[order.attempt - 1] if order.attempt <= len(outcomes) else Outcome.PASSED
+        return ended(order, bench.clock, outcome, message=f"attempt {order.attempt}")
+
+    return answer
