@@ -10,14 +10,20 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST_MODULE = 400
 
 
+def _files() -> list[Path]:
+    """Return the tracked and the new files; in a tree without git, all but hidden folders' and built ones."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        found = (path for folder in ROOT.glob("[!.]*") for path in [folder, *folder.rglob("*")])
+        return [path for path in found if path.is_file() and "build" not in path.parts]
+    return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+
+
 def breaches() -> list[str]:
     """Return every breach in the tracked files, as one line each."""
-    # With the index and whatever is new, so that a breach shows before it is committed.
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split("\n")  # fmt: skip
-    files = [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+    files = _files()
     found = []
     if (ROOT / "operator" / "__init__.py").exists():
         found.append("operator/__init__.py exists: it shadows the standard library's operator module; remove it")
