@@ -197,7 +197,8 @@ def test_five_hundred_new_workers_leak_no_descriptor_thread_or_process(zygote: Z
         after = _held(zygote)
 
     assert {ended.result.reason for ended in (warm.ended | seen.ended).values()} == {Reason.WORKER_LOST}
-    assert after == before
+    # Others of this process's own may go meanwhile; what leaks is more than before.
+    assert {what: count for what, count in after.items() if count > before[what]} == {}
 
 
 def _held(zygote: Zygote) -> dict[str, int]:
@@ -208,7 +209,7 @@ def _held(zygote: Zygote) -> dict[str, int]:
         "descriptors": len(list((own / "fd").iterdir())),
         "zygote's descriptors": len(list((its / "fd").iterdir())),
         "threads": threading.active_count(),
-        "children": len(descendants(os.getpid())),
+        "children": len(children(os.getpid())),
         "zombies": sum(_is_zombie_of(path, {os.getpid(), zygote.pid}) for path in Path("/proc").glob("[0-9]*")),
     }
 
