@@ -113,9 +113,11 @@ def _current(connection: sa.Connection) -> str | None:
         with connection.begin_nested():
             return connection.execute(_VERSION).scalar_one_or_none()
     except DBAPIError:
-        if sa.inspect(connection).has_table("alembic_version"):
-            raise
-        return None
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        # Another process may have made it in between; if that is not it, this raises again.
+        with connection.begin_nested():
+            return connection.execute(_VERSION).scalar_one_or_none()
 
 
 @contextmanager
