@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,21 @@ _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGN
 
 WORKSPACE_VARIABLE = "BATCHYARD_WORKSPACE"
 """Names the folder of the running trial; a worker's current directory is the same folder."""
+
+_SECRET_FILES_VARIABLE = "BATCHYARD_SECRET_FILES"
+_LONGEST_SECRET_FILE = 1024 * 1024  # what a Kubernetes Secret can hold
+
+
+@dataclass(frozen=True, slots=True)
+class RayConfig:
+    """Which Ray to use: the cluster at ``address`` (``host:port`` or ``auto``), or "" for one of our own."""
+
+    address: str = ""
+
+
+def ray_config(address: str = "") -> RayConfig:
+    """Return the Ray to use: the address that is given, else ``$RAY_ADDRESS``, which Ray sets for its own jobs."""
+    return RayConfig(address or os.environ.get("RAY_ADDRESS", ""))
 
 
 def data_folder() -> Path:
@@ -38,6 +54,17 @@ def secret_values(values: Mapping[str, str]) -> list[str]:
 def inherited_secrets() -> dict[str, str]:
     """Return this process's own variables whose names say that they are secret; workers inherit them."""
     return {name: value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+
+
+def mounted_secrets() -> tuple[str, ...]:
+    """Return the content of every file below the folder ``$BATCHYARD_SECRET_FILES``, where Secrets are mounted."""
+    folder = os.environ.get(_SECRET_FILES_VARIABLE)
+    if not folder:
+        return ()
+    files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
+    texts = (path.read_bytes()[:_LONGEST_SECRET_FILE].decode(errors="replace").strip() for path in files)
+    # A mounted Secret shows each file twice, by its name and behind the link of its version.
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def export(values: Mapping[str, str]) -> None:

@@ -1,0 +1,48 @@
+"""What is read from the process environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.config import RayConfig, mounted_secrets, ray_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_every_file_of_the_secrets_folder_is_a_secret_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = tmp_path / "keys" / "..2026_01_01"
+    version.mkdir(parents=True)
+    (version / "API_KEY").write_text("sk-1234567\n")
+    (version / "binary").write_bytes(b"\xff\xfe-secret")
+    (version / "empty").write_text("\n")
+    (tmp_path / "keys" / "..data").symlink_to(version.name)
+    (tmp_path / "keys" / "API_KEY").symlink_to("..data/API_KEY")
+    monkeypatch.setenv("BATCHYARD_SECRET_FILES", str(tmp_path))
+
+    assert sorted(mounted_secrets()) == ["sk-1234567", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}-secret"]
+
+
+def test_without_a_secrets_folder_there_are_no_mounted_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BATCHYARD_SECRET_FILES", raising=False)
+    unset = mounted_secrets()
+    monkeypatch.setenv("BATCHYARD_SECRET_FILES", str(tmp_path / "missing"))
+
+    assert (unset, mounted_secrets()) == ((), ())
+
+
+def test_an_address_that_is_given_comes_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+
+    assert ray_config("10.0.0.2:6379") == RayConfig("10.0.0.2:6379")
+    assert ray_config() == RayConfig("10.0.0.1:6379")
+
+
+def test_without_an_address_ray_is_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    assert ray_config() == RayConfig("")
