@@ -59,8 +59,15 @@ class EventType(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     GATE_PASSED = "GatePassed"
     GATE_FAILED = "GateFailed"
+    PARITY_MISMATCH = "ParityMismatch"
     AUDIT_DROPPED = "AuditDropped"
     ORPHAN_REMOVED = "OrphanRemoved"
+    # about Kubernetes events: ours, and those of others on our objects
+    TRIAL_EVENTS_OMITTED = "TrialEventsOmitted"
+    EVENT_UNDELIVERABLE = "EventUndeliverable"
+    KUBERNETES_EVENT = "KubernetesEvent"
+    KUBERNETES_EVENTS_OMITTED = "KubernetesEventsOmitted"
+    MIRROR_GAP = "MirrorGap"
     # from a bridged foreign emitter
     CHECKPOINT_CREATED = "CheckpointCreated"
     ROLLBACK_PERFORMED = "RollbackPerformed"
@@ -87,8 +94,13 @@ _SEVERITY: Mapping[EventType, Severity] = {
     EventType.DEADLINE_EXCEEDED: Severity.ERROR,
     EventType.GATE_PASSED: Severity.SUCCESS,
     EventType.GATE_FAILED: Severity.ERROR,
+    EventType.PARITY_MISMATCH: Severity.ERROR,
     EventType.AUDIT_DROPPED: Severity.ERROR,
     EventType.ORPHAN_REMOVED: Severity.WARNING,
+    EventType.TRIAL_EVENTS_OMITTED: Severity.WARNING,
+    EventType.EVENT_UNDELIVERABLE: Severity.WARNING,
+    EventType.KUBERNETES_EVENTS_OMITTED: Severity.WARNING,
+    EventType.MIRROR_GAP: Severity.WARNING,
     EventType.ROLLBACK_PERFORMED: Severity.WARNING,
     EventType.BRIDGE_FAILED: Severity.WARNING,
 }
