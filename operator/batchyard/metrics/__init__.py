@@ -84,21 +84,23 @@ class Metrics:
         """Count an attempt that another follows, with why it failed."""
         self._count("trial_retries_total", reason, amount=count)
 
-    def deadline_exceeded(self, scope: str, overrun_seconds: float | None = None) -> None:
-        """Count a deadline that passed and, if known, how long after it all was over."""
+    def deadline_exceeded(self, scope: str) -> None:
+        """Count a deadline (environment, node, trial, batch) that passed."""
         self._count("deadline_exceeded_total", scope)
-        if overrun_seconds is not None:
-            self._measure("deadline_overrun_seconds", overrun_seconds, scope)
 
-    def worker_killed(self, signal: str, count: int = 1) -> None:
+    def deadline_overrun(self, scope: str, seconds: float) -> None:
+        """Measure how long after its deadline something was over."""
+        self._measure("deadline_overrun_seconds", seconds, scope)
+
+    def killed(self, signal: str, count: int = 1) -> None:
         """Count a signal (SIGTERM, SIGKILL) that was needed to end a worker."""
         self._count("kills_total", signal, amount=count)
 
-    def environment_provisioned(self, provider: str, outcome: Provisioned, seconds: float) -> None:
-        """Measure how long it took to get an environment, or to give it up."""
+    def environment_provisioned(self, provider: str, outcome: str, seconds: float) -> None:
+        """Measure how long it took to get an environment, or to give it up (``Provisioned``)."""
         self._measure("environment_provision_seconds", seconds, provider, outcome)
 
-    def node_ran(self, seconds: float) -> None:
+    def node_ended(self, seconds: float) -> None:
         """Measure one node's run."""
         self._measure("node_duration_seconds", seconds)
 
