@@ -57,6 +57,8 @@ class Reason(StrEnum):
     GATE_FAILED = "GateFailed"
     CANCELLED = "Cancelled"
     FAIL_FAST = "FailFast"
+    SUSPENDED = "Suspended"
+    CONFIG_MAP_MISSING = "ConfigMapMissing"
     # attempt
     TRIAL_DEADLINE_EXCEEDED = "TrialDeadlineExceeded"
     NODE_DEADLINE_EXCEEDED = "NodeDeadlineExceeded"

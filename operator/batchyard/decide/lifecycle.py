@@ -1,0 +1,225 @@
+"""What to do next about one BatchTest in a cluster, from what is known of it. Pure: one step at a time, level-triggered.
+
+The caller gathers the facts anew after every step, so that a crash between any two steps is healed by the next look.
+Not for what the worker decides by itself: trials, their deadlines and their retries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from batchyard.model.outcome import Reason
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from batchyard.model.outcome import Phase
+
+PATIENCE_SECONDS = 10.0
+"""How long beyond its grace a worker may take to end what it was told to end, before its place is taken away."""
+
+_LOOK_SECONDS = 2.0
+_SILENT_SECONDS = 20.0
+
+
+class Seen(StrEnum):
+    """What can be seen of an attempt's place."""
+
+    ABSENT = "Absent"
+    PENDING = "Pending"
+    READY = "Ready"
+    RUNNING = "Running"
+    ENDED = "Ended"
+    LOST = "Lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The newest attempt at giving the batch a place.
+
+    ``done`` is why the worker said that it stopped ("" if all trials were settled), None while it has not said so.
+    ``seen`` is None if the place was not looked at. ``asked_at`` is when the worker was first told to stop.
+    """
+
+    number: int
+    requested_at: datetime
+    started: bool = False
+    ended_at: datetime | None = None
+    released: bool = False
+    done: str | None = None
+    heard_at: datetime | None = None
+    asked_at: datetime | None = None
+    seen: Seen | None = None
+    seen_reason: str = ""
+    seen_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything a decision may depend on. ``barren`` counts the newest attempts in a row that came to nothing."""
+
+    now: datetime
+    phase: Phase
+    deadline_at: datetime
+    open_trials: int
+    environment_seconds: float
+    grace_seconds: float
+    exists: bool = True
+    suspend: bool = False
+    cancel: bool = False
+    attempt: Attempt | None = None
+    barren: int = 0
+    max_barren: int = 2
+    retry_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """Write down attempt ``number`` and make its place."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ensure:
+    """Make the attempt's place again: it was written down, but it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The place is ready: start the worker in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndAttempt:
+    """This place is of no more use; what is not finished needs another one."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """End the batch: what has no result is not run. ``reason`` "" leaves the verdict to the results."""
+
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the newest attempt's place back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The batch is suspended, and nothing of it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do for ``seconds``, unless something happens first."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing will ever have to be done again."""
+
+
+Step: TypeAlias = Provision | Ensure | Start | EndAttempt | Conclude | Release | Hold | Wait | Rest
+
+_RETRIED = frozenset({Reason.ENVIRONMENT_FAILED, Reason.INTERRUPTED, Reason.SUSPENDED, ""})
+"""Why a worker may stop with trials left that another place can still run."""
+
+
+def next_step(facts: Facts) -> Step:
+    """Return the one thing to do now."""
+    attempt = facts.attempt
+    if facts.phase.final:
+        return Rest() if attempt is None or attempt.released else Release()
+    if not facts.exists:
+        return Conclude(Reason.CANCELLED, "the BatchTest was deleted")
+    if facts.open_trials == 0:
+        return Conclude("")
+    if attempt is not None and attempt.ended_at is None and attempt.done is not None:
+        return _after_the_worker(attempt.done)
+    if facts.now >= facts.deadline_at:
+        return _past_deadline(facts)
+    if facts.cancel:
+        left = _patience_left(facts)
+        return Wait(left) if left > 0 else Conclude(Reason.CANCELLED, "spec.cancel is true")
+    if attempt is None or attempt.ended_at is not None:
+        return _without_place(facts)
+    if facts.suspend:
+        left = _patience_left(facts)
+        return Wait(left) if left > 0 else EndAttempt(Reason.SUSPENDED, "spec.suspend is true")
+    return _with_place(facts, attempt)
+
+
+def _after_the_worker(done: str) -> Step:
+    if done in _RETRIED:
+        return EndAttempt(done or Reason.ENVIRONMENT_FAILED, "the worker stopped with trials left")
+    return Conclude(done)
+
+
+def _past_deadline(facts: Facts) -> Step:
+    """The worker ends its trials itself; without one, or if it does not, the operator ends the batch."""
+    attempt, over = facts.attempt, (facts.now - facts.deadline_at).total_seconds()
+    patience = facts.grace_seconds + PATIENCE_SECONDS if attempt is not None and _is_alive(facts, attempt) else 0.0
+    if over < patience:
+        return Wait(patience - over)
+    return Conclude(Reason.BATCH_DEADLINE_EXCEEDED)
+
+
+def _patience_left(facts: Facts) -> float:
+    """Return how many seconds the worker still has to end by itself what it was told to end."""
+    attempt = facts.attempt
+    if attempt is None or not _is_alive(facts, attempt):
+        return 0.0
+    asked = attempt.asked_at or facts.now
+    return facts.grace_seconds + PATIENCE_SECONDS - (facts.now - asked).total_seconds()
+
+
+def _is_alive(facts: Facts, attempt: Attempt) -> bool:
+    """Return whether a worker is likely to hear and to answer."""
+    if attempt.ended_at is not None or attempt.seen in {Seen.ABSENT, Seen.ENDED, Seen.LOST}:
+        return False
+    return attempt.heard_at is not None and (facts.now - attempt.heard_at).total_seconds() < _SILENT_SECONDS
+
+
+def _without_place(facts: Facts) -> Step:
+    attempt = facts.attempt
+    if attempt is not None and not attempt.released:
+        # Never two places at a time: what is left of the old one could take what the new one needs.
+        return Release()
+    if facts.suspend:
+        return Hold()
+    if attempt is None or attempt.ended_at is None:
+        return Provision(1)
+    if facts.barren >= facts.max_barren:
+        return Conclude(Reason.ENVIRONMENT_FAILED, attempt.seen_message)
+    pause = facts.retry_seconds * 2 ** max(0, facts.barren - 1) if facts.barren else 0.0
+    waited = (facts.now - attempt.ended_at).total_seconds()
+    return Wait(pause - waited) if waited < pause else Provision(attempt.number + 1)
+
+
+def _with_place(facts: Facts, attempt: Attempt) -> Step:
+    waited = (facts.now - attempt.requested_at).total_seconds()
+    seen = f"{attempt.seen_reason}: {attempt.seen_message}" if attempt.seen_reason else attempt.seen_message
+    if attempt.seen in {Seen.ENDED, Seen.LOST} or (attempt.started and attempt.seen is Seen.ABSENT):
+        return EndAttempt(Reason.ENVIRONMENT_FAILED, seen or "the place is gone")
+    if attempt.heard_at is None and waited >= facts.environment_seconds:
+        return Conclude(Reason.ENVIRONMENT_DEADLINE_EXCEEDED, seen)
+    if attempt.started:
+        return Wait(_LOOK_SECONDS)
+    match attempt.seen:
+        case Seen.ABSENT:
+            return Ensure()
+        case Seen.READY | Seen.RUNNING:
+            return Start()
+        case _:
+            return Wait(_LOOK_SECONDS)
