@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 
 WORKSPACE_VARIABLE = "BATCHYARD_WORKSPACE"
 """Names the folder of the running trial; a worker's current directory is the same folder."""
 
-_SECRET_FILES_VARIABLE = "BATCHYARD_SECRET_FILES"
+_MOUNTED_VARIABLE = "BATCHYARD_SECRET_FILES"
 _LONGEST_SECRET_FILE = 1024 * 1024  # what a Kubernetes Secret can hold
 
 
@@ -58,7 +59,7 @@ def inherited_secrets() -> dict[str, str]:
 
 def mounted_secrets() -> tuple[str, ...]:
     """Return the content of every file below the folder ``$BATCHYARD_SECRET_FILES``, where Secrets are mounted."""
-    folder = os.environ.get(_SECRET_FILES_VARIABLE)
+    folder = os.environ.get(_MOUNTED_VARIABLE)
     if not folder:
         return ()
     files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
@@ -70,6 +71,29 @@ def mounted_secrets() -> tuple[str, ...]:
 def export(values: Mapping[str, str]) -> None:
     """Add values to this process's environment; its later children inherit them."""
     os.environ.update(values)
+
+
+def export_missing(values: Mapping[str, str]) -> None:
+    """Add those values to this process's environment that it does not have."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+
+
+def forget(*names: str) -> None:
+    """Take values out of this process's environment; its later children do not inherit them."""
+    for name in names:
+        os.environ.pop(name, None)
+
+
+@contextmanager
+def exported(values: Mapping[str, str]) -> Iterator[None]:
+    """Add values to this process's environment for a while; one that is set already stays as it is."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        forget(*added)
 
 
 def host_name() -> str:

@@ -1,10 +1,10 @@
-"""Kubernetes quantities of memory."""
+"""Kubernetes quantities of memory and processors."""
 
 from __future__ import annotations
 
 import pytest
 
-from batchyard.model.quantity import to_bytes
+from batchyard.model.quantity import to_bytes, to_cpus
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,13 @@ def test_a_quantity_is_read_as_kubernetes_reads_it(quantity: str, expected: int)
 def test_what_is_no_quantity_is_refused_with_an_example(quantity: str) -> None:
     with pytest.raises(ValueError, match="write for example 512Mi"):
         to_bytes(quantity)
+
+
+@pytest.mark.parametrize(("quantity", "expected"), [("2", 2.0), ("500m", 0.5), ("0.25", 0.25), ("1500m", 1.5)])
+def test_processors_may_be_parts_of_one(quantity: str, expected: float) -> None:
+    assert to_cpus(quantity) == expected
+
+
+def test_what_is_no_quantity_of_processors_is_refused() -> None:
+    with pytest.raises(ValueError, match="'two' is no quantity"):
+        to_cpus("two")

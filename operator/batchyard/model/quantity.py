@@ -1,4 +1,4 @@
-"""Kubernetes quantities of memory (``512Mi``, ``2G``) as bytes.
+"""Kubernetes quantities of memory (``512Mi``, ``2G``) as bytes, of processors (``500m``, ``2``) as a number.
 
 Format: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """
@@ -18,10 +18,19 @@ _FACTORS = {
 
 def to_bytes(quantity: str) -> int:
     """Return the bytes that ``quantity`` stands for, rounded down. Raises ``ValueError`` if it is none."""
+    return int(_number(quantity))
+
+
+def to_cpus(quantity: str) -> float:
+    """Return the processors that ``quantity`` stands for. Raises ``ValueError`` if it is none."""
+    return float(_number(quantity))
+
+
+def _number(quantity: str) -> Decimal:
     found = _QUANTITY.match(quantity)
     if found is None:
         raise ValueError(f"{quantity!r} is no quantity; write for example 512Mi or 2G")
     number, suffix = found.group(1), found.group(2) or ""
     if suffix[:1] in {"e", "E"} and len(suffix) > 1 and suffix != "Ei":
-        return int(Decimal(number + suffix))
-    return int(Decimal(number) * _FACTORS[suffix])
+        return Decimal(number + suffix)
+    return Decimal(number) * _FACTORS[suffix]

@@ -130,6 +130,8 @@ def _become_worker(worker_fd: int, slot_fd: int, output_fd: int, keeper: int, pa
         adopt_orphans()
         for restored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(restored, signal.SIG_DFL)
+        # Whatever started the runner may have blocked some: Ray does.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(output_fd, 1)

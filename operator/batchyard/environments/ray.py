@@ -1,0 +1,171 @@
+"""The Ray that trials run on: a cluster that is there, or one of our own on this machine for as long as it is needed.
+
+Not for RayClusters in Kubernetes. What a trial sees, and where its files go, is ``environments.in_process``'s affair.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from batchyard import config
+from batchyard.model.errors import EnvironmentUnavailable, Fault
+from batchyard.model.quantity import to_cpus
+from batchyard.model.spec_environment import Isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batchyard.config import RayConfig
+    from batchyard.model.spec import BatchTest
+
+RAY_SETTINGS: Mapping[str, str] = {
+    # A worker that is stopped does not hear that it is to end; this is when it is killed instead (5 s else).
+    "RAY_kill_worker_timeout_milliseconds": "100",
+    # What a killed actor's processes leave behind is killed too.
+    "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "1",
+    # It would kill actors, which are small, for what their trials' processes hold.
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Trials see the accelerators that the node has; and Ray does not warn that it will change its mind.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Environment variables of every process of a Ray that trials run on."""
+
+NAMESPACE = "batchyard"
+_OBJECT_STORE_BYTES = 128 * 1024**2  # results pass through it one by one, and what is over goes to disk
+_LONGEST_FOLDER = 24  # characters, for Ray's sockets below it have names of up to 80, and 107 is a socket's limit
+
+
+@contextmanager
+def connected(ray_config: RayConfig, cpus: float) -> Iterator[None]:
+    """Be connected to the cluster at the address, or to a Ray of our own with ``cpus`` processors, ended at the end.
+
+    If this process is connected already, that is used and left as it is. Raises ``EnvironmentUnavailable``.
+    """
+    with config.exported(RAY_SETTINGS):
+        if not ray_config.address:
+            _have_a_token()
+        ray = _ray()
+        if ray.is_initialized():
+            yield
+            return
+        with _joined(ray, ray_config.address) if ray_config.address else _started(ray, cpus):
+            yield
+
+
+def faults(batch: BatchTest) -> list[Fault]:
+    """Return what the file asks for that cannot be had on Ray."""
+    if batch.spec.environment.isolation is not Isolation.THREAD:
+        return []
+    return [
+        Fault(
+            "spec.environment.isolation",
+            Isolation.THREAD.value,
+            "is not for Ray, whose actors run no user code in their own process",
+            "write isolation: Process, or use --runner threads",
+        )
+    ]
+
+
+def cpus_per_trial(batch: BatchTest) -> float:
+    """Return the processors that each actor needs: the most that any combination asks for, or 1 if none does."""
+    asked = [
+        to_cpus(override.resources.cpu)
+        for override in batch.spec.variants.overrides
+        if override.resources is not None and override.resources.cpu is not None
+    ]
+    most = max(asked, default=1.0)
+    return float(math.ceil(most)) if most > 1 else most  # Ray shares out parts of one processor, not of several
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as err:
+        raise EnvironmentUnavailable(
+            f"Ray is not installed here ({err}); run: pip install 'batchyard[ray]', or use --runner threads"
+        ) from err
+    return ray
+
+
+@contextmanager
+def _joined(ray: Any, address: str) -> Iterator[None]:
+    if address.startswith("ray://"):
+        raise EnvironmentUnavailable(
+            f"the address {address} is of a Ray Client, which cannot run a batch; "
+            "run batchyard on a node of the cluster with the address auto, or as a Ray job"
+        )
+    try:
+        try:
+            with _signals_kept():
+                ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+        except Exception as err:  # Ray's own, of whatever kind
+            raise EnvironmentUnavailable(
+                f"no connection to the Ray cluster at {address}: {err}; check the address, that the cluster runs and "
+                "that RAY_AUTH_TOKEN is that cluster's"
+            ) from err
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _started(ray: Any, cpus: float) -> Iterator[None]:
+    base = tempfile.gettempdir()
+    base = base if len(base) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="by-ray-", dir=base, ignore_cleanup_errors=True) as folder:
+        try:
+            try:
+                _start(ray, cpus, folder)
+            except Exception as err:  # Ray's own, of whatever kind
+                raise EnvironmentUnavailable(
+                    f"no Ray could be started on this machine: {err}; see that there is memory and room in {base}, "
+                    "or use --runner threads"
+                ) from err
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(ray: Any, cpus: float, folder: str) -> None:
+    with _signals_kept():
+        ray.init(
+            address="local",  # never a cluster that happens to run here
+            num_cpus=max(1, math.ceil(cpus)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            namespace=NAMESPACE,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=folder,
+        )
+
+
+@functools.cache
+def _have_a_token() -> None:
+    """Give every Ray that this process starts a token of its own, so that nobody else on this machine can use it.
+
+    Without one Ray looks for one in the user's home, and leaves it there. Only once: Ray reads it when it is imported.
+    """
+    config.export_missing({"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    if "ray" not in sys.modules:
+        config.export_missing({"RAY_AUTH_MODE": "token"})
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Undo that Ray takes over TERM: who runs a batch decides what it means."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,68 @@
+"""A bench for the runner on Ray: one local Ray for a module, runners on plain parts in it, and its processes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchyard.config import RayConfig
+from batchyard.environments.ray import connected
+from batchyard.runners.linux import descendants
+from batchyard.runners.ray import open_ray_runner
+from batchyard.runners.worker import Setup
+from plain_parts import FOLDER
+from runner_bench import CLOCK, FolderProvider, await_true, limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchyard.model.trial import NodeBoundary
+    from batchyard.runners.ray import RayBatchTestRunner
+
+
+@contextmanager
+def local_ray(cpus: float) -> Iterator[None]:
+    """A Ray whose actors find the tests' own modules; nothing of it is left afterwards."""
+    before = set(descendants(os.getpid()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(FOLDER))
+        with connected(RayConfig(), cpus):
+            yield
+    await_true(lambda: set(descendants(os.getpid())) <= before, "the end of every process of Ray")
+
+
+def no_boundaries(_file: Path, _thread: str) -> tuple[NodeBoundary, ...]:
+    """Read nothing; plain parts keep no file."""
+    return ()
+
+
+@dataclass
+class RayBench:
+    """Opens runners in the Ray that there is."""
+
+    folder: Path
+    factory: str = "acts"
+    cpus: float = 1.0
+
+    @contextmanager
+    def runner(
+        self, parallelism: int = 1, *, provider: FolderProvider | None = None, **changes: float | None
+    ) -> Iterator[RayBatchTestRunner]:
+        """Open a runner under ``limits(**changes)``."""
+        with open_ray_runner(
+            provider=provider or FolderProvider(self.folder / "workspaces"),
+            parts="plain_parts:PlainParts",
+            setup=Setup(self.factory, "", str(self.folder), [], 0.5, 100, "sync"),
+            limits=limits(**changes),
+            parallelism=parallelism,
+            batch_id="b",
+            clock=CLOCK,
+            read_boundaries=no_boundaries,
+            cpus=self.cpus,
+        ) as runner:
+            yield runner
