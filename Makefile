@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+BED = PYTHONPATH=tests $(BIN)/python -m cluster.bed
 
-.PHONY: help setup demo check test bench golden docs clean
+.PHONY: help setup demo check test cluster cluster-down bench golden docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,8 +35,16 @@ check: setup ## Format, lint, types, layers
 	$(BIN)/python tools/check_tree.py
 
 test: check ## Everything that must pass before a change lands
-	$(BIN)/pytest -n 2 -m "not hostile and not kill" $(PYTEST_ARGS)
-	$(BIN)/pytest -m "hostile or kill" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m "not hostile and not kill and not cluster" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "(hostile or kill) and not cluster" $(PYTEST_ARGS)
+	@$(BED) up --if-possible
+	$(BIN)/pytest -m cluster tests/cluster $(PYTEST_ARGS)
+
+cluster: setup ## Bring up, or repair, the Kubernetes of the tests
+	@$(BED) up
+
+cluster-down: setup ## Stop it; what was built is kept
+	@$(BED) down
 
 bench: setup ## Measure against peers, side by side; minutes
 	$(BIN)/python benchmarks/run.py

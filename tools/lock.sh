@@ -1,10 +1,38 @@
 #!/usr/bin/env bash
-# Pin every package that `make setup` installs, with hashes, from the ranges of pyproject.toml. Needs uv.
+# Pin every package with hashes, from the ranges of pyproject.toml: what `make setup` installs, and what goes into the
+# images. The images' versions are those of `make setup`. Needs uv and Python 3.11.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-{
-  echo "# Every package that \`make setup\` installs. Made from pyproject.toml by tools/lock.sh; never edited by hand."
-  "${UV:-uv}" pip compile pyproject.toml --extra postgres --extra ray --extra kube --group test --generate-hashes --universal \
-    --python-version 3.11 --no-emit-index-url --no-header --quiet
-} > requirements.lock.new
-mv requirements.lock.new requirements.lock
+
+compile() { # file, what it is, then where the requirements come from and what else uv is told
+  local file="$1" what="$2"
+  shift 2
+  {
+    echo "# $what Made from pyproject.toml by tools/lock.sh; never edited by hand."
+    "${UV:-uv}" pip compile --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header --quiet "$@"
+  } > "$file.new"
+  mv "$file.new" "$file"
+}
+
+# The operator needs none of what only trials need: neither langgraph nor what langgraph brings along.
+operator_ranges() {
+  python3 - <<'PYTHON'
+import tomllib
+
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = project["optional-dependencies"]
+ranges = [*project["dependencies"], *extras["kube"], *extras["postgres"]]
+print("\n".join(one for one in ranges if not one.startswith("langgraph")))
+PYTHON
+}
+
+compile requirements.lock "Every package that \`make setup\` installs." \
+  pyproject.toml --extra postgres --extra ray --extra kube --group test
+compile requirements-operator.lock "Every package of the operator's image." \
+  --constraints requirements.lock --no-annotate - < <(operator_ranges)
+compile requirements-runner.lock "Every package of the runner's image." \
+  --constraints requirements.lock --no-annotate pyproject.toml --extra postgres --extra ray
+compile requirements-build.lock "What builds the wheel that the images install." \
+  --constraints requirements.lock --no-annotate - < <(python3 -c '
+import tomllib
+print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))')

@@ -1,0 +1,75 @@
+"""The cluster as tests see it: its addresses, its client, and its programs where they are ours."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cluster.bed.built import Built
+from cluster.bed.running import BedFailed, holds_within, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from cluster.bed.choice import Bed
+    from cluster.bed.one_node import OneNode
+
+
+class Cluster:
+    """A running cluster."""
+
+    def __init__(self, bed: Bed) -> None:
+        """Ask the bed where the cluster is."""
+        self._bed = bed
+        self.kubeconfig: Path = bed.kubeconfig
+        self.logs: Path | None = bed.logs
+        server = self.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+        self.api_url: str = server.strip()
+        self.node: str = self.kubectl("get", "nodes", "-l", "type!=kwok", "-o", "jsonpath={.items[0].metadata.name}")
+
+    @property
+    def one_node(self) -> OneNode:
+        """The cluster's own programs, to stop, freeze or exchange; a test skips where they are somebody else's."""
+        if not isinstance(self._bed, Built):
+            pytest.skip(f"{self._bed.kind} has programs that a test must not touch")
+        return self._bed.one_node
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+        """Run kubectl on this cluster and return what it printed; raises BedFailed with what it said."""
+        return run(self._bed.kubectl, f"--kubeconfig={self.kubeconfig}", *arguments, stdin=stdin, timeout=timeout)
+
+    def apply(self, namespace: str, *documents: Mapping[str, Any]) -> None:
+        """Apply objects in a namespace."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        self.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(listed))
+
+    def get(self, namespace: str, kind: str, name: str) -> dict[str, Any]:
+        """Return an object; raises BedFailed when it is not there."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", "-n", namespace, kind, name, "-o", "json"))
+        return found
+
+    def until(self, seconds: float, what: str, holds: Callable[[], bool], look_at: str = "") -> None:
+        """Wait until a condition holds; else fail with what kubectl shows of the namespace ``look_at``."""
+        if holds_within(seconds, holds, every=0.25):
+            return
+        shown = ""
+        if look_at:
+            shown = self.kubectl("get", "-n", look_at, "all,events", "--sort-by=.metadata.creationTimestamp")
+        pytest.fail(f"{what} did not come true within {seconds:.0f} s\n{shown}")
+
+    def make_namespace(self, name: str, level: str = "restricted") -> None:
+        """Make a namespace that enforces a level of the Pod Security Standards, ready for pods."""
+        labels = {"pod-security.kubernetes.io/enforce": level, "batchyard.dev/test": "true"}
+        self.apply("default", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        # A pod is refused until its service account is there.
+        self.until(30, f"the service account of {name}", lambda: self._has(name, "serviceaccount", "default"))
+
+    def _has(self, namespace: str, kind: str, name: str) -> bool:
+        try:
+            self.get(namespace, kind, name)
+        except BedFailed:
+            return False
+        return True

@@ -1,0 +1,177 @@
+"""The project's images: built from the Dockerfile on a stand-in for its base image, and imported into the cluster.
+
+No registry is needed. The stand-in is a small Debian with the Python of the same version, made by debootstrap.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.bed import archives
+from cluster.bed.running import locked, run, say, succeeds
+from cluster.bed.settings import CHECKOUT
+
+if TYPE_CHECKING:
+    from cluster.bed.settings import Settings
+
+TARGETS = ("runner", "operator")
+_BASE = "docker.io/library/python:3.11-slim-bookworm"
+_DEBIAN = "bookworm"
+_BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+# What a slim image does without: apt's caches, and what it would make of them at its next use; documentation.
+_APT_SETTINGS = 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
+_SUPERFLUOUS = (
+    "var/cache/apt/*.bin",
+    "var/cache/apt/archives/*.deb",
+    "var/lib/apt/lists/*_*",
+    "usr/share/doc/*",
+    "usr/share/locale/*",
+)
+_RECIPE = repr((_DEBIAN, _BASE_PACKAGES, _APT_SETTINGS, _SUPERFLUOUS))
+_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+_BUILD_TIMEOUT = 1800.0
+# Settings of pip that say how a package index is reached; all others are the business of this machine alone.
+_PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
+
+
+def name(target: str) -> str:
+    """Return the name of an image in the cluster."""
+    return f"docker.io/batchyard/{target}:test"
+
+
+def ensure(settings: Settings, socket: Path) -> None:
+    """Let the cluster's node have the images of the checkout as it is now; quick when nothing changed."""
+    for target in TARGETS:
+        image = build(settings, target)
+        with locked(settings.images / "import.lock", "it imports images"):
+            _import(settings, socket, target, image)
+
+
+def build_all(settings: Settings) -> None:
+    """Build the images from the checkout as it is now."""
+    for target in TARGETS:
+        build(settings, target)
+
+
+def build(settings: Settings, target: str) -> str:
+    """Build one image unless nothing changed since; return its id.
+
+    Raises:
+        BedFailed: The build failed; with the end of what it said.
+    """
+    with locked(settings.images / "build.lock", "it builds images"):
+        sources = _digest_of_sources()
+        known = _read(settings.images / f"{target}.json")
+        if known.get("sources") == sources and _has(settings, known["image"]):
+            return known["image"]
+        _ensure_base(settings)
+        say(f"building the image {target}")
+        image = _build(settings, target)
+        record = json.dumps({"sources": sources, "image": image})
+        (settings.images / f"{target}.json").write_text(record, encoding="utf-8")
+        return image
+
+
+def _build(settings: Settings, target: str) -> str:
+    secrets = settings.images / "secrets"
+    secrets.mkdir(exist_ok=True, mode=0o700)
+    (secrets / "pip.conf").write_text(_pip_configuration(), encoding="utf-8")
+    passed = [f"--secret=id=pip-config,src={secrets / 'pip.conf'}"]
+    if _BUNDLE.is_file():
+        passed.append(f"--secret=id=ca-bundle,src={_BUNDLE}")
+    options = (
+        "--isolation=chroot",
+        "--pull-never",
+        "--layers",
+        "--quiet",
+        f"--target={target}",
+        f"--tag={name(target)}",
+    )
+    return _buildah(settings, "bud", *options, *passed, str(CHECKOUT)).strip().splitlines()[-1]
+
+
+def _digest_of_sources() -> str:
+    """Return a digest of every file that goes into an image, and of the recipe of the base."""
+    digest = hashlib.sha256(_RECIPE.encode())
+    files = [CHECKOUT / file for file in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")]
+    files += CHECKOUT.glob("requirements-*.lock")
+    files += (file for file in (CHECKOUT / "operator").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(CHECKOUT)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _import(settings: Settings, socket: Path, target: str, image: str) -> None:
+    record = socket.parent / f"image-{target}"
+    if record.is_file() and record.read_text(encoding="utf-8") == image:
+        return
+    say(f"importing the image {target}")
+    archive = settings.images / f"{target}.tar"
+    archive.unlink(missing_ok=True)
+    _buildah(settings, "push", "--quiet", image, f"docker-archive:{archive}:{name(target)}")
+    archives.import_into(socket, archive)
+    archive.unlink()
+    record.write_text(image, encoding="utf-8")
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _ensure_base(settings: Settings) -> None:
+    known = f"localhost/batchyard-base:{hashlib.sha256(_RECIPE.encode()).hexdigest()[:12]}"
+    if _has(settings, known) and _has(settings, _BASE):
+        return
+    say("making the base image (a minute)")
+    container = _buildah(settings, "from", "scratch").strip()
+    try:
+        root = Path(_buildah(settings, "mount", container).strip())
+        run("debootstrap", "--variant=minbase", f"--include={_BASE_PACKAGES}", _DEBIAN, root, timeout=_BUILD_TIMEOUT)
+        for link in ("python", "python3"):
+            (root / "usr/local/bin" / link).symlink_to("/usr/bin/python3")
+        (root / "etc/apt/apt.conf.d/slim").write_text(_APT_SETTINGS, encoding="utf-8")
+        for pattern in _SUPERFLUOUS:
+            for found in root.glob(pattern):
+                shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
+        _buildah(settings, "umount", container)
+        _buildah(settings, "config", "--cmd", "python3", container)
+        _buildah(settings, "commit", "--quiet", container, known)
+        _buildah(settings, "tag", known, _BASE)
+    finally:
+        _buildah(settings, "rm", container)
+
+
+def _pip_configuration() -> str:
+    """Return a pip.conf by which a build reaches the package index that this machine reaches."""
+    lines = ["[global]"]
+    for line in run(sys.executable, "-m", "pip", "config", "list").splitlines():
+        key, _, value = line.partition("=")
+        setting = key.rpartition(".")[2]
+        if setting in _PIP_SETTINGS:
+            lines.append(f"{setting} = {ast.literal_eval(value)}")
+    if _BUNDLE.is_file():
+        lines.append(f"cert = {_BUNDLE}")
+    return "\n".join([*lines, ""])
+
+
+def _has(settings: Settings, image: str) -> bool:
+    return succeeds(*_storage(settings), "inspect", "--type=image", image)
+
+
+def _buildah(settings: Settings, *arguments: str) -> str:
+    return run(*_storage(settings), *arguments, timeout=_BUILD_TIMEOUT)
+
+
+def _storage(settings: Settings) -> tuple[str, ...]:
+    root, state = settings.images / "storage", settings.images / "run"
+    return ("buildah", f"--root={root}", f"--runroot={state}", "--storage-driver=overlay")

@@ -1,0 +1,139 @@
+"""The programs of the cluster: pinned as Go modules, built from source once, kept in the cache.
+
+Each folder of ``tests/cluster/tools`` pins one tool. What is built is kept under a digest of what it is built from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.bed.running import BedFailed, locked, path_of, run, say
+from cluster.bed.settings import CHECKOUT
+
+if TYPE_CHECKING:
+    from cluster.bed.settings import Settings
+
+_SOURCES = CHECKOUT / "tests" / "cluster" / "tools"
+_STRIPPED = "-s -w"
+_KUBE_VERSION = "v1.34.4"
+_COMPONENT = "k8s.io/component-base/version"
+_KUBE_FLAGS = (
+    f"{_STRIPPED} -X {_COMPONENT}.gitVersion={_KUBE_VERSION} -X {_COMPONENT}.gitMajor=1 -X {_COMPONENT}.gitMinor=34"
+)
+_BUILD_TIMEOUT = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One folder of pins, and what is taken from it."""
+
+    name: str
+    programs: tuple[str, ...]
+    flags: str = _STRIPPED
+    module: str = ""
+    """The module whose data files are wanted too."""
+    files: str = ""
+    """Which of that module's YAML files, as a glob."""
+
+
+KUBERAY = {"1.6.2": "kuberay", "1.5.1": "kuberay151"}
+_RAY_OPERATOR = "github.com/ray-project/kuberay/ray-operator"
+_TOOLS = (
+    Tool("pause", ("pause",)),
+    Tool("etcd", ("server",)),
+    Tool(
+        "kube",
+        ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"),
+        flags=_KUBE_FLAGS,
+    ),
+    Tool("coredns", ("coredns",)),
+    Tool("kuberay", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
+    Tool("kuberay151", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
+    Tool("kwok", ("kwok",), module="sigs.k8s.io/kwok", files="kustomize/stage/*/*/*-*.yaml"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The folders of all built tools."""
+
+    folders: dict[str, Path]
+
+    def program(self, tool: str, name: str) -> str:
+        """Return the path of a built program."""
+        return str(self.folders[tool] / name)
+
+    def files(self, tool: str) -> Path:
+        """Return the folder of the data files that came with a tool."""
+        return self.folders[tool] / "files"
+
+
+def located(settings: Settings) -> Tools:
+    """Return where the programs are, or will be once they are built."""
+    return Tools({tool.name: settings.tools / f"{tool.name}-{_digest(tool)}" for tool in _TOOLS})
+
+
+def build(settings: Settings) -> None:
+    """Build what is not built yet.
+
+    Raises:
+        BedFailed: Go is missing or too old, or a build failed.
+    """
+    folders = located(settings).folders
+    wanted = [(tool, folders[tool.name]) for tool in _TOOLS]
+    missing = [tool.name for tool, folder in wanted if not folder.is_dir()]
+    if missing:
+        _check_go()
+        say(f"building {', '.join(missing)} from source (once; about 15 minutes for all on 2 cores)")
+    for tool, folder in wanted:
+        with locked(settings.tools / f"{tool.name}.lock", f"it builds {tool.name}"):
+            if not folder.is_dir():
+                _build(tool, folder)
+
+
+def _digest(tool: Tool) -> str:
+    digest = hashlib.sha256(repr(tool).encode())
+    for file in sorted((_SOURCES / tool.name).iterdir()):
+        digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(tool: Tool, folder: Path) -> None:
+    say(f"building {tool.name} ({', '.join(tool.programs)})")
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    source = _SOURCES / tool.name
+    packages = _packages(source) or ["."]
+    command = ("build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", tool.flags, "-o", f"{unfinished}/")
+    _go(*command, *packages, cwd=source)
+    if tool.files:
+        module = Path(_go("list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.module, cwd=source).strip())
+        (unfinished / "files").mkdir()
+        for file in sorted(module.glob(tool.files)):
+            # What the module cache holds is read-only; a copy that keeps this could not be removed.
+            (unfinished / "files" / f"{file.parent.name}-{file.name}").write_bytes(file.read_bytes())
+    absent = [name for name in tool.programs if not (unfinished / name).is_file()]
+    if absent:
+        raise BedFailed(f"the build of {tool.name} made no {', '.join(absent)}; compare {source / 'go.mod'}")
+    unfinished.rename(folder)
+
+
+def _packages(source: Path) -> list[str]:
+    described = json.loads(_go("mod", "edit", "-json", cwd=source))
+    return [tool["Path"] for tool in described.get("Tool") or []]
+
+
+def _go(*arguments: str, cwd: Path) -> str:
+    return run("go", *arguments, cwd=cwd, timeout=_BUILD_TIMEOUT, CGO_ENABLED="0", GOWORK="off", GOFLAGS="")
+
+
+def _check_go() -> None:
+    if path_of("go") is None:
+        raise BedFailed("go is not installed: the cluster's programs are built from source; install Go 1.25 or later")

@@ -1,0 +1,41 @@
+"""The real cluster that cluster tests run in. Bring it up with ``make cluster``."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster.bed import settings
+from cluster.bed.choice import choose
+from cluster.bed.client import Cluster
+from cluster.bed.running import BedFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """A Kubernetes with KubeRay and the images batchyard/operator:test and batchyard/runner:test."""
+    wanted = settings.read()
+    try:
+        bed = choose(wanted)
+        faults = bed.faults()
+    except BedFailed as err:
+        faults = [str(err)]
+    if faults and wanted.required:
+        pytest.fail(f"no cluster: {'; '.join(faults)}", pytrace=False)
+    if faults:
+        pytest.skip(f"no cluster: {'; '.join(faults)}")
+    return Cluster(bed)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A new namespace, deleted afterwards with all that is in it; nobody waits for that."""
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.make_namespace(name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
