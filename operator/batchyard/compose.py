@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import string
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,6 +20,8 @@ from batchyard.decide.deadlines import batch_deadline
 from batchyard.engine.ports import BatchRecord, Owner, Session, StateAdapter
 from batchyard.engine.session import BatchSession, Finished
 from batchyard.environments.in_process import InProcessEnvironment, attempt_folder
+from batchyard.environments.ray import connected, cpus_per_trial
+from batchyard.environments.ray import faults as ray_faults
 from batchyard.events import AuditTrail, EventBus
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
@@ -31,6 +33,7 @@ from batchyard.runners.check import check_workflow
 from batchyard.runners.leader import Limits
 from batchyard.runners.linux import started_at
 from batchyard.runners.process_worker import Zygote
+from batchyard.runners.ray import open_ray_runner
 from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner
 from batchyard.runners.worker import Setup
@@ -43,7 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from batchyard.engine.attempts import Order
+    from batchyard.config import RayConfig
+    from batchyard.engine.attempts import BatchTestRunner, Order
     from batchyard.engine.sources import LoadedBatch
     from batchyard.model.trial import JSON
     from batchyard.runners.workers import LedWorker
@@ -106,9 +110,19 @@ class Running:
 class LocalEngine:
     """Runs batches on this machine. Use as a context manager; made early, its start-up overlaps with other work."""
 
-    def __init__(self, clock: Clock | None = None, *, parts: str = "batchyard.compose:LangGraphParts") -> None:
-        """Begin to start the process that forks workers; ``parts`` names, as ``module:class``, their framework."""
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        parts: str = "batchyard.compose:LangGraphParts",
+        ray: RayConfig | None = None,
+    ) -> None:
+        """Begin to start the process that forks workers; ``parts`` names, as ``module:class``, their framework.
+
+        With ``ray``, trials run there instead of in this process's own workers.
+        """
         self._clock = clock or SystemClock()
+        self._parts, self._ray = parts, ray
         self._zygote = Zygote(self._clock, parts)
 
     def __enter__(self) -> Self:
@@ -127,6 +141,8 @@ class LocalEngine:
         Raises ``EnvironmentUnavailable`` if that cannot be found out.
         """
         faults = InProcessEnvironment.faults(loaded.batch)
+        if self._ray is not None:
+            faults += ray_faults(loaded.batch)
         if faults:
             return faults
         environment = self._environment(loaded, Path())
@@ -184,11 +200,10 @@ class LocalEngine:
         self._refuse_if_alive(store, record)
         spec = loaded.batch.spec
         environment = self._environment(loaded, files / _WORKSPACES)
-        checkpoints = files / "checkpoints" / record.id
         with ExitStack() as stack:
             environment.ensure(record.id)
             stack.callback(environment.release, record.id)
-            _make_folder(checkpoints)
+            _make_folder(_checkpoints(files, record))
             session = store.open_session(record.id, _this_process(), self._clock.now())
             stack.push(self._close_if_broken(store, session))
             bus = EventBus()
@@ -197,7 +212,10 @@ class LocalEngine:
             writer = stack.enter_context(
                 GroupCommitWriter(store, session, clock=self._clock, max_delay=_COMMIT_DELAY_SECONDS)
             )
-            runner = stack.enter_context(self._runner(record, loaded, environment, checkpoints))
+            if self._ray is not None:
+                cpus = cpus_per_trial(loaded.batch) * _at_once(loaded)
+                stack.enter_context(connected(self._ray, cpus))
+            runner = stack.enter_context(self._runner(record, loaded, environment, files))
             batch_session = BatchSession(
                 record=record,
                 session=session,
@@ -227,23 +245,38 @@ class LocalEngine:
         return close
 
     def _runner(
-        self, record: BatchRecord, loaded: LoadedBatch, environment: InProcessEnvironment, checkpoints: Path
-    ) -> ThreadPoolBatchTestRunner:
+        self, record: BatchRecord, loaded: LoadedBatch, environment: InProcessEnvironment, files: Path
+    ) -> AbstractContextManager[BatchTestRunner]:
         spec = loaded.batch.spec
         deadlines = spec.deadlines
         left = (record.deadline_at - self._clock.now()).total_seconds()
+        setup = _setup(loaded, checkpoints=str(_checkpoints(files, record)))
+        limits = Limits(
+            trial=deadlines.trial_seconds,
+            node=deadlines.node_seconds,
+            grace=deadlines.grace_seconds,
+            environment=deadlines.environment_seconds,
+            batch_until=self._clock.monotonic() + left,
+        )
+        if self._ray is not None:
+            return open_ray_runner(
+                # Without this process's secrets: an actor knows its own.
+                provider=InProcessEnvironment(loaded.batch, files / _WORKSPACES, {}),
+                parts=self._parts,
+                setup=setup,
+                limits=limits,
+                parallelism=_at_once(loaded),
+                batch_id=record.id,
+                clock=self._clock,
+                read_boundaries=read_boundaries,
+                cpus=cpus_per_trial(loaded.batch),
+            )
         return ThreadPoolBatchTestRunner(
             provider=environment,
             spawn=self._spawn_thread if spec.environment.isolation is Isolation.THREAD else self._spawn_process,
-            setup=_setup(loaded, checkpoints=str(checkpoints)),
-            limits=Limits(
-                trial=deadlines.trial_seconds,
-                node=deadlines.node_seconds,
-                grace=deadlines.grace_seconds,
-                environment=deadlines.environment_seconds,
-                batch_until=self._clock.monotonic() + left,
-            ),
-            parallelism=min(spec.parallelism, len(loaded.plan)),
+            setup=setup,
+            limits=limits,
+            parallelism=_at_once(loaded),
             batch_id=record.id,
             clock=self._clock,
             read_boundaries=read_boundaries,
@@ -270,6 +303,14 @@ class LocalEngine:
                 f"batch {record.id} is being run by process {owner.pid} on {owner.host}, last heard of {silent:.0f} s "
                 "ago; wait for it or end that process"
             )
+
+
+def _at_once(loaded: LoadedBatch) -> int:
+    return min(loaded.batch.spec.parallelism, len(loaded.plan))
+
+
+def _checkpoints(files: Path, record: BatchRecord) -> Path:
+    return files / "checkpoints" / record.id
 
 
 def _make_folder(path: Path) -> None:

@@ -16,6 +16,8 @@ from batchyard.cli.options import (
     Output,
     OutputOption,
     QuietOption,
+    RayAddressOption,
+    RunnerOption,
     StoreOption,
 )
 from batchyard.cli.registry import Commands, command, examples
@@ -74,11 +76,17 @@ def _settings(
     "run",
     "batchyard run batchtest.yaml",
     "batchyard run batchtest.yaml --store results.db --output json > result.json",
+    "batchyard run batchtest.yaml --runner ray",
     "envsubst < batchtest.yaml | batchyard run -",
     panel=_RUNNING,
 )
 def run(
-    file: FileArgument, store: StoreOption = "", output: OutputOption = Output.TEXT, quiet: QuietOption = False
+    file: FileArgument,
+    store: StoreOption = "",
+    output: OutputOption = Output.TEXT,
+    quiet: QuietOption = False,
+    runner: RunnerOption = None,
+    ray_address: RayAddressOption = "",
 ) -> int:
     """Run a BatchTest on this machine and show which combination did best.
 
@@ -86,9 +94,9 @@ def run(
     file or usage (nothing was created), 3 the batch's deadline passed, 4 the environment or the store failed, 130
     interrupted: `batchyard resume` goes on, and no finished trial runs twice.
     """
-    from batchyard.cli.run import run_file
+    from batchyard.cli.run import Place, run_file
 
-    return run_file(file, store, output, quiet=quiet)
+    return run_file(file, store, output, Place(runner, ray_address), quiet=quiet)
 
 
 @command(
@@ -99,16 +107,21 @@ def run(
     panel=_RUNNING,
 )
 def resume(
-    batch: BatchArgument, store: StoreOption = "", output: OutputOption = Output.TEXT, quiet: QuietOption = False
+    batch: BatchArgument,
+    store: StoreOption = "",
+    output: OutputOption = Output.TEXT,
+    quiet: QuietOption = False,
+    runner: RunnerOption = None,
+    ray_address: RayAddressOption = "",
 ) -> int:
     """Go on with a batch that was interrupted or killed; its finished trials are not run again.
 
     The batch is as it was accepted: its deadline goes on, and changes to the file make no difference. For a batch
     that is finished, its result is shown. The exit codes are those of `batchyard run`.
     """
-    from batchyard.cli.run import resume_batch
+    from batchyard.cli.run import Place, resume_batch
 
-    return resume_batch(batch, store, output, quiet=quiet)
+    return resume_batch(batch, store, output, Place(runner, ray_address), quiet=quiet)
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

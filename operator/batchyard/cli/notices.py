@@ -9,18 +9,25 @@ from batchyard.model.spec_environment import Isolation, Provider
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from batchyard.config import RayConfig
     from batchyard.model.spec import BatchTestSpec
 
 
-def notices(spec: BatchTestSpec) -> Iterator[str]:
-    """Yield one sentence for each part of the spec that a run on this machine treats in its own way."""
+def notices(spec: BatchTestSpec, ray: RayConfig | None = None) -> Iterator[str]:
+    """Yield one sentence for each part of the spec that a run on this machine treats in its own way.
+
+    ``ray`` is what the trials run on, None for worker processes of this machine.
+    """
     environment = spec.environment
     if environment.isolation is Isolation.THREAD:
         yield (
             "isolation Thread: deadlines are cooperative; a trial is asked to stop between its nodes and cannot be "
             "killed within one (isolation: Process can)"
         )
-    if environment.provider is not Provider.IN_PROCESS:
+    if ray is not None:
+        where = f"the Ray cluster at {ray.address}" if ray.address else "a Ray that is started here, in some seconds,"
+        yield f"trials run on {where} and see the environment variables of its nodes"
+    elif environment.provider is not Provider.IN_PROCESS:
         yield (
             f"provider {environment.provider}: this runs in local worker processes; use the operator for "
             f"{environment.provider}"

@@ -28,6 +28,13 @@ class TrailFormat(StrEnum):
     CLOUDEVENTS = "cloudevents"
 
 
+class Runner(StrEnum):
+    """What runs the trials."""
+
+    THREADS = "threads"
+    RAY = "ray"
+
+
 def _known_batches(ctx: typer.Context, incomplete: str) -> list[str]:
     from batchyard.cli.batches import known_batches
 
@@ -60,3 +67,21 @@ OutputOption = Annotated[
     typer.Option("--output", "-o", help="json prints one JSON document and nothing else on standard output."),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices; only the result.")]
+RunnerOption = Annotated[
+    Runner | None,
+    typer.Option(
+        help="What runs the trials: threads, each with a worker process on this machine, or actors of Ray "
+        "(pip install 'batchyard\\[ray]'). Default: ray for provider Ray, else threads.",
+        show_default=False,
+    ),
+]
+RayAddressOption = Annotated[
+    str,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Ray cluster to run on; auto finds the one of this machine. Default: $RAY_ADDRESS, else a Ray is started "
+        "on this machine and ended with the run.",
+        show_default=False,
+    ),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,22 +11,26 @@ from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.live import LiveView
 from batchyard.cli.notices import notices
-from batchyard.cli.options import Output
+from batchyard.cli.options import Output, Runner
 from batchyard.cli.plain import PlainView, SilentView
 from batchyard.cli.progress import HEARD, Progress
 from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine, files_folder
+from batchyard.config import ray_config
 from batchyard.decide.finish import EXIT_INTERRUPTED, exit_code
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.model.outcome import Verdict
+from batchyard.model.spec_environment import Provider
 from batchyard.store.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchyard.compose import Running
+    from batchyard.config import RayConfig
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.outcome import Outcome
+    from batchyard.model.spec import BatchTest
     from batchyard.store.sql import SqlStore
 
 _STOPPING = "stopping: finished results are kept; again to stop at once"
@@ -43,14 +48,30 @@ class View(Protocol):
         ...
 
 
-def run_file(file: Path, named_store: str, output: Output, *, quiet: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the user wants the trials to run; nothing said leaves it to the BatchTest's provider."""
+
+    runner: Runner | None = None
+    ray_address: str = ""
+
+    def ray(self, batch: BatchTest) -> RayConfig | None:
+        """Return the Ray to run on, None to run in worker processes of this one."""
+        on_ray = bool(self.ray_address) or batch.spec.environment.provider is Provider.RAY
+        if self.runner is not None:
+            on_ray = self.runner is Runner.RAY
+        return ray_config(self.ray_address) if on_ray else None
+
+
+def run_file(file: Path, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:
     """Run a BatchTest's file; return the exit code. Raises ``SpecInvalid`` before anything is made."""
     loaded = load(file)
+    ray = place.ray(loaded.batch)
     if not quiet:
-        for notice in notices(loaded.batch.spec):
+        for notice in notices(loaded.batch.spec, ray):
             terminal.say(f"note: {notice}")
     # Ctrl-C is heard from here on, so that it always gives back what was begun.
-    with Interrupts() as interrupts, LocalEngine() as engine:
+    with Interrupts() as interrupts, LocalEngine(ray=ray) as engine:
         faults = engine.check(loaded)
         if faults:
             raise invalid(file, faults)
@@ -60,7 +81,7 @@ def run_file(file: Path, named_store: str, output: Output, *, quiet: bool) -> in
             return _Front(engine, store, target, output, interrupts, quiet=quiet).carry_out(record, loaded)
 
 
-def resume_batch(reference: str, named_store: str, output: Output, *, quiet: bool) -> int:
+def resume_batch(reference: str, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:
     """Go on with a batch, or show the result of one that is finished; return the exit code."""
     with stores.with_batch(named_store, reference) as (store, record):
         if record.phase.final:
@@ -68,7 +89,7 @@ def resume_batch(reference: str, named_store: str, output: Output, *, quiet: boo
                 terminal.say(f"batch {record.id} is finished; this is its result")
             return show_result(store, record.id, output)
         loaded = LoadedBatch.from_json(record.spec, Path(record.base))
-        with Interrupts() as interrupts, LocalEngine() as engine:
+        with Interrupts() as interrupts, LocalEngine(ray=place.ray(loaded.batch)) as engine:
             front = _Front(engine, store, stores.target(named_store), output, interrupts, quiet=quiet)
             return front.carry_out(record, loaded)
 

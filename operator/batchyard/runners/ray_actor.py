@@ -51,7 +51,7 @@ class RayActors:
 
     def __init__(self, plan: SlotPlan, cpus: float) -> None:
         """Have every actor carry out ``plan`` with so many processors."""
-        self._plan = plan
+        self._plan = ray.put(plan)  # once for all actors: it may hold a thousand cases
         self._cpus = cpus
         self._class: Any = _remote_class()
 
