@@ -167,7 +167,8 @@ def event_object(subject: Subject, sealed: SealedEntry, instance: str) -> dict[s
             "kind": "BatchTest",
             "namespace": subject.namespace,
             "name": subject.name,
-            "uid": subject.uid,
+            # A rejected generation is a batch of its own, told apart by what follows the uid.
+            "uid": subject.uid.partition("#")[0],
         },
     }
 
