@@ -1,0 +1,324 @@
+"""A small asynchronous client of the Kubernetes API: plain JSON in and out.
+
+The official client finds the server and logs in; its thousands of models stay unloaded, being most of an operator's
+memory. Not for what is written: see ``environments.manifests`` and ``kube``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import aiohttp
+
+from batchyard.apiserver.errors import ApiError, Unreachable
+from batchyard.model.errors import EnvironmentUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from batchyard.model.trial import JSON
+
+    Hook: TypeAlias = Callable[[str, str], Awaitable[None]]
+
+_SECONDS = 10.0
+_PAGE = 500
+_TRIES = 4
+_PAUSE_SECONDS = 0.2
+_LONGEST_LINE = 8 * 1024 * 1024
+_RETRIED = frozenset({429, 500, 502, 503, 504})
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+async def _nothing(_verb: str, _path: str) -> None:
+    return
+
+
+class ApiClient:
+    """Talks to one API server. Every method raises ``ApiError``; of its kinds ``Unreachable`` says no answer came.
+
+    Objects are named by (group and version, plural, namespace, name); namespace None means all, or none to speak of.
+    ``on_request`` hears (verb, status or None) of every request; ``before`` and ``after`` are for tests.
+    """
+
+    def __init__(self, configuration: Any, namespace: str) -> None:
+        """Take the official client's configuration; made inside a running event loop."""
+        from kubernetes.aio.client.rest import RESTClientObject
+
+        self._configuration = configuration
+        self._host = str(configuration.host).rstrip("/")
+        self._session = RESTClientObject(configuration)._create_pool_manager()
+        self.current_namespace = namespace
+        self.on_request: Callable[[str, int | None], None] = lambda _verb, _code: None
+        self.before: Hook = _nothing
+        self.after: Hook = _nothing
+
+    async def __aenter__(self) -> ApiClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    # -- one object --------------------------------------------------------------------------------------------
+
+    async def get(self, group_version: str, plural: str, namespace: str | None, name: str) -> dict[str, JSON]:
+        """Return the object."""
+        return await self._call("GET", _path(group_version, plural, namespace, name))
+
+    async def create(
+        self, group_version: str, plural: str, namespace: str | None, body: Mapping[str, JSON]
+    ) -> dict[str, JSON]:
+        """Create the object and return it as it was stored."""
+        return await self._call("POST", _path(group_version, plural, namespace), body=body)
+
+    async def replace(
+        self, group_version: str, plural: str, namespace: str | None, name: str, body: Mapping[str, JSON]
+    ) -> dict[str, JSON]:
+        """Put ``body`` in the object's place, if it still has the resource version that ``body`` has."""
+        return await self._call("PUT", _path(group_version, plural, namespace, name), body=body)
+
+    async def patch(
+        self, group_version: str, plural: str, namespace: str | None, name: str, body: Mapping[str, JSON]
+    ) -> dict[str, JSON]:
+        """Change the object by a JSON merge patch (RFC 7386)."""
+        return await self._call("PATCH", _path(group_version, plural, namespace, name), body=body)
+
+    async def patch_status(
+        self, group_version: str, plural: str, namespace: str | None, name: str, body: Mapping[str, JSON]
+    ) -> dict[str, JSON]:
+        """Change the object's status by a JSON merge patch."""
+        return await self._call("PATCH", _path(group_version, plural, namespace, name) + "/status", body=body)
+
+    async def delete(
+        self,
+        group_version: str,
+        plural: str,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        propagation: str = "Background",
+    ) -> None:
+        """Delete the object; with ``uid`` only that very one, else ``Conflict``."""
+        body: dict[str, JSON] = {"propagationPolicy": propagation}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        await self._call("DELETE", _path(group_version, plural, namespace, name), body=body)
+
+    # -- many objects ------------------------------------------------------------------------------------------
+
+    async def list(
+        self, group_version: str, plural: str, namespace: str | None = None, *, label_selector: str = ""
+    ) -> AsyncIterator[dict[str, JSON]]:
+        """Yield every object, page by page."""
+        continue_ = ""
+        while True:
+            page = await self.list_page(
+                group_version, plural, namespace, label_selector=label_selector, continue_=continue_
+            )
+            for item in page.get("items") or []:
+                yield item
+            continue_ = (page.get("metadata") or {}).get("continue") or ""
+            if not continue_:
+                return
+
+    async def list_page(
+        self,
+        group_version: str,
+        plural: str,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = _PAGE,
+        continue_: str = "",
+    ) -> dict[str, JSON]:
+        """Return one page of a list, with its ``metadata.resourceVersion`` and ``metadata.continue``."""
+        query = {
+            "limit": str(limit),
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+            "continue": continue_,
+        }
+        return await self._call("GET", _path(group_version, plural, namespace), query=query)
+
+    async def watch(
+        self,
+        group_version: str,
+        plural: str,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        field_selector: str = "",
+        seconds: int = 240,
+    ) -> AsyncIterator[dict[str, JSON]]:
+        """Yield changes as ``{"type": ..., "object": ...}``, bookmarks too, until the server ends the watch."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(seconds),
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+        }
+        path = _path(group_version, plural, namespace)
+        # A server sends a bookmark a minute; twice that without a word is a dead connection.
+        limits = aiohttp.ClientTimeout(total=seconds + 30, sock_connect=_SECONDS, sock_read=150)
+        try:
+            async with self._session.get(
+                self._host + path, params=_given(query), headers=await self._headers(), timeout=limits
+            ) as response:
+                self.on_request("watch", response.status)
+                if response.status >= 400:
+                    raise await _refusal(response)
+                async for line in _lines(response):
+                    yield json.loads(line)
+        except (aiohttp.ClientError, TimeoutError, OSError) as err:
+            raise Unreachable(f"watching {path} at {self._host} broke off: {err!r}") from err
+
+    async def get_raw(
+        self, path: str, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Return what the server has at a path of its own, such as the proxy of a service."""
+        return await self._answer("GET", path, query=query, headers=headers)
+
+    # -- how it is asked ---------------------------------------------------------------------------------------
+
+    async def _call(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Mapping[str, JSON] | None = None
+    ) -> dict[str, JSON]:
+        answer: dict[str, JSON] = json.loads(await self._answer(method, path, query=query, body=body))
+        return answer
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, JSON] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        verb = _VERBS.get(method, "get")
+        await self.before(verb, path)
+        for tried in range(1, _TRIES + 1):
+            try:
+                answer = await self._once(method, verb, path, query=query, body=body, headers=headers)
+            except ApiError as err:
+                # Only what asks and changes nothing is asked again here; who writes must look first.
+                if method != "GET" or tried == _TRIES or not (err.status in _RETRIED or err.status == 0):
+                    raise
+                await asyncio.sleep(min(err.retry_after or _PAUSE_SECONDS * 2**tried, _SECONDS))
+            else:
+                await self.after(verb, path)
+                return answer
+        raise AssertionError("unreachable")
+
+    async def _once(
+        self,
+        method: str,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, JSON] | None,
+        headers: Mapping[str, str] | None,
+    ) -> bytes:
+        content = None if body is None else json.dumps(body)
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        try:
+            async with self._session.request(
+                method,
+                self._host + path,
+                params=_given(query or {}),
+                data=content,
+                headers={"Content-Type": kind, **await self._headers(), **(headers or {})},
+                timeout=aiohttp.ClientTimeout(total=_SECONDS),
+            ) as response:
+                self.on_request(verb, response.status)
+                if response.status >= 400:
+                    raise await _refusal(response)
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as err:
+            self.on_request(verb, None)
+            raise Unreachable(
+                f"the API server {self._host} did not answer {verb} {path}: {err!r}; "
+                "check the connection and `kubectl get --raw /readyz`"
+            ) from err
+
+    async def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": "batchyard"}
+        for setting in (await self._configuration.auth_settings()).values():
+            if setting["in"] == "header" and setting["value"]:
+                headers[str(setting["key"])] = str(setting["value"])
+        return headers
+
+
+async def connect(context: str | None = None) -> ApiClient:
+    """Return a client for this pod's cluster, or for the current (or named) context of the kubeconfig.
+
+    Raises ``EnvironmentUnavailable`` if no cluster is configured.
+    """
+    from kubernetes.aio.client.configuration import Configuration
+    from kubernetes.aio.config.config_exception import ConfigException
+    from kubernetes.aio.config.incluster_config import load_incluster_config
+    from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_kube_config
+
+    configuration = Configuration()
+    try:
+        if context is None and (_SERVICE_ACCOUNT / "token").exists():
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            namespace = (_SERVICE_ACCOUNT / "namespace").read_text().strip()
+        else:
+            await load_kube_config(  # type: ignore[no-untyped-call]
+                context=context, client_configuration=configuration
+            )
+            contexts, current = list_kube_config_contexts()  # type: ignore[no-untyped-call]
+            chosen = current if context is None else next(one for one in contexts if one["name"] == context)
+            namespace = chosen["context"].get("namespace") or "default"
+    except (ConfigException, OSError) as err:
+        raise EnvironmentUnavailable(
+            f"no cluster is configured: {err}; set KUBECONFIG, or choose a context with --context"
+        ) from err
+    return ApiClient(configuration, namespace)
+
+
+def _path(group_version: str, plural: str, namespace: str | None, name: str | None = None) -> str:
+    root = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
+    within = f"/namespaces/{namespace}" if namespace is not None else ""
+    return f"{root}{within}/{plural}" + (f"/{name}" if name is not None else "")
+
+
+def _given(query: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in query.items() if value}
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
+    text = await response.text(errors="replace")
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = {}
+    if not isinstance(body, dict) or body.get("kind") != "Status":
+        body = {"message": text[:500], "reason": response.reason}
+    after = response.headers.get("Retry-After", "")
+    return ApiError.from_status({**body, "code": response.status}, float(after) if after.isdigit() else None)
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    rest = b""
+    async for chunk in response.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line:
+                yield line
+        if len(rest) > _LONGEST_LINE:
+            raise Unreachable("the API server sent a change of more than 8 MiB")
