@@ -1,0 +1,310 @@
+"""The objects that a place in a cluster is made of, as JSON. Pure: the same request gives the same objects.
+
+Every pod keeps to the ``restricted`` Pod Security Standard, gets no token of the cluster and no service variables.
+The Secret with the worker's token belongs to the Job or RayCluster, so that it goes with it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchyard.environments.overlay import overlaid
+from batchyard.model.quantity import to_cpus
+from batchyard.model.spec_environment import KubeRay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchyard.engine.places import PlaceRequest
+    from batchyard.model.spec import Resources
+    from batchyard.model.spec_environment import RayHead, RayWorkers
+    from batchyard.model.trial import JSON
+
+MANAGED_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_SELECTOR = {MANAGED_LABEL: "batchyard"}
+UID_LABEL = "batchyard.dev/uid"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+
+SOURCE_FOLDER = "/opt/batchyard-source"
+SPOOL_FOLDER = "/var/lib/batchyard"
+TOKEN_FOLDER = "/var/run/batchyard/token"  # noqa: S105 - a folder
+SECRETS_FOLDER = "/var/run/batchyard/secrets"
+
+DASHBOARD_PORT = 8265
+_USER = 10001
+_GRACE_SECONDS = 30
+_BACKSTOP_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a BatchTest that says nothing gets; ``pull_policy`` "" leaves it to the cluster."""
+
+    image: str
+    ray_version: str
+    pull_policy: str = ""
+
+
+_SMALL = {"cpu": "200m", "memory": "512Mi"}
+_HEAD = {"cpu": "200m", "memory": "1Gi"}
+
+
+def job(request: PlaceRequest, defaults: Defaults, seconds_left: float) -> dict[str, JSON]:
+    """Return the Job with the one runner pod of the InProcess provider; ``seconds_left`` are those to its deadline."""
+    spec = request.batch.spec
+    container = {
+        **_container(request, defaults, name="runner", image=_image(request, defaults), trusted=True),
+        "args": ["worker"],
+        "resources": {"requests": dict(_SMALL)},
+    }
+    pod = overlaid(_pod(request, [container], trusted=True), spec.environment.template)
+    pod["restartPolicy"] = "Never"
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _metadata(request),
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "activeDeadlineSeconds": max(1, math.ceil(seconds_left + spec.deadlines.grace_seconds) + _BACKSTOP_SECONDS),
+            "template": {"metadata": {"labels": _labels(request)}, "spec": pod},
+        },
+    }
+
+
+def ray_cluster(request: PlaceRequest, defaults: Defaults) -> dict[str, JSON]:
+    """Return the RayCluster of the KubeRay provider: a head without processors for trials, and fixed workers."""
+    asked = _kube_ray(request)
+    replicas = asked.workers.replicas
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": _metadata(request),
+        "spec": {
+            "rayVersion": asked.ray_version or defaults.ray_version,
+            "authOptions": {"mode": "token"},
+            "headGroupSpec": {
+                "rayStartParams": {
+                    "num-cpus": "0",
+                    "dashboard-host": "0.0.0.0",  # noqa: S104 - the operator has to reach it
+                    **asked.head.ray_start_params,
+                },
+                "template": _ray_template(request, defaults, asked.head, "ray-head", trusted=True),
+            },
+            "workerGroupSpecs": [
+                {
+                    "groupName": "workers",
+                    "replicas": replicas,
+                    "minReplicas": replicas,
+                    "maxReplicas": max(1, replicas),
+                    "rayStartParams": {"num-cpus": str(_slots(request, replicas)), **asked.workers.ray_start_params},
+                    "template": _ray_template(request, defaults, asked.workers, "ray-worker", trusted=False),
+                }
+            ],
+        },
+    }
+
+
+def wanted_workers(request: PlaceRequest) -> int:
+    """Return how many worker pods a ready RayCluster has."""
+    return _kube_ray(request).workers.replicas
+
+
+def token_secret(request: PlaceRequest, owner: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return the Secret with the worker's token, which belongs to ``owner``, the Job or RayCluster as it was stored."""
+    metadata = _metadata(request)
+    metadata["name"] = token_name(request.name)
+    metadata["ownerReferences"] = [
+        {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+        }
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": "Opaque",
+        "immutable": True,
+        "stringData": {"token": request.token},
+    }
+
+
+def token_name(place: str) -> str:
+    """Return the name of the Secret with the token of a place's worker."""
+    return f"{place}-results"
+
+
+# -- pods --------------------------------------------------------------------------------------------------------
+
+
+def _ray_template(
+    request: PlaceRequest, defaults: Defaults, part: RayHead | RayWorkers, name: str, *, trusted: bool
+) -> dict[str, JSON]:
+    asked = _kube_ray(request)
+    image = asked.image or _image(request, defaults)
+    container = _container(request, defaults, name=name, image=image, trusted=trusted)
+    container["resources"] = _resources(part.resources, _HEAD if trusted else _SMALL)
+    pod = _pod(request, [container], trusted=trusted)
+    pod = overlaid(overlaid(pod, request.batch.spec.environment.template), part.template)
+    return {"metadata": {"labels": _labels(request)}, "spec": pod}
+
+
+def _container(request: PlaceRequest, defaults: Defaults, *, name: str, image: str, trusted: bool) -> dict[str, JSON]:
+    environment = request.batch.spec.environment
+    env: list[JSON] = [{"name": key, "value": value} for key, value in environment.env.items()]
+    env += [{"name": key, "value": value} for key, value in _own_env(request, trusted=trusted).items()]
+    mounts: list[JSON] = [
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
+        {"name": "spool", "mountPath": SPOOL_FOLDER},
+    ]
+    if _source_map(request) is not None:
+        mounts.append({"name": "source", "mountPath": SOURCE_FOLDER, "readOnly": True})
+    mounts += [
+        {"name": f"secret-{index}", "mountPath": f"{SECRETS_FOLDER}/{index}", "readOnly": True}
+        for index in _secrets(request)
+    ]
+    if trusted:
+        mounts.append({"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True})
+    container: dict[str, JSON] = {
+        "name": name,
+        "image": image,
+        "env": env,
+        "envFrom": [_env_from(entry.model_dump(mode="json", by_alias=True)) for entry in environment.env_from],
+        "volumeMounts": mounts,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    if defaults.pull_policy:
+        container["imagePullPolicy"] = defaults.pull_policy
+    return container
+
+
+def _own_env(request: PlaceRequest, *, trusted: bool) -> dict[str, str]:
+    env = {
+        "HOME": "/tmp",  # noqa: S108 - the pod's own
+        "BATCHYARD_SPOOL": SPOOL_FOLDER,
+        "BATCHYARD_HOME": SPOOL_FOLDER,
+        "BATCHYARD_SOURCE": SOURCE_FOLDER if _source_map(request) is not None else "",
+        "BATCHYARD_SECRET_FILES": SECRETS_FOLDER if _secrets(request) else "",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Whatever a trial leaves behind dies with its worker, not with the pod.
+        "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
+        "RAY_process_group_cleanup_enabled": "true",
+    }
+    if trusted:
+        env |= {
+            "BATCHYARD_RESULTS_URL": request.results_url,
+            "BATCHYARD_BATCH": request.batch_id,
+            "BATCHYARD_ATTEMPT": str(request.attempt),
+            "BATCHYARD_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
+        }
+    return env
+
+
+def _pod(request: PlaceRequest, containers: list[JSON], *, trusted: bool) -> dict[str, JSON]:
+    volumes: list[JSON] = [{"name": "tmp", "emptyDir": {}}, {"name": "spool", "emptyDir": {}}]
+    source = _source_map(request)
+    if source is not None:
+        items = [{"key": key, "path": path} for key, path in sorted((request.source_items or {}).items())]
+        volumes.append({"name": "source", "configMap": {"name": source, **({"items": items} if items else {})}})
+    volumes += [
+        {"name": f"secret-{index}", "secret": {"secretName": name}} for index, name in _secrets(request).items()
+    ]
+    if trusted:
+        volumes.append({"name": "token", "secret": {"secretName": token_name(request.name)}})
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": containers,
+        "volumes": volumes,
+    }
+
+
+def _env_from(entry: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {key: value for key, value in entry.items() if value}
+
+
+def _secrets(request: PlaceRequest) -> dict[int, str]:
+    """Return the Secrets whose values must never be written anywhere, by their place in ``envFrom``."""
+    entries = request.batch.spec.environment.env_from
+    return {index: entry.secret_ref.name for index, entry in enumerate(entries) if entry.secret_ref is not None}
+
+
+def _source_map(request: PlaceRequest) -> str | None:
+    reference = request.batch.spec.workflow.source.config_map_ref
+    return reference.name if reference is not None else None
+
+
+def _image(request: PlaceRequest, defaults: Defaults) -> str:
+    return request.batch.spec.workflow.source.image or defaults.image
+
+
+def _resources(asked: Resources | None, default: Mapping[str, str]) -> dict[str, JSON]:
+    if asked is None:
+        return {"requests": dict(default)}
+    given = {key: value for key, value in (("cpu", asked.cpu), ("memory", asked.memory)) if value is not None}
+    return {"requests": {**default, **given}, "limits": given}
+
+
+def _slots(request: PlaceRequest, replicas: int) -> int:
+    """Return how many trials one worker pod runs at a time."""
+    cpu = (resources := _kube_ray(request).workers.resources) and resources.cpu
+    shared = math.ceil(request.batch.spec.parallelism / max(1, replicas))
+    return max(shared, math.floor(to_cpus(cpu))) if cpu else shared
+
+
+def _kube_ray(request: PlaceRequest) -> KubeRay:
+    return request.batch.spec.environment.kube_ray or KubeRay()
+
+
+# -- names -------------------------------------------------------------------------------------------------------
+
+
+def _metadata(request: PlaceRequest) -> dict[str, JSON]:
+    return {
+        "name": request.name,
+        "namespace": request.ref.namespace,
+        "labels": {**_labels(request), **_queue(request)},
+        "ownerReferences": [
+            {
+                "apiVersion": "batchyard.dev/v1alpha1",
+                "kind": "BatchTest",
+                "name": request.ref.name,
+                "uid": request.ref.uid,
+                "controller": True,
+            }
+        ],
+    }
+
+
+def _labels(request: PlaceRequest) -> dict[str, str]:
+    return {
+        **MANAGED_SELECTOR,
+        "app.kubernetes.io/name": "batchyard-runner",
+        # A label holds 63 characters, a name more.
+        "batchyard.dev/batch": request.ref.name[:63].rstrip("-."),
+        UID_LABEL: request.ref.uid,
+        "batchyard.dev/attempt": str(request.attempt),
+    }
+
+
+def _queue(request: PlaceRequest) -> dict[str, str]:
+    name = request.batch.metadata.labels.get(QUEUE_LABEL)
+    return {QUEUE_LABEL: name} if name else {}
