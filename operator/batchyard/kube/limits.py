@@ -1,0 +1,175 @@
+"""How much of a request is read, how fast it must come and how much of all of them is held in memory at once.
+
+Not for who may ask (``http``, ``read_api``) nor for sockets (``server``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from batchyard.kube.refusals import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_MIB = 1024 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
+_STEP_BYTES = _MIB
+_UNPACKED = frozenset({"", "identity"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one endpoint bears; every default fits an operator that has 256 MiB.
+
+    ``inflation`` is how many times its packed size a gzip body may have once it is over one MiB. ``memory_bytes`` and
+    ``bodies`` bound the bodies of all requests under way together, and ``patience_seconds`` is how long one may wait
+    for a place among them. ``idle_seconds`` is also how long a client may take from connecting to the end of its
+    headers.
+    """
+
+    body_bytes: int = 8 * _MIB
+    inflated_bytes: int = 64 * _MIB
+    inflation: int = 256
+    small_bytes: int = 4096
+    memory_bytes: int = 96 * _MIB
+    bodies: int = 16
+    read_seconds: float = 60.0
+    send_seconds: float = 60.0
+    idle_seconds: float = 30.0
+    patience_seconds: float = 5.0
+    linger_seconds: float = 2.0
+    connections: int = 4096
+    readers: int = 4
+    page_bytes: int = 4 * _MIB
+
+
+class Hold:
+    """One request's share of the memory."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        """Begin with nothing; ``BodyBudget.hold`` gives it back."""
+        self._budget = budget
+        self.size = 0
+
+    def grow(self, size: int) -> None:
+        """Take more. Raises ``Refused`` (503) if that is more than there is: waiting for others could last for ever."""
+        self._budget.take(size)
+        self.size += size
+
+
+class BodyBudget:
+    """Counts the memory that bodies hold. Every method belongs to the event loop's thread."""
+
+    def __init__(self, limits: Limits, *, bodies: int) -> None:
+        """Begin with nothing held; ``bodies`` is how many there may be at once."""
+        self._free = limits.memory_bytes
+        self._places = asyncio.Semaphore(bodies)
+        self._patience = limits.patience_seconds
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[Hold]:
+        """Hold a place for one body, after a while in the queue. Raises ``Refused`` (503) if none gets free."""
+        try:
+            # Nothing is held while waiting here, so that the others will end.
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError as err:
+            raise _full("too many requests with a body are under way") from err
+        hold = Hold(self)
+        try:
+            yield hold
+        finally:
+            self._free += hold.size
+            self._places.release()
+
+    def take(self, size: int) -> None:
+        """Take memory. Raises ``Refused`` (503) if there is not as much."""
+        if size > self._free:
+            raise _full("the requests under way hold all the memory there is for them")
+        self._free -= size
+
+
+def _full(why: str) -> Refused:
+    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}; send this again in a second", retry_after=1)
+
+
+async def read_body(request: web.BaseRequest, hold: Hold, limits: Limits, *, most: int) -> bytes:
+    """Return the body, unpacked, of at most ``most`` bytes as it is sent. Raises ``Refused``."""
+    packed = request.headers.get("Content-Encoding", "").strip().lower()
+    if packed not in _UNPACKED | {"gzip"}:
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "this Content-Encoding is not known; send gzip or none")
+    announced = request.content_length
+    if announced is not None and announced > most:
+        raise _too_large(most)
+    if announced:
+        hold.grow(announced)
+    try:
+        async with asyncio.timeout(limits.read_seconds):
+            body = await _read(request, hold, most, counted=announced is not None)
+    except TimeoutError as err:
+        raise Refused(
+            HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {limits.read_seconds:g} s; send it again"
+        ) from err
+    except (web.RequestPayloadError, ConnectionError) as err:
+        raise Refused(HTTPStatus.BAD_REQUEST, "the body broke off or is not framed as HTTP; send it again") from err
+    return await _inflated(body, hold, limits) if packed == "gzip" else body
+
+
+async def _read(request: web.BaseRequest, hold: Hold, most: int, *, counted: bool) -> bytes:
+    await _go_on(request)
+    chunks = []
+    size = 0
+    while chunk := await request.content.readany():
+        size += len(chunk)
+        if size > most:
+            raise _too_large(most)
+        if not counted:
+            hold.grow(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _go_on(request: web.BaseRequest) -> None:
+    # Only now: whoever is refused before is spared sending its body.
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _inflated(body: bytes, hold: Hold, limits: Limits) -> bytes:
+    most = min(limits.inflated_bytes, max(_MIB, limits.inflation * len(body)))
+    unpacker = zlib.decompressobj(_GZIP)
+    pieces = []
+    size = 0
+    rest = body
+    try:
+        while not unpacker.eof:
+            piece = unpacker.decompress(rest, _STEP_BYTES)
+            rest = unpacker.unconsumed_tail
+            if not piece and not rest:
+                break
+            size += len(piece)
+            if size > most:
+                raise _too_large(most)
+            hold.grow(len(piece))
+            pieces.append(piece)
+            # Others want to be heard between two pieces.
+            await asyncio.sleep(0)
+    except zlib.error as err:
+        raise Refused(HTTPStatus.BAD_REQUEST, "the body is no gzip, although its Content-Encoding says so") from err
+    if not unpacker.eof or unpacker.unused_data:
+        raise Refused(HTTPStatus.BAD_REQUEST, "the gzip body is cut off or followed by something else; send it again")
+    return b"".join(pieces)
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {most} bytes; send less at once", most=most
+    )
