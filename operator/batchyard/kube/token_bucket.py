@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Sums of small times fall short of what they should be by a little.
+_ROUNDING = 1e-6
+
 
 class TokenBucket:
     """Holds up to ``burst`` tokens; ``rate`` of them come back each second. Begins full."""
@@ -14,7 +17,8 @@ class TokenBucket:
     def wait(self, now: float) -> float:
         """Return in how many seconds there is a token, 0 if there is one."""
         self._refill(now)
-        return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._rate
+        missing = 1 - self._tokens
+        return missing / self._rate if missing > _ROUNDING else 0.0
 
     def take(self, now: float) -> None:
         """Take a token, whether there is one or not: what is taken too early makes the next one wait longer."""
@@ -24,7 +28,7 @@ class TokenBucket:
     def is_full(self, now: float) -> bool:
         """Return whether the bucket says no more than a new one would."""
         self._refill(now)
-        return self._tokens >= self._burst
+        return self._tokens >= self._burst - _ROUNDING
 
     def _refill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)

@@ -76,5 +76,9 @@ class StaleSession(StoreError):
     """A newer session owns the batch; whatever this one still holds must not be written."""
 
 
+class StaleLeader(StaleSession):
+    """A newer operator leads; whatever this one still holds must not be written."""
+
+
 class BatchBusy(StoreError):
     """Another live process runs this batch."""
