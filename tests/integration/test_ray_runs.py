@@ -1,0 +1,163 @@
+"""``batchyard run --runner ray`` as a user types it, and that it says what the local run says."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batch_bench import batch_file
+from batchyard.compose import LocalEngine, files_folder
+from batchyard.config import RayConfig
+from batchyard.engine.sources import load
+from batchyard.environments.ray import connected, cpus_per_trial
+from batchyard.model.errors import EnvironmentUnavailable
+from batchyard.model.outcome import Outcome, Reason, Verdict
+from batchyard.store.opening import open_store
+from command_line import Bench
+from ray_bench import local_ray
+
+if TYPE_CHECKING:
+    from batchyard.model.trial import JSON
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "docs_search" / "batchtest.yaml"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_provider_ray_starts_a_ray_of_its_own_and_leaves_nothing_behind(bench: Bench) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # Ray's sockets have long names
+        alone = Bench(bench.folder, {"TMPDIR": short})
+        done = alone.run("run", alone.write(environment={"provider": "Ray"}))
+        left = list(Path(short).iterdir())
+
+    assert done.returncode == 0, done.stderr
+    assert "a Ray that is started here" in done.stderr
+    assert "Succeeded" in done.stdout
+    assert "Token authentication" not in done.stderr
+    assert "Warning" not in done.stderr
+    assert not (bench.folder / ".ray").exists()
+    assert left == []
+
+
+def test_without_ray_installed_the_user_is_told_what_to_install(bench: Bench) -> None:
+    (bench.folder / "ray.py").write_text("raise ModuleNotFoundError(\"No module named 'ray'\")")
+    without = Bench(bench.folder, {"PYTHONPATH": str(bench.folder)})
+
+    done = without.run("run", without.write(), "--runner", "ray")
+
+    assert done.returncode == 4
+    assert "pip install 'batchyard[ray]'" in done.stderr
+
+
+def test_a_thread_cannot_be_had_on_ray(bench: Bench) -> None:
+    done = bench.run("run", bench.write(environment={"isolation": "Thread"}), "--runner", "ray")
+
+    assert done.returncode == 2
+    assert "spec.environment.isolation" in done.stderr
+    assert "write isolation: Process, or use --runner threads" in done.stderr
+
+
+def test_a_ray_client_is_refused_with_the_way_out(bench: Bench) -> None:
+    done = bench.run("run", bench.write(), "--ray-address", "ray://127.0.0.1:10001")
+
+    assert done.returncode == 4
+    assert "Ray Client" in done.stderr
+    assert "auto" in done.stderr
+
+
+def test_provider_ray_runs_in_threads_if_the_user_says_so(bench: Bench) -> None:
+    done = bench.run("run", bench.write(environment={"provider": "Ray"}), "--runner", "threads")
+
+    assert done.returncode == 0, done.stderr
+
+
+# -- the place -------------------------------------------------------------------------------------------------------
+
+
+def test_each_actor_has_the_most_that_any_combination_asks_for(tmp_path: Path) -> None:
+    assert _cpus(tmp_path) == 1.0
+    assert _cpus(tmp_path, "500m") == 0.5
+    assert _cpus(tmp_path, "500m", "1500m") == 2.0  # Ray shares out parts of one processor only
+
+
+def _cpus(folder: Path, *asked: str) -> float:
+    overrides: list[JSON] = [{"match": {"side": "left"}, "resources": {"cpu": cpu}} for cpu in asked]
+    variants: dict[str, JSON] = {"matrix": {"side": ["left"]}, "overrides": overrides}
+    return cpus_per_trial(load(batch_file(folder, "observed:build", variants=variants)).batch)
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = _FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", fake)
+
+    with (
+        pytest.raises(EnvironmentUnavailable, match=r"no connection to the Ray cluster at 10\.0\.0\.9:6379: timed out"),
+        connected(RayConfig("10.0.0.9:6379"), 1),
+    ):
+        pass
+
+    assert fake.joined == ["10.0.0.9:6379"]
+    assert fake.shut_down
+
+
+def test_a_connection_that_there_is_already_is_used_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = _FakeRay(initialised=True)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+
+    with connected(RayConfig(), 1):
+        pass
+
+    assert (fake.joined, fake.shut_down) == ([], False)
+
+
+class _FakeRay:
+    """A module that is asked to connect and cannot."""
+
+    def __init__(self, *, initialised: bool = False) -> None:
+        self.joined: list[object] = []
+        self.shut_down = False
+        self._initialised = initialised
+
+    def is_initialized(self) -> bool:
+        return self._initialised
+
+    def init(self, *, address: str, **_options: object) -> None:
+        self.joined.append(address)
+        raise ConnectionError("timed out")
+
+    def shutdown(self) -> None:
+        self.shut_down = True
+
+
+# -- the example -----------------------------------------------------------------------------------------------------
+
+
+def test_the_example_ends_on_ray_trial_by_trial_as_it_does_locally(tmp_path: Path) -> None:
+    with local_ray(2):
+        on_ray = _results(tmp_path / "ray.db", RayConfig())
+    locally = _results(tmp_path / "local.db", None)
+
+    assert len(on_ray) == 837
+    assert on_ray == locally
+
+
+def _results(target: Path, ray: RayConfig | None) -> dict[str, tuple[Outcome, Reason | str, float | None, str]]:
+    with LocalEngine(ray=ray) as engine, open_store(str(target)) as store:
+        loaded = load(EXAMPLE)
+        record = engine.accept(store, loaded)
+        finished = engine.run(store, files_folder(str(target)), record, loaded, on_start=lambda _running: None)
+        assert finished.verdict is Verdict.SUCCEEDED
+        return {
+            result.trial_id: (result.outcome, result.reason, result.score, result.output_digest)
+            for result in store.results(record.id)
+        }
