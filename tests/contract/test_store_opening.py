@@ -51,6 +51,7 @@ def test_migrations_and_tables_agree(store_target: str) -> None:
         "ix_attempts_final_outcome": "final",
         "ix_attempts_open": "not final",
         "ix_sessions_open": "closed_at is null",
+        "ix_environments_held": "released_at is null",
         "uq_attempts_final": "final",
     }
 

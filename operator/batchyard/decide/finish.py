@@ -22,7 +22,10 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What is known when the last trial is final. ``gate_passed`` is None before the gate was asked."""
+    """What is known when the last trial is final.
+
+    ``gate_passed`` is None before the gate was asked. ``no_place`` is why the trials had no place to run in the end.
+    """
 
     counts: Mapping[Outcome, int]
     gate_passed: bool | None = None
@@ -30,6 +33,7 @@ class Ending:
     deadline_passed: bool = False
     failed_fast: bool = False
     environment_failed: bool = False
+    no_place: Reason = Reason.NONE
 
 
 def ends_batch(outcome: Outcome, *, fail_fast: bool) -> bool:
@@ -41,6 +45,8 @@ def verdict(ending: Ending) -> tuple[Verdict, Reason]:
     """Return the verdict and its reason; the cause that cut the batch short comes before what its trials said."""
     if ending.cancelled:
         return Verdict.CANCELLED, Reason.CANCELLED
+    if ending.no_place:
+        return Verdict.FAILED, ending.no_place
     if ending.environment_failed:
         return Verdict.FAILED, Reason.ENVIRONMENT_FAILED
     if ending.deadline_passed:

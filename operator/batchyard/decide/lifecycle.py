@@ -1,4 +1,4 @@
-"""What to do next about one BatchTest in a cluster, from what is known of it. Pure: one step at a time, level-triggered.
+"""What to do next about one BatchTest in a cluster, from what is known of it. Pure; one step at a time.
 
 The caller gathers the facts anew after every step, so that a crash between any two steps is healed by the next look.
 Not for what the worker decides by itself: trials, their deadlines and their retries.

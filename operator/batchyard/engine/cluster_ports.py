@@ -1,4 +1,4 @@
-"""What the operator needs of its store beyond ``ports.BatchStore``: leadership, places, segments, the outbox, mirrors."""
+"""What the operator needs of its store beyond ``BatchStore``: leadership, places, segments, the outbox, mirrors."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class ClusterStore(BatchStore, Protocol):
         """Return the batch's places, oldest first."""
         ...
 
-    def commit(
+    def commit_step(
         self,
         session: Session,
         *,

@@ -80,5 +80,14 @@ class StaleLeader(StaleSession):
     """A newer operator leads; whatever this one still holds must not be written."""
 
 
+class SegmentOutOfOrder(StoreError):
+    """A segment was written already, or one before it was not; ``next`` is the one that may come."""
+
+    def __init__(self, wanted: int) -> None:
+        """Keep the number of the segment that may come."""
+        super().__init__(f"segment {wanted} is the next one that can be written")
+        self.next = wanted
+
+
 class BatchBusy(StoreError):
     """Another live process runs this batch."""

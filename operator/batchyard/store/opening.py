@@ -5,9 +5,14 @@ Not for any detail of connecting (``connect``) or of the schema (``schema``).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from batchyard.store import schema
 from batchyard.store.connect import make_engine, parse_target
 from batchyard.store.sql import SqlStore
+
+if TYPE_CHECKING:
+    from batchyard.store.cluster import SqlClusterStore
 
 
 def open_store(target: str, *, upgrade: bool = True) -> SqlStore:
@@ -26,3 +31,11 @@ def open_store(target: str, *, upgrade: bool = True) -> SqlStore:
         engine.dispose()
         raise
     return SqlStore(engine)
+
+
+def open_cluster_store(target: str) -> SqlClusterStore:
+    """Return an operator's store, made or brought up to date first. Raises as ``open_store`` does."""
+    # Not needed by what runs on a laptop.
+    from batchyard.store.cluster import SqlClusterStore
+
+    return SqlClusterStore(open_store(target).engine)

@@ -22,6 +22,7 @@ from batchyard.model.errors import BatchAmbiguous, BatchNotFound, StaleSession, 
 from batchyard.model.outcome import Outcome
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
+from batchyard.store.chain import Chain, read_chain
 from batchyard.store.connect import for_writing
 from batchyard.store.faults import StoreBusy, place_of, reported
 from batchyard.store.paging import paged
@@ -36,7 +37,7 @@ from batchyard.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from batchyard.model.trial import AttemptResult
@@ -47,18 +48,6 @@ FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT, Outcome.ERRO
 _RESULTS_PAGE = 200
 _ENTRIES_PAGE = 1000
 _ORDINALS_PAGE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """What a commit must know of its batch; read under the lock."""
-
-    batch_id: str
-    epoch: int
-    head: str
-    entries: int
-    dropped: int
-    pruned: bool
 
 
 @dataclass(slots=True)
@@ -81,8 +70,8 @@ class SqlStore:
         self._writing = for_writing(engine)
         self._place = place_of(engine.url)
         # Both databases spell it alike; no target means that any kind of duplicate is left out.
-        insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
-        self._insert_attempts = insert(attempts).on_conflict_do_nothing()
+        self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+        self._insert_attempts = self._insert(attempts).on_conflict_do_nothing()
 
     def __repr__(self) -> str:
         return f"SqlStore({self._place.shown!r})"
@@ -106,18 +95,20 @@ class SqlStore:
 
     def create_batch(self, record: BatchRecord) -> None:
         """Add a batch. Raises ``StoreError`` if the id is taken."""
-        row = rows.batch_row(record)
+        with self._write("create the batch") as connection:
+            self._add_batch(connection, record)
+
+    def _add_batch(self, connection: sa.Connection, record: BatchRecord) -> None:
         document = {
             "batch_id": record.id,
             "spec": rows.to_json(record.spec),
             "status": rows.optional_json(record.status),
         }
-        with self._write("create the batch") as connection:
-            try:
-                connection.execute(batches.insert(), row)
-            except IntegrityError as err:
-                raise StoreError(f"store {self._place.shown}: there is a batch {record.id} already") from err
-            connection.execute(documents.insert(), document)
+        try:
+            connection.execute(batches.insert(), rows.batch_row(record))
+        except IntegrityError as err:
+            raise StoreError(f"store {self._place.shown}: there is a batch {record.id} already") from err
+        connection.execute(documents.insert(), document)
 
     def batch(self, reference: str) -> BatchRecord:
         """Return the batch with this id, or unique id prefix, or the newest of this name."""
@@ -210,6 +201,18 @@ class SqlStore:
         Raises ``StaleSession`` if another session took over, and ``StoreBusy`` if nothing was written for a reason
         that may pass.
         """
+        self._commit(session, results, entries, dropped, batch)
+
+    def _commit(
+        self,
+        session: Session,
+        results: Sequence[tuple[AttemptResult, bool]],
+        entries: Sequence[AuditEntry],
+        dropped: int,
+        batch: BatchUpdate | None,
+        also: Callable[[sa.Connection, int], None] | None = None,
+    ) -> None:
+        """Write all of it; ``also``, called before the results with the chain's newest ``seq``, adds what it likes."""
         # Encoded before the transaction begins: the write lock is everybody's.
         found = [rows.attempt_row(session.batch_id, result, final) for result, final in results]
         for entry in entries:
@@ -219,6 +222,8 @@ class SqlStore:
         try:
             with self._write("write results") as connection:
                 chain = self._take_chain(connection, session)
+                if also is not None:
+                    also(connection, chain.entries)
                 if found:
                     connection.execute(self._insert_attempts, found)
                 attempt.head = self._append(connection, chain, entries, dropped, batch)
@@ -227,9 +232,9 @@ class SqlStore:
             if not attempt.asked or not entries or not self._is_head(session.batch_id, attempt.head):
                 raise
 
-    def _take_chain(self, connection: sa.Connection, session: Session) -> _Chain:
+    def _take_chain(self, connection: sa.Connection, session: Session) -> Chain:
         """Lock the batch's row for this transaction and return it. Raises ``StaleSession``."""
-        chain = _read_chain(connection, session.batch_id)
+        chain = read_chain(connection, session.batch_id)
         if chain is None:
             raise BatchNotFound(f'store {self._place.shown}: no batch has the id "{session.batch_id}"')
         if chain.epoch != session.epoch:
@@ -242,7 +247,7 @@ class SqlStore:
     def _append(
         self,
         connection: sa.Connection,
-        chain: _Chain,
+        chain: Chain,
         entries: Sequence[AuditEntry],
         dropped: int,
         update: BatchUpdate | None,
@@ -273,7 +278,7 @@ class SqlStore:
         """Return whether a commit whose answer was lost did happen. Waits for it if it still goes on."""
         try:
             with self._write("see whether the last commit happened") as connection:
-                chain = _read_chain(connection, batch_id)
+                chain = read_chain(connection, batch_id)
         except StoreBusy as err:
             # Trying the commit again could write its entries twice.
             raise StoreError(
@@ -371,25 +376,3 @@ class SqlStore:
 
 
 _NEWEST_FIRST = (batches.c.accepted_at.desc(), batches.c.id.desc())
-
-# FOR UPDATE is for PostgreSQL; SQLite's write lock was taken when the transaction began.
-_CHAIN = (
-    sa.select(
-        batches.c.epoch,
-        batches.c.audit_head,
-        batches.c.audit_entries,
-        batches.c.audit_dropped,
-        batches.c.audit_pruned_at,
-    )
-    .where(batches.c.id == sa.bindparam("key"))
-    .with_for_update()
-)
-
-
-def _read_chain(connection: sa.Connection, batch_id: str) -> _Chain | None:
-    row = connection.execute(_CHAIN, {"key": batch_id}).first()
-    if row is None:
-        return None
-    return _Chain(
-        batch_id, row.epoch, row.audit_head, row.audit_entries, row.audit_dropped, row.audit_pruned_at is not None
-    )

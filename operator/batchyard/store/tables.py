@@ -23,6 +23,7 @@ metadata = sa.MetaData(
 IS_FINAL = sa.text("final")
 IS_NOT_FINAL = sa.text("NOT final")
 IS_OPEN = sa.text("closed_at IS NULL")
+IS_NOT_RELEASED = sa.text("released_at IS NULL")
 
 
 def _text(name: str) -> sa.Column[str]:
@@ -162,3 +163,75 @@ audit_entries = sa.Table(
     _text("previous"),
     _text("hash"),
 )
+
+# -- what only an operator keeps -----------------------------------------------------------------------------------
+
+# One row: which operator may write. Every transaction of an operator looks at it first.
+leadership = sa.Table(
+    "leadership",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    _integer("epoch"),
+    _text("holder"),
+    _instant("taken_at"),
+)
+
+settings = sa.Table("settings", metadata, sa.Column("name", sa.Text, primary_key=True), _text("value"))
+
+cluster_batches = sa.Table(
+    "cluster_batches",
+    metadata,
+    _of_batch(),
+    _text("namespace"),
+    _text("name"),
+    sa.Column("uid", sa.Text, nullable=False),
+)
+sa.Index("uq_cluster_batches_uid", cluster_batches.c.uid, unique=True)
+sa.Index("ix_cluster_batches_name", cluster_batches.c.namespace, cluster_batches.c.name)
+
+environments = sa.Table(
+    "environments",
+    metadata,
+    _of_batch(),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    _text("provider"),
+    _text("name"),
+    _text("state"),
+    _instant("requested_at"),
+    _instant("ready_at", nullable=True),
+    _instant("started_at", nullable=True),
+    _instant("heard_at", nullable=True),
+    _instant("ended_at", nullable=True),
+    _instant("released_at", nullable=True),
+    _integer("segments"),
+    _integer("finished_at_start"),
+    _text("identity"),
+    _text("reason"),
+    _text("message"),
+    sa.Column("done_stop", sa.Text),
+)
+sa.Index(
+    "ix_environments_held",
+    environments.c.batch_id,
+    sqlite_where=IS_NOT_RELEASED,
+    postgresql_where=IS_NOT_RELEASED,
+)
+
+# The entries whose Kubernetes event is still to be posted; a row goes when it is.
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    _of_batch(),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    _instant("created_at"),
+    _integer("tries"),
+    _instant("next_at"),
+    sa.Column("parked", sa.Boolean, nullable=False),
+    _text("last_error"),
+)
+sa.Index("ix_outbox_created", outbox.c.parked, outbox.c.created_at, outbox.c.batch_id, outbox.c.seq)
+
+mirrored = sa.Table("mirrored", metadata, sa.Column("key", sa.Text, primary_key=True), _instant("seen_at"))
+sa.Index("ix_mirrored_seen_at", mirrored.c.seen_at)
+
+watch_positions = sa.Table("watch_positions", metadata, sa.Column("kind", sa.Text, primary_key=True), _text("position"))

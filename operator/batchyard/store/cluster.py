@@ -1,0 +1,241 @@
+"""The store of an operator: ``SqlStore`` and all that ``ClusterStore`` adds, fenced by leadership.
+
+Not for the outbox and the mirror (``cluster_events``).
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from batchyard.engine.cluster_ports import ClusterRef, EnvironmentRecord, EnvironmentState
+from batchyard.model.errors import SegmentOutOfOrder, StaleLeader, StoreError
+from batchyard.model.outcome import Phase
+from batchyard.model.plain_json import plain_text
+from batchyard.store import rows
+from batchyard.store.cluster_events import ClusterEvents, add_to_outbox
+from batchyard.store.sql import SqlStore
+from batchyard.store.tables import (
+    IS_NOT_RELEASED,
+    attempts,
+    batches,
+    cluster_batches,
+    environments,
+    leadership,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import RowMapping
+
+    from batchyard.engine.ports import BatchRecord, BatchUpdate, Session
+    from batchyard.model.audit import AuditEntry
+    from batchyard.model.trial import AttemptResult
+
+_TOKEN_KEY = "token-key"  # noqa: S105 - the name of a setting
+_ONLY = 1
+_FINAL = tuple(phase.value for phase in Phase if phase.final)
+_MOMENTS = ("requested_at", "ready_at", "started_at", "heard_at", "ended_at", "released_at")
+
+
+class SqlClusterStore(ClusterEvents, SqlStore):
+    """Implements ``ClusterStore``. With an ``epoch`` every writing transaction first checks that it still leads."""
+
+    def __init__(self, engine: sa.Engine, epoch: int | None = None) -> None:
+        """Take over ``engine``, whose schema must be the newest."""
+        super().__init__(engine)
+        self._epoch = epoch
+
+    def fenced(self, epoch: int) -> SqlClusterStore:
+        """Return a view on the same connections that writes only while leadership has this epoch."""
+        return SqlClusterStore(self._engine, epoch)
+
+    @contextmanager
+    def _write(self, action: str) -> Iterator[sa.Connection]:
+        with super()._write(action) as connection:
+            if self._epoch is not None:
+                self._check_leadership(connection, self._epoch)
+            yield connection
+
+    def _check_leadership(self, connection: sa.Connection, epoch: int) -> None:
+        # FOR SHARE is for PostgreSQL: a new leader waits for this transaction, and the next one sees it.
+        query = sa.select(leadership.c.epoch, leadership.c.holder).where(leadership.c.id == _ONLY)
+        row = connection.execute(query.with_for_update(read=True)).first()
+        if row is None or row.epoch != epoch:
+            newer = f"{row.holder} (epoch {row.epoch})" if row is not None else "nobody"
+            raise StaleLeader(f"this operator led with epoch {epoch}, but now {newer} leads; nothing was written")
+
+    # -- leadership and settings ---------------------------------------------------------------------------------
+
+    def take_leadership(self, holder: str, now: datetime) -> int:
+        """Raise the leadership epoch by 1 in favour of ``holder`` and return it."""
+        row = {"holder": plain_text(holder), "taken_at": rows.to_micros(now)}
+        mine = leadership.update().where(leadership.c.id == _ONLY)
+        with self._write("take leadership") as connection:
+            query = sa.select(leadership.c.epoch).where(leadership.c.id == _ONLY).with_for_update()
+            previous = connection.scalar(query)
+            if previous is None:
+                try:
+                    with connection.begin_nested():
+                        connection.execute(leadership.insert(), {"id": _ONLY, "epoch": 1, **row})
+                except IntegrityError:  # another made the row in between; now it can be waited for
+                    previous = connection.scalar(query)
+            epoch = (previous or 0) + 1
+            if previous is not None:
+                connection.execute(mine, {"epoch": epoch, **row})
+        return epoch
+
+    def leadership(self) -> tuple[int, str] | None:
+        """Return the epoch and the holder; None before the first."""
+        with self._read() as connection:
+            row = connection.execute(sa.select(leadership.c.epoch, leadership.c.holder)).first()
+        return None if row is None else (row.epoch, row.holder)
+
+    def token_key(self) -> bytes:
+        """Return the store's own 32 secret bytes, made at the first call."""
+        query = sa.select(settings.c.value).where(settings.c.name == _TOKEN_KEY)
+        with self._read() as connection:
+            found = connection.scalar(query)
+        if found is None:
+            made = {"name": _TOKEN_KEY, "value": secrets.token_hex(32)}
+            with self._write("make the token key") as connection:
+                connection.execute(self._insert(settings).on_conflict_do_nothing(), made)
+                found = connection.scalar(query)
+        return bytes.fromhex(str(found))
+
+    # -- batches and places ----------------------------------------------------------------------------------------
+
+    def create_cluster_batch(self, record: BatchRecord, ref: ClusterRef) -> bool:
+        """Add a batch with its BatchTest; False, and no change, if the same one is there already."""
+        known = self.cluster_ref(record.id)
+        if known is not None:
+            if known != ref:
+                raise StoreError(f"batch {record.id} belongs to BatchTest {known.namespace}/{known.name} already")
+            return False
+        row = {"batch_id": record.id, "namespace": ref.namespace, "name": ref.name, "uid": ref.uid}
+        with self._write("create the batch") as connection:
+            self._add_batch(connection, record)
+            connection.execute(cluster_batches.insert(), row)
+        return True
+
+    def cluster_ref(self, batch_id: str) -> ClusterRef | None:
+        """Return the BatchTest of a batch."""
+        query = cluster_batches.select().where(cluster_batches.c.batch_id == batch_id)
+        with self._read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else ClusterRef(row.namespace, row.name, row.uid)
+
+    def batch_of(self, uid: str) -> BatchRecord | None:
+        """Return the batch of a BatchTest."""
+        query = sa.select(cluster_batches.c.batch_id).where(cluster_batches.c.uid == uid)
+        with self._read() as connection:
+            found = connection.scalar(query)
+        return None if found is None else self.batch(str(found))
+
+    def open_batches(self) -> Sequence[tuple[str, ClusterRef]]:
+        """Return every batch that is not over, or one of whose places is not released."""
+        held = sa.select(environments.c.batch_id).where(IS_NOT_RELEASED)
+        query = (
+            sa.select(cluster_batches)
+            .join(batches, batches.c.id == cluster_batches.c.batch_id)
+            .where(sa.or_(batches.c.phase.not_in(_FINAL), cluster_batches.c.batch_id.in_(held)))
+            .order_by(batches.c.accepted_at, batches.c.id)
+        )
+        with self._read() as connection:
+            return [(row.batch_id, ClusterRef(row.namespace, row.name, row.uid)) for row in connection.execute(query)]
+
+    def environments(self, batch_id: str) -> Sequence[EnvironmentRecord]:
+        """Return the batch's places, oldest first."""
+        query = environments.select().where(environments.c.batch_id == batch_id).order_by(environments.c.attempt)
+        with self._read() as connection:
+            return [_environment_from(row) for row in connection.execute(query).mappings()]
+
+    # -- one step ----------------------------------------------------------------------------------------------------
+
+    def commit_step(
+        self,
+        session: Session,
+        *,
+        results: Sequence[tuple[AttemptResult, bool]] = (),
+        entries: Sequence[AuditEntry] = (),
+        dropped: int = 0,
+        batch: BatchUpdate | None = None,
+        environment: EnvironmentRecord | None = None,
+        segment: tuple[int, int] | None = None,
+        outbox: Sequence[int] = (),
+    ) -> Sequence[tuple[int, int]]:
+        """Write one step, all or nothing; return (ordinal, attempt) of the results that were there already."""
+        left_out: list[tuple[int, int]] = []
+
+        def also(connection: sa.Connection, seq: int) -> None:
+            left_out[:] = _known(connection, session.batch_id, results)
+            if segment is not None:
+                _take_segment(connection, session.batch_id, *segment)
+            if environment is not None:
+                self._put_environment(connection, environment)
+            if outbox:
+                add_to_outbox(connection, session.batch_id, [(seq + 1 + index, entries[index].at) for index in outbox])
+
+        self._commit(session, results, entries, dropped, batch, also)
+        return left_out
+
+    def _put_environment(self, connection: sa.Connection, environment: EnvironmentRecord) -> None:
+        row = _environment_row(environment)
+        changed = {name: value for name, value in row.items() if name not in {"batch_id", "attempt"}}
+        statement = self._insert(environments).values(row)
+        keys = [environments.c.batch_id, environments.c.attempt]
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def _known(
+    connection: sa.Connection, batch_id: str, results: Sequence[tuple[AttemptResult, bool]]
+) -> list[tuple[int, int]]:
+    """Return which of the results will be left out: the same attempt, or a second final one of a trial."""
+    if not results:
+        return []
+    query = sa.select(attempts.c.ordinal, attempts.c.attempt, attempts.c.final).where(
+        attempts.c.batch_id == batch_id, attempts.c.ordinal.in_({result.ordinal for result, _ in results})
+    )
+    there = set()
+    ended = set()
+    for row in connection.execute(query):
+        there.add((row.ordinal, row.attempt))
+        if row.final:
+            ended.add(row.ordinal)
+    return [
+        (result.ordinal, result.attempt)
+        for result, final in results
+        if (result.ordinal, result.attempt) in there or (final and result.ordinal in ended)
+    ]
+
+
+def _take_segment(connection: sa.Connection, batch_id: str, attempt: int, number: int) -> None:
+    mine = (environments.c.batch_id == batch_id, environments.c.attempt == attempt)
+    newest = connection.scalar(sa.select(environments.c.segments).where(*mine))
+    if newest is None or number != newest + 1:
+        raise SegmentOutOfOrder((newest or 0) + 1)
+    connection.execute(environments.update().where(*mine), {"segments": number})
+
+
+def _environment_row(environment: EnvironmentRecord) -> dict[str, Any]:
+    row: dict[str, Any] = asdict(environment)
+    for name in _MOMENTS:
+        row[name] = None if row[name] is None else rows.to_micros(row[name])
+    for name in ("name", "identity", "reason", "message"):
+        row[name] = plain_text(row[name])
+    return row | {"state": environment.state.value}
+
+
+def _environment_from(row: RowMapping) -> EnvironmentRecord:
+    fields: dict[str, Any] = dict(row)
+    for name in _MOMENTS:
+        fields[name] = None if fields[name] is None else rows.from_micros(fields[name])
+    return EnvironmentRecord(**{**fields, "state": EnvironmentState(fields["state"])})
