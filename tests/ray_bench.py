@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from runner_bench import CLOCK, FolderProvider, await_true, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from batchyard.model.trial import NodeBoundary
     from batchyard.runners.ray import RayBatchTestRunner
@@ -34,6 +34,18 @@ def local_ray(cpus: float) -> Iterator[None]:
         with connected(RayConfig(), cpus):
             yield
     await_true(lambda: set(descendants(os.getpid())) <= before, "the end of every process of Ray")
+
+
+def actors_of(driver: int) -> list[int]:
+    """The processes of this driver's Ray that are actors of ours now."""
+    return [pid for pid in descendants(driver) if b"ray::SlotHost" in _command_of(pid)]
+
+
+def _command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""  # it ended while we looked
 
 
 def no_boundaries(_file: Path, _thread: str) -> tuple[NodeBoundary, ...]:

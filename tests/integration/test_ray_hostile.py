@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +13,12 @@ from batchyard.compose import LocalEngine
 from batchyard.config import RayConfig
 from batchyard.model.outcome import Outcome, Reason, Verdict
 from batchyard.runners.linux import descendants
-from ray_bench import RayBench, local_ray
+from ray_bench import RayBench, actors_of, local_ray
 from runner_bench import CLOCK, Seen, an_order, await_all_dead, await_true, lines_of, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.hostile
 
@@ -130,18 +130,6 @@ def bench(tmp_path: Path) -> RayBench:
     return RayBench(tmp_path)
 
 
-def _actors() -> list[int]:
-    """The processes of this Ray that are actors of ours now."""
-    return [pid for pid in descendants(os.getpid()) if b"ray::SlotHost" in _command_of(pid)]
-
-
-def _command_of(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
 def _waits(tmp_path: Path, ordinal: int = 0) -> dict[str, str]:
     return {"started": str(tmp_path / f"started-{ordinal}"), "until": str(tmp_path / "never")}
 
@@ -149,7 +137,7 @@ def _waits(tmp_path: Path, ordinal: int = 0) -> dict[str, str]:
 def test_no_actor_is_started_per_trial(bench: RayBench) -> None:
     with bench.runner(2) as runner:
         seen = run_all(runner, [an_order("pass", n) for n in range(200)])
-        actors = _actors()
+        actors = actors_of(os.getpid())
 
     assert {end.result.outcome for end in seen.ended.values()} == {Outcome.PASSED}
     assert {end.result.worker for end in seen.ended.values()} == {"e1-s0", "e1-s1"}
@@ -163,7 +151,7 @@ def test_a_trial_whose_actor_is_killed_is_errored_its_processes_die_and_the_slot
     with bench.runner() as runner:
         runner.submit(an_order("waits", 0, state=_waits(tmp_path)))
         await_true(lambda: lines_of(tmp_path / "started-0"), "the node")
-        (actor,) = _actors()
+        (actor,) = actors_of(os.getpid())
         theirs = descendants(actor)
         os.kill(actor, signal.SIGKILL)
         seen = Seen().hear(runner, lambda seen: 0 in seen.ended, "the end of the attempt")
@@ -184,7 +172,7 @@ def test_an_actor_that_is_stopped_is_killed_at_the_deadline_with_all_its_process
         runner.submit(an_order("waits", 0, state=_waits(tmp_path)))
         seen = Seen().hear(runner, lambda seen: bool(seen.started), "the start")
         begun = CLOCK.monotonic()
-        (actor,) = _actors()
+        (actor,) = actors_of(os.getpid())
         theirs = [actor, *descendants(actor)]
         os.kill(actor, signal.SIGSTOP)
         seen.hear(runner, lambda seen: 0 in seen.ended, "the end of the attempt")

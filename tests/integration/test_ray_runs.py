@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batch_bench import batch_file
+from batch_bench import WORKFLOWS, batch_file
 from batchyard.compose import LocalEngine, files_folder
 from batchyard.config import RayConfig
 from batchyard.engine.sources import load
 from batchyard.environments.ray import connected, cpus_per_trial
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason, Verdict
+from batchyard.runners.linux import descendants
 from batchyard.store.opening import open_store
 from command_line import Bench
-from ray_bench import local_ray
+from ray_bench import actors_of, local_ray
+from runner_bench import await_all_dead, await_true
 
 if TYPE_CHECKING:
     from batchyard.model.trial import JSON
@@ -47,6 +49,30 @@ def test_a_run_with_provider_ray_starts_a_ray_of_its_own_and_leaves_nothing_behi
     assert "Warning" not in done.stderr
     assert not (bench.folder / ".ray").exists()
     assert left == []
+
+
+@pytest.mark.kill
+def test_a_run_that_is_killed_takes_its_ray_and_its_trials_along(bench: Bench) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        alone = Bench(bench.folder, {"TMPDIR": short})
+        (bench.folder / "pids").mkdir()
+        file = alone.write(
+            workflow={"factory": "hostile:build", "source": {"path": str(WORKFLOWS)}},
+            variants={"matrix": {"act": ["forks_grandchildren"]}},
+            cases=[{"name": "one", "input": {"pids": str(bench.folder / "pids")}}],
+        )
+        run = alone.start("run", file, "--runner", "ray")
+        await_true(lambda: len([*(bench.folder / "pids").iterdir()]) == 3, "the node and its grandchildren")
+        # Ray's own agents may take a minute to see that they are alone.
+        actors = actors_of(run.pid)
+        theirs = [*actors, *(pid for actor in actors for pid in descendants(actor))]
+        run.kill()
+        run.communicate()
+
+        await_all_dead(theirs)
+
+    assert len(actors) == 1
+    assert len(theirs) >= 6
 
 
 def test_without_ray_installed_the_user_is_told_what_to_install(bench: Bench) -> None:
