@@ -13,7 +13,7 @@ from batch_bench import WORKFLOWS, batch_file
 from batchyard.compose import LocalEngine, files_folder
 from batchyard.config import RayConfig
 from batchyard.engine.sources import load
-from batchyard.environments.ray import connected, cpus_per_trial
+from batchyard.environments.ray import RAY_SETTINGS, connected, cpus_per_trial
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason, Verdict
 from batchyard.runners.linux import descendants
@@ -120,6 +120,14 @@ def _cpus(folder: Path, *asked: str) -> float:
     overrides: list[JSON] = [{"match": {"side": "left"}, "resources": {"cpu": cpu}} for cpu in asked]
     variants: dict[str, JSON] = {"matrix": {"side": ["left"]}, "overrides": overrides}
     return cpus_per_trial(load(batch_file(folder, "observed:build", variants=variants)).batch)
+
+
+def test_what_a_cluster_should_set_is_documented() -> None:
+    page = (EXAMPLE.parents[2] / "docs" / "runners.md").read_text(encoding="utf-8")
+
+    assert [
+        f"| `{name}` | `{value}` |" for name, value in RAY_SETTINGS.items() if f"`{name}` | `{value}`" not in page
+    ] == []
 
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
