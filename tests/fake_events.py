@@ -180,13 +180,13 @@ class FakeEventServer:
     async def list_page(
         self, group_version: str, plural: str, namespace: str | None, *, field_selector: str, limit: int, continue_: str
     ) -> Mapping[str, Any]:
-        assert (group_version, plural, limit) == ("v1", "events", 500)
+        assert (group_version, plural) == ("v1", "events")
         assert field_selector == "reportingComponent!=batchyard.dev/operator"
-        self.asked.append(("list", namespace, continue_))
+        self.asked.append(("check" if limit == 1 else "list", namespace, continue_))
         if self.refusals:
             raise self.refusals.pop(0)
         start = int(continue_ or 0)
-        end = start + self.page_size
+        end = start + min(limit, self.page_size)
         more = str(end) if end < len(self.listed) else ""
         return {"items": self.listed[start:end], "metadata": {"resourceVersion": self.version, "continue": more}}
 

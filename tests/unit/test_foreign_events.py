@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +13,11 @@ from batchyard.model.events import EventType, Severity
 from event_builders import NOON
 from event_wire import POD, a_wire_event
 
+LATER = NOON + timedelta(days=2)
+
 
 def read(**fields: Any) -> ForeignEvent:
-    event = read_event(a_wire_event(**fields), NOON)
+    event = read_event(a_wire_event(**fields), LATER)
     assert event is not None
     return event
 
@@ -106,6 +108,10 @@ def test_without_a_time_that_can_be_read_it_happened_now(time: object) -> None:
 
     assert event is not None
     assert event.at == NOON
+
+
+def test_what_says_that_it_will_happen_happened_now() -> None:
+    assert read(lastTimestamp="9999-12-31T23:59:59Z").at == LATER
 
 
 def test_long_texts_are_cut() -> None:

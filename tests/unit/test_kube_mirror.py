@@ -3,93 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from batchyard.apiserver.errors import ApiError, Unreachable
-from batchyard.engine.cluster_ports import ClusterRef
-from batchyard.kube.health import Health, Part
+from batchyard.apiserver.errors import Unreachable
+from batchyard.kube.health import Part
 from batchyard.kube.mirror import EventMirror
 from batchyard.metrics import Metrics
 from batchyard.model.errors import StaleLeader, StoreError
-from batchyard.model.events import EventType
-from batchyard.testing.fake_clock import FakeClock
 from event_wire import POD, a_wire_event
-from fake_events import FakeEventServer, FakeMirrorStore, in_this_thread, until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-
-EXPIRED = ApiError(410, "Expired", "too old resource version: 5 (90)")
-
-
-class Bench:
-    """A mirror between a fake API server and a fake store. Made inside the event loop."""
-
-    def __init__(self, *namespaces: str) -> None:
-        self.clock, self.store, self.server = FakeClock(), FakeMirrorStore(), FakeEventServer()
-        self.health = Health(self.clock)
-        self.slept: list[float] = []
-        self.woken: list[str] = []
-        self.known = {POD: "batch"}
-        self.namespaces = namespaces
-
-    async def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.clock.advance(seconds)
-        await asyncio.sleep(0)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        mirror = EventMirror(
-            self.store,
-            self.server,
-            self.clock,
-            Metrics(),
-            namespaces=self.namespaces,
-            owner_of=lambda namespace, name: self.known.get(name) if namespace == "team" else None,
-            woken=self.woken.append,
-            in_thread=in_this_thread,
-            health=self.health,
-            sleep=self._sleep,
-        )
-        task = asyncio.create_task(mirror.run())
-        try:
-            yield task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    @property
-    def keys(self) -> list[str]:
-        return list(self.store.rows)
-
-    @property
-    def place(self) -> str:
-        return self.store.places.get("events", "").partition("@")[0]
-
-    def tell(self, uid: str, version: int, **fields: Any) -> None:
-        self.server.tell("ADDED", a_wire_event(uid, version=version, **fields))
-
-
-def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 30))
-
-
-def test_at_the_first_start_what_there_is_is_mirrored_without_a_gap() -> None:
-    async def scenario() -> None:
-        bench = Bench()
-        bench.server.listed = [a_wire_event(f"ev-{number}") for number in range(5)]
-        async with bench.running():
-            await until(lambda: bench.place == "10")
-
-        assert bench.keys == [f"ev-{number}/1" for number in range(5)]
-        assert [kind for kind, _, _ in bench.server.asked] == ["list", "list", "list", "watch"]
-        assert bench.server.asked[-1] == ("watch", None, "10")
-
-    run(scenario())
+from fake_events import until
+from mirror_bench import Bench, run
 
 
 def test_what_happens_then_is_mirrored_and_wakes_the_batch() -> None:
@@ -128,10 +53,11 @@ def test_a_restart_goes_on_where_the_last_one_was() -> None:
             bench.tell("first", 11)
             await until(lambda: bench.place == "11")
         bench.server.asked.clear()
+        bench.server.version = "11"
         async with bench.running():
-            await until(lambda: bench.server.asked)
+            await until(lambda: len(bench.server.asked) == 2)
 
-        assert bench.server.asked == [("watch", None, "11")]
+        assert bench.server.asked == [("check", None, ""), ("watch", None, "11")]
 
     run(scenario())
 
@@ -147,95 +73,6 @@ def test_each_namespace_has_a_watch_and_a_place_of_its_own() -> None:
             "events/other": "10",
         }
         assert {namespace for _, namespace, _ in bench.server.asked} == {"team", "other"}
-
-    run(scenario())
-
-
-def test_what_the_api_server_forgot_is_a_gap_in_every_open_batch() -> None:
-    async def scenario() -> None:
-        bench = Bench()
-        bench.store.open.append(("second", ClusterRef("other", "second", "uid-2")))
-        bench.store.places["events"] = "5@2026-01-02T03:00:00+00:00"
-        bench.server.refusals, bench.server.version = [EXPIRED], "90"
-        bench.server.listed = [a_wire_event("still-there")]
-        async with bench.running():
-            await until(lambda: bench.place == "90")
-
-        gaps = [entry for entry in bench.store.rows.values() if entry.type is EventType.MIRROR_GAP]
-        assert [gap.batch_id for gap in gaps] == ["batch", "second"]
-        assert gaps[0].details["fromResourceVersion"] == "5"
-        assert gaps[0].details["toResourceVersion"] == "90"
-        assert gaps[0].details["since"] == "2026-01-02T03:00:00+00:00"
-        assert "still-there/1" in bench.keys
-
-    run(scenario())
-
-
-def test_a_watch_that_expires_under_way_is_a_gap_too() -> None:
-    async def scenario() -> None:
-        bench = Bench()
-        async with bench.running():
-            bench.tell("before", 11)
-            await until(lambda: bench.keys)
-            bench.server.version = "90"
-            bench.server.tell("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"})
-            await until(lambda: bench.place == "90")
-
-        assert [key for key in bench.keys if key.startswith("gap/")] == ["gap/events/11/batch"]
-
-    run(scenario())
-
-
-def test_a_gap_concerns_only_the_namespaces_that_are_watched() -> None:
-    async def scenario() -> None:
-        bench = Bench("team")
-        bench.store.open.append(("second", ClusterRef("other", "second", "uid-2")))
-        bench.store.places["events/team"] = "5@2026-01-02T03:00:00+00:00"
-        bench.server.refusals = [EXPIRED]
-        async with bench.running():
-            await until(lambda: any(key.startswith("gap/") for key in bench.keys))
-
-        assert bench.keys == ["gap/events/team/5/batch"]
-
-    run(scenario())
-
-
-def test_a_gap_is_recorded_once_even_if_the_list_after_it_fails_at_first() -> None:
-    async def scenario() -> None:
-        bench = Bench()
-        bench.store.places["events"] = "5@2026-01-02T03:00:00+00:00"
-        bench.server.refusals = [EXPIRED, Unreachable("no answer"), ApiError(500, "InternalError", "etcd")]
-        async with bench.running():
-            await until(lambda: bench.place == "10")
-
-        assert bench.keys == ["gap/events/5/batch"]
-        assert bench.slept == [1.0, 2.0]
-
-    run(scenario())
-
-
-def test_a_place_from_another_clusters_time_is_given_up() -> None:
-    async def scenario() -> None:
-        bench = Bench()
-        bench.store.places["events"] = "99999@2026-01-02T03:00:00+00:00"
-        bench.server.refusals = [ApiError(504, "Timeout", "Too large resource version: 99999, current: 10")]
-        async with bench.running():
-            await until(lambda: bench.place == "10")
-
-        assert bench.keys == ["gap/events/99999/batch"]
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("place", ["", "7", "7@yesterday", "@", "@@"])
-def test_a_stored_place_that_cannot_be_read_begins_anew(place: str) -> None:
-    async def scenario() -> None:
-        bench = Bench()
-        bench.store.places["events"] = place
-        async with bench.running():
-            await until(lambda: bench.place == "10")
-
-        assert bench.server.asked[0][0] == "list"
 
     run(scenario())
 

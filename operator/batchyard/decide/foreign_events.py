@@ -169,7 +169,7 @@ def _number(value: JSON) -> int:
 def _time_of(
     event: Mapping[str, JSON], series: Mapping[str, JSON], metadata: Mapping[str, JSON], now: datetime
 ) -> datetime:
-    """Return when it last happened."""
+    """Return when it last happened; what says that it will happen is taken to have happened now."""
     candidates: Sequence[JSON] = (
         series.get("lastObservedTime"),
         event.get("lastTimestamp"),
@@ -177,7 +177,7 @@ def _time_of(
         event.get("firstTimestamp"),
         metadata.get("creationTimestamp"),
     )
-    return next((time for value in candidates if (time := _time(value)) is not None), now)
+    return min(now, next((time for value in candidates if (time := _time(value)) is not None), now))
 
 
 def _time(value: JSON) -> datetime | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import structlog
 
-from batchyard.apiserver.errors import ApiError
+from batchyard.apiserver.errors import ApiError, Expired
 from batchyard.decide.publish import REPORTER
 
 if TYPE_CHECKING:
@@ -94,10 +94,11 @@ class EventFeed:
 
         Never raises for what the API server does.
         """
-        lost = ""
-        failures = 0
+        lost, failures, sure = "", 0, False
         while True:
             try:
+                if version and not sure:
+                    await self._check(version)
                 if not version:
                     async for piece in self._listed():
                         if isinstance(piece, Place):
@@ -106,7 +107,7 @@ class EventFeed:
                                 yield Gap(lost, version)
                             lost = ""
                         yield piece
-                quiet = True
+                sure, quiet = True, True
                 async for piece in self._watched(version):
                     version, failures, quiet = piece.version, 0, False
                     yield piece
@@ -114,7 +115,8 @@ class EventFeed:
                     # It may end every watch at once; asking again without a pause would be an attack.
                     await self._sleep(_FIRST_PAUSE_SECONDS)
             except ApiError as err:
-                if version and _is_forgotten(err):
+                sure = False
+                if version and isinstance(err, Expired):
                     lost, version = lost or version, ""
                     _log.warning("events may have been missed", namespace=self._namespace, since=lost)
                     continue
@@ -122,14 +124,21 @@ class EventFeed:
                 await self._sleep(min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**failures))
                 failures = min(failures + 1, 10)
 
+    async def _check(self, version: str) -> None:
+        """Raise ``Expired`` if the API server has not got as far as ``version``: it is another's, or a backup's.
+
+        A watch from there would be silent until it has.
+        """
+        page = await self._page(limit=1)
+        newest = (page.get("metadata") or {}).get("resourceVersion") or ""
+        if version.isdecimal() and newest.isdecimal() and int(version) > int(newest):
+            raise Expired(HTTPStatus.GONE, "Expired", f"resource version {version} is not yet, {newest} is the newest")
+
     async def _listed(self) -> AsyncIterator[Told | Place]:
         """Yield what there is, and then the list's place."""
         continue_ = ""
         while True:
-            page = await self._api.list_page(
-                GROUP_VERSION, PLURAL, self._namespace, field_selector=_OTHERS, limit=_PAGE, continue_=continue_
-            )
-            self._heard()
+            page = await self._page(continue_=continue_)
             for body in page.get("items") or []:
                 yield Told(body)
             metadata = page.get("metadata") or {}
@@ -137,6 +146,13 @@ class EventFeed:
             if not continue_:
                 yield Place(metadata.get("resourceVersion") or "")
                 return
+
+    async def _page(self, *, limit: int = _PAGE, continue_: str = "") -> Mapping[str, JSON]:
+        page = await self._api.list_page(
+            GROUP_VERSION, PLURAL, self._namespace, field_selector=_OTHERS, limit=limit, continue_=continue_
+        )
+        self._heard()
+        return page
 
     async def _watched(self, version: str) -> AsyncIterator[Told | Place]:
         async for change in self._api.watch(
@@ -148,8 +164,3 @@ class EventFeed:
                 raise ApiError.from_status(body)
             new = (body.get("metadata") or {}).get("resourceVersion") or version
             yield Told(body, new) if kind in {"ADDED", "MODIFIED"} else Place(new)
-
-
-def _is_forgotten(err: ApiError) -> bool:
-    """Return whether a watch cannot go on from where it was: too long ago, or of another cluster's time."""
-    return err.status == HTTPStatus.GONE or "Too large resource version" in str(err)
