@@ -22,7 +22,7 @@ class Bench:
 
     def __init__(self, *namespaces: str) -> None:
         self.clock, self.store, self.server = FakeClock(), FakeMirrorStore(), FakeEventServer()
-        self.health = Health(self.clock)
+        self.health, self.metrics = Health(self.clock), Metrics()
         self.slept: list[float] = []
         self.woken: list[str] = []
         self.known = {POD: "batch"}
@@ -39,7 +39,7 @@ class Bench:
             self.store,
             self.server,
             self.clock,
-            Metrics(),
+            self.metrics,
             namespaces=self.namespaces,
             owner_of=lambda namespace, name: self.known.get(name) if namespace == "team" else None,
             woken=self.woken.append,

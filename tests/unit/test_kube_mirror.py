@@ -233,6 +233,22 @@ def test_a_flood_that_the_store_cannot_follow_is_not_read_into_memory() -> None:
     run(scenario())
 
 
+def test_an_entry_is_counted_when_it_is_new_only() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        async with bench.running():
+            bench.tell("a", 11)
+            bench.server.tell("MODIFIED", a_wire_event("a", version=12))
+            bench.tell("b", 13)
+            await until(lambda: bench.place == "13")
+
+        assert bench.keys == ["a/1", "b/1"]
+        counted = 'batchyard_audit_entries_total{severity="warning",type="KubernetesEvent"} 2.0'
+        assert counted in bench.metrics.render()[0].decode()
+
+    run(scenario())
+
+
 def test_health_hears_that_the_watch_lives() -> None:
     async def scenario() -> None:
         bench = Bench()

@@ -126,6 +126,7 @@ def test_an_event_that_is_refused_for_good_is_parked_and_the_trail_says_so() -> 
     assert key.startswith("undeliverable/")
     assert [row.parked for row in bench.outbox.waiting] == [True]
     assert bench.poster.told == [("batch", 5)]
+    assert 'audit_entries_total{severity="warning",type="EventUndeliverable"} 1.0' in bench.metrics.render()[0].decode()
 
 
 def test_a_refusal_that_may_pass_is_tried_again_later_and_holds_up_its_batch_alone() -> None:

@@ -109,7 +109,10 @@ class _Keeper:
 
     async def keep(self, rows: Sequence[Mirrored], kind: str, place: str) -> None:
         """Write the rows and the watch's place together; wake the batches that they are about."""
-        await self.ask(lambda: self.store.mirror(rows, kind, place))
+        added = await self.ask(lambda: self.store.mirror(rows, kind, place))
+        # If some were there already, it is those of an earlier list, which come first.
+        for row in rows[len(rows) - added :]:
+            self._metrics.audit_entry_stored(row.entry.type, row.entry.severity)
         for batch_id in {row.entry.batch_id for row in rows}:
             self._woken(batch_id)
 

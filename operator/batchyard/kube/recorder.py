@@ -220,7 +220,8 @@ class OutboxPublisher:
             source="operator",
             details={"seq": sealed.seq, "reason": str(sealed.entry.type), "tries": item.tries + 1},
         )
-        self._store.mirror([Mirrored(f"undeliverable/{sealed.hash}", entry)], "undeliverable", sealed.hash)
+        if self._store.mirror([Mirrored(f"undeliverable/{sealed.hash}", entry)], "undeliverable", sealed.hash):
+            self._metrics.audit_entry_stored(kind, entry.severity)
         self._store.outbox_failed(item, answer, now, parked=True)
 
     def _told(self, item: OutboxItem, fate: Fate) -> Fate:
