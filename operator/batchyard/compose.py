@@ -43,7 +43,8 @@ from batchyard.store.writer import GroupCommitWriter
 from batchyard.workflows.checkpoint_file import read_boundaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from datetime import datetime
     from types import TracebackType
 
     from batchyard.config import RayConfig
@@ -97,6 +98,16 @@ class LangGraphParts:
 
         source = Path(setup.source) if setup.source else None
         return input_faults(load_callable(setup.input_schema, source), inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a loop of trials needs: where to tell, what keeps the trail, who runs, what masks secrets."""
+
+    bus: EventBus
+    trail: AuditTrail
+    runner: BatchTestRunner
+    redact: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,41 +209,53 @@ class LocalEngine:
         Raises ``BatchBusy`` if a live process runs it, ``StoreError``, ``EnvironmentUnavailable``.
         """
         self._refuse_if_alive(store, record)
-        spec = loaded.batch.spec
-        environment = self._environment(loaded, files / _WORKSPACES)
         with ExitStack() as stack:
-            environment.ensure(record.id)
-            stack.callback(environment.release, record.id)
-            _make_folder(_checkpoints(files, record))
             session = store.open_session(record.id, _this_process(), self._clock.now())
             stack.push(self._close_if_broken(store, session))
-            bus = EventBus()
-            trail = AuditTrail(record.id, max_entries=spec.audit.max_entries, secrets=environment.secrets)
-            bus.subscribe(trail.on_event)
             writer = stack.enter_context(
                 GroupCommitWriter(store, session, clock=self._clock, max_delay=_COMMIT_DELAY_SECONDS)
             )
-            if self._ray is not None:
-                cpus = cpus_per_trial(loaded.batch) * _at_once(loaded)
-                stack.enter_context(connected(self._ray, cpus))
-            runner = stack.enter_context(self._runner(record, loaded, environment, files))
+            made = stack.enter_context(self.equipped(files, record.id, record.deadline_at, loaded))
             batch_session = BatchSession(
                 record=record,
                 session=session,
-                spec=spec,
+                spec=loaded.batch.spec,
                 plan=loaded.plan,
                 store=store,
                 writer=writer,
-                runner=runner,
-                bus=bus,
-                trail=trail,
+                runner=made.runner,
+                bus=made.bus,
+                trail=made.trail,
                 clock=self._clock,
-                redact=Redactor(environment.secrets).text,
+                redact=made.redact,
             )
-            on_start(Running(bus, batch_session))
+            on_start(Running(made.bus, batch_session))
             if not record.audit_entries:
-                bus.publish(_accepted(record, session.epoch))
+                made.bus.publish(_accepted(record, session.epoch))
             return batch_session.run()
+
+    @contextlib.contextmanager
+    def equipped(
+        self, files: Path, batch_id: str, deadline_at: datetime, loaded: LoadedBatch, secrets: Collection[str] = ()
+    ) -> Iterator[Equipment]:
+        """Give what runs the batch's trials until ``deadline_at``; ``secrets`` are masked beside those it knows itself.
+
+        Raises ``EnvironmentUnavailable``.
+        """
+        environment = self._environment(loaded, files / _WORKSPACES)
+        masked = (*environment.secrets, *secrets)
+        with ExitStack() as stack:
+            environment.ensure(batch_id)
+            stack.callback(environment.release, batch_id)
+            _make_folder(_checkpoints(files, batch_id))
+            bus = EventBus()
+            trail = AuditTrail(batch_id, max_entries=loaded.batch.spec.audit.max_entries, secrets=masked)
+            bus.subscribe(trail.on_event)
+            if self._ray is not None:
+                cpus = cpus_per_trial(loaded.batch) * _at_once(loaded)
+                stack.enter_context(connected(self._ray, cpus))
+            runner = stack.enter_context(self._runner(batch_id, deadline_at, loaded, environment, files))
+            yield Equipment(bus, trail, runner, Redactor(masked).text)
 
     def _close_if_broken(self, store: SqlStore, session: Session) -> Callable[..., None]:
         """Return what gives the batch back if its session ends by an error."""
@@ -245,12 +268,17 @@ class LocalEngine:
         return close
 
     def _runner(
-        self, record: BatchRecord, loaded: LoadedBatch, environment: InProcessEnvironment, files: Path
+        self,
+        batch_id: str,
+        deadline_at: datetime,
+        loaded: LoadedBatch,
+        environment: InProcessEnvironment,
+        files: Path,
     ) -> AbstractContextManager[BatchTestRunner]:
         spec = loaded.batch.spec
         deadlines = spec.deadlines
-        left = (record.deadline_at - self._clock.now()).total_seconds()
-        setup = _setup(loaded, checkpoints=str(_checkpoints(files, record)))
+        left = (deadline_at - self._clock.now()).total_seconds()
+        setup = _setup(loaded, checkpoints=str(_checkpoints(files, batch_id)))
         limits = Limits(
             trial=deadlines.trial_seconds,
             node=deadlines.node_seconds,
@@ -266,7 +294,7 @@ class LocalEngine:
                 setup=setup,
                 limits=limits,
                 parallelism=_at_once(loaded),
-                batch_id=record.id,
+                batch_id=batch_id,
                 clock=self._clock,
                 read_boundaries=read_boundaries,
                 cpus=cpus_per_trial(loaded.batch),
@@ -277,7 +305,7 @@ class LocalEngine:
             setup=setup,
             limits=limits,
             parallelism=_at_once(loaded),
-            batch_id=record.id,
+            batch_id=batch_id,
             clock=self._clock,
             read_boundaries=read_boundaries,
         )
@@ -309,8 +337,8 @@ def _at_once(loaded: LoadedBatch) -> int:
     return min(loaded.batch.spec.parallelism, len(loaded.plan))
 
 
-def _checkpoints(files: Path, record: BatchRecord) -> Path:
-    return files / "checkpoints" / record.id
+def _checkpoints(files: Path, batch_id: str) -> Path:
+    return files / "checkpoints" / batch_id
 
 
 def _make_folder(path: Path) -> None:

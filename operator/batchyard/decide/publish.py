@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 REPORTER = "batchyard.dev/operator"
 """Who posts our events, as ``reportingController``."""
 
+GENERATION_MARK = "#"
+"""Parts the uid of a rejected BatchTest from the generation that was rejected."""
+
 MOST_TRIAL_EVENTS = 20
 LONGEST_NOTE_BYTES = 1024
 BATCH_LABEL = "batchyard.dev/batch"

@@ -61,7 +61,7 @@ class LoadedBatch:
         bare = {**document, "spec": {key: value for key, value in spec.items() if key != "cases"}}
         batch = BatchTest.model_validate_json(json.dumps(bare))
         cases = tuple(case_of(CaseSpec.model_validate_json(json.dumps(case))) for case in spec["cases"])
-        return _loaded(batch, cases, base)
+        return loaded_from(batch, cases, base)
 
 
 def load(path: Path, stdin: BinaryIO | None = None) -> LoadedBatch:
@@ -81,10 +81,11 @@ def load(path: Path, stdin: BinaryIO | None = None) -> LoadedBatch:
     ordered = (*in_file_order([*draft.faults, *faults], draft.document), *file_faults)
     if draft.batch is None or ordered:
         raise SpecInvalid(source, ordered)
-    return _loaded(draft.batch, cases, base)
+    return loaded_from(draft.batch, cases, base)
 
 
-def _loaded(batch: BatchTest, cases: tuple[Case, ...], base: Path) -> LoadedBatch:
+def loaded_from(batch: BatchTest, cases: tuple[Case, ...], base: Path) -> LoadedBatch:
+    """Return a batch ready to run, with all its cases, wherever they were written."""
     spec = batch.spec.model_copy(update={"cases": (), "cases_from": ()})
     bare = batch.model_copy(update={"spec": spec})
     plan = Plan(expand_combinations(spec.variants), cases, spec.repeats, spec.initial_state)

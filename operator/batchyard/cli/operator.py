@@ -1,0 +1,40 @@
+"""``operator``: opens what the operator needs and runs it. Not for what it does (``kube``)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchyard import config
+from batchyard.apiserver.client import connect
+from batchyard.cli import stores
+from batchyard.clock import SystemClock
+from batchyard.kube.app import Operator
+from batchyard.store.opening import open_cluster_store
+from batchyard.store.pages import StoreReader
+
+if TYPE_CHECKING:
+    from batchyard.kube.settings import OperatorSettings
+
+
+def run_operator(settings: OperatorSettings) -> int:
+    """Run one operator to its end and return the exit code."""
+    with ExitStack() as stack:
+        store = open_cluster_store(stores.target(settings.store))
+        stack.callback(store.close)
+
+        async def run() -> int:
+            async with await connect(settings.context) as api:
+                named = replace(
+                    settings,
+                    namespace=settings.namespace or api.current_namespace,
+                    # A host's name and a pid come again after a restart; a leader must not take a dead one for itself.
+                    identity=settings.identity or f"{config.host_name()}_{os.getpid()}_{secrets.token_hex(4)}",
+                )
+                return await Operator(named, api, store, StoreReader(store), SystemClock()).run()
+
+        return asyncio.run(run())

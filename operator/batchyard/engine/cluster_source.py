@@ -1,0 +1,148 @@
+"""From a BatchTest as the cluster has it, and the ConfigMaps it names, to everything the engine needs to run it.
+
+Pure: the caller reads the objects. Nothing of the user's is imported or run here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from batchyard.engine.sources import LoadedBatch, loaded_from
+from batchyard.model.cases import MAX_FAULTS, ParsedCases, case_of, kind_of, name_faults, parse_cases
+from batchyard.model.errors import Fault, SpecInvalid
+from batchyard.model.parse import in_file_order, read_draft, trial_cap_faults
+from batchyard.model.rules import Place
+from batchyard.model.spec_environment import Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchyard.model.parse import Draft
+    from batchyard.model.trial import JSON, Case
+
+PATHS_ANNOTATION = "batchyard.dev/paths"
+"""On a ConfigMap of code: a JSON object of each key whose file has another path than the key."""
+
+_NO_CASES = ParsedCases((), (), ())
+_BUNDLE = "run `batchyard bundle FILE | kubectl apply -f -`"
+
+
+def config_maps_needed(document: JSON) -> tuple[str, ...]:
+    """Return the names of the ConfigMaps that a BatchTest names, however malformed the rest of it is."""
+    spec = Place(document, "").at("spec")
+    places = [spec.at("workflow", "source", "configMapRef", "name")]
+    places += [entry.at("configMapRef", "name") for entry in spec.at("casesFrom").items()]
+    return tuple(dict.fromkeys(name for place in places if (name := place.text())))
+
+
+def load_from_cluster(document: JSON, config_maps: Mapping[str, Mapping[str, JSON]]) -> LoadedBatch:
+    """Return the batch that an object describes; ``config_maps`` are those of ``config_maps_needed``, by name.
+
+    Raises:
+        SpecInvalid: with every fault of the object and of the case files it names.
+    """
+    bare = {key: value for key, value in document.items() if key != "status"}
+    draft = read_draft(json.dumps(bare))
+    cases, faults, file_faults = _cases(draft, config_maps)
+    faults += _cluster_faults(draft, config_maps)
+    ordered = (*in_file_order([*draft.faults, *faults], draft.document), *file_faults)
+    if draft.batch is None or ordered:
+        name = Place(document, "").at("metadata", "name").text() or "?"
+        raise SpecInvalid(f"BatchTest {name}", ordered)
+    return loaded_from(draft.batch, cases, Path("/"))
+
+
+def source_items(config_map: Mapping[str, JSON]) -> dict[str, str]:
+    """Return the path of each key of a ConfigMap of code. Raises ``SpecInvalid`` for one that leads out of it."""
+    name = config_map["metadata"]["name"]
+    annotations = config_map["metadata"].get("annotations") or {}
+    try:
+        paths = json.loads(annotations.get(PATHS_ANNOTATION) or "{}")
+    except ValueError:
+        paths = None
+    if not isinstance(paths, dict):
+        fault = Fault(f"metadata.annotations.{PATHS_ANNOTATION}", "", "is no JSON object", _BUNDLE)
+        raise SpecInvalid(f"ConfigMap {name}", [fault])
+    keys = [*(config_map.get("data") or {}), *(config_map.get("binaryData") or {})]
+    items = {key: str(paths.get(key, key)) for key in keys}
+    outside = [
+        Fault(f"metadata.annotations.{PATHS_ANNOTATION}", path, "leads out of the folder of the code", _BUNDLE)
+        for path in items.values()
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+    ]
+    if outside:
+        raise SpecInvalid(f"ConfigMap {name}", outside)
+    return items
+
+
+def _cases(
+    draft: Draft, config_maps: Mapping[str, Mapping[str, JSON]]
+) -> tuple[tuple[Case, ...], list[Fault], list[Fault]]:
+    """Return all cases, the faults of the BatchTest, and those of the case files."""
+    spec = Place(draft.document, "").at("spec")
+    named = [(place.at("name").text() or "", place.path) for place in spec.at("cases").items()]
+    cases = [case_of(case) for case in draft.batch.spec.cases] if draft.batch else []
+    count, faults, file_faults = len(named), list[Fault](), list[Fault]()
+    entries = spec.at("casesFrom").items()
+    for entry in entries:
+        fault, found = _case_file(entry, config_maps)
+        faults += [fault] if fault else []
+        cases += found.cases
+        count += len(found.cases)
+        file_faults += found.faults
+        named += zip((case.name for case in found.cases), found.places, strict=True)
+    if entries:
+        # Without files the rules of the BatchTest's own have said all this.
+        file_faults += islice(name_faults(one for one in named if one[0]), MAX_FAULTS)
+        faults += trial_cap_faults(draft.document, len(draft.combinations), count)
+        if cases and all(case.weight == 0 for case in cases):
+            text = "all cases have weight 0, so nothing would count"
+            faults.append(Fault("spec.casesFrom", "", text, "give one a weight"))
+    return tuple(cases), faults, file_faults
+
+
+def _case_file(entry: Place, config_maps: Mapping[str, Mapping[str, JSON]]) -> tuple[Fault | None, ParsedCases]:
+    if entry.at("path").value is not None:
+        return entry.at("path").fault("is a local file, which a cluster cannot read", _BUNDLE), _NO_CASES
+    place = entry.at("configMapRef", "key")
+    name, key = entry.at("configMapRef", "name").text(), place.text()
+    if not name or not key:
+        return None, _NO_CASES
+    kind = kind_of(key)
+    if kind is None:
+        return place.fault("has no ending that is known", "use .jsonl, .yaml, .json or .csv"), _NO_CASES
+    found = config_maps.get(name) or {}
+    text = (found.get("data") or {}).get(key)
+    if text is None and key in (found.get("binaryData") or {}):
+        text = base64.b64decode(found["binaryData"][key]).decode("utf-8-sig", errors="replace")
+    if text is None:
+        return place.fault(f"is no key of ConfigMap {name}", "correct the key, or the ConfigMap"), _NO_CASES
+    return None, parse_cases(text, kind, f"{name}/{key}")
+
+
+def _cluster_faults(draft: Draft, config_maps: Mapping[str, Mapping[str, JSON]]) -> list[Fault]:
+    """Return what the object asks for that cannot be had in a cluster."""
+    spec = Place(draft.document, "").at("spec")
+    faults = []
+    path = spec.at("workflow", "source", "path")
+    if path.value is not None:
+        faults.append(path.fault("is a local folder, which a cluster cannot read", _BUNDLE))
+    for override in spec.at("variants", "overrides").items():
+        packages = override.at("packages")
+        if packages.value:
+            text = "packages of a variant's own cannot be installed in a cluster yet"
+            faults.append(packages.fault(text, "bake them into the runner image, or leave the list empty", shown=False))
+    provider = spec.at("environment", "provider")
+    if provider.value == Provider.RAY:
+        faults.append(provider.fault("is for an address outside a cluster", "write KubeRay or InProcess"))
+    reference = spec.at("workflow", "source", "configMapRef", "name").text()
+    if reference and reference in config_maps:
+        try:
+            source_items(config_maps[reference])
+        except SpecInvalid as err:
+            faults += err.faults
+    return faults

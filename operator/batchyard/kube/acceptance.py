@@ -1,0 +1,166 @@
+"""Takes a BatchTest in: reads it and the ConfigMaps it names, and writes it down, or says all that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from batchyard.apiserver.errors import NotFound
+from batchyard.decide.deadlines import batch_deadline
+from batchyard.decide.publish import GENERATION_MARK
+from batchyard.engine.cluster_source import config_maps_needed, load_from_cluster
+from batchyard.engine.ports import BatchRecord
+from batchyard.kube.objects import GROUP_VERSION, PLURAL
+from batchyard.model.audit import AuditEntry
+from batchyard.model.errors import SpecInvalid
+from batchyard.model.events import EventType, severity_of
+from batchyard.model.outcome import Phase, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchyard.apiserver.client import ApiClient
+    from batchyard.clock import Clock
+    from batchyard.engine.cluster_ports import ClusterRef
+    from batchyard.engine.sources import LoadedBatch
+    from batchyard.kube.batches import ActiveBatch, Batches
+    from batchyard.kube.objects import BatchTestObject, Objects
+    from batchyard.kube.statuses import StatusWriter
+    from batchyard.model.trial import JSON
+
+_LOOK_AGAIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """A ConfigMap that the BatchTest names is not there, which another apply may change."""
+
+    names: tuple[str, ...]
+
+
+def batch_id_of(ref: ClusterRef) -> str:
+    """Return the id that a BatchTest's batch has in every store: the same after any restart."""
+    return f"{ref.name[:40].rstrip('-.')}-{hashlib.sha256(ref.uid.encode()).hexdigest()[:8]}"
+
+
+class Acceptance:
+    """Turns BatchTests into batches."""
+
+    def __init__(
+        self,
+        api: ApiClient,
+        batches: Batches,
+        objects: Objects,
+        statuses: StatusWriter,
+        clock: Clock,
+        recorded: Callable[[], None],
+    ) -> None:
+        """Take what is needed to read, to write down and to say; ``recorded`` is told of events to post."""
+        self._api, self._batches, self._objects = api, batches, objects
+        self._statuses, self._clock, self._recorded = statuses, clock, recorded
+
+    async def accept(self, seen: BatchTestObject) -> ActiveBatch | float | None:
+        """Return the batch; or in how many seconds to try again; or None if the spec must change first."""
+        ref = seen.ref
+        try:
+            body = await self._api.get(GROUP_VERSION, PLURAL, ref.namespace, ref.name)
+        except NotFound:
+            self._objects.lose(ref)
+            return None
+        if body["metadata"]["uid"] != ref.uid:
+            self._objects.lose(ref)
+            return None
+        seen = self._objects.see(body)
+        try:
+            read = await self._read(body, ref)
+        except SpecInvalid as err:
+            await self._reject(seen, body, err)
+            return None
+        if isinstance(read, _Missing):
+            text = f"waiting for ConfigMap {', '.join(read.names)} in namespace {ref.namespace}; apply it"
+            await self._statuses.reject(seen, Reason.CONFIG_MAP_MISSING, text, final=False)
+            return _LOOK_AGAIN_SECONDS
+        return await self._write_down(ref, read)
+
+    async def begun(self, batch: ActiveBatch) -> None:
+        """Make sure that the trail says how the batch came about, also if a crash came between."""
+        if batch.record.audit_entries:
+            return
+        record = batch.record
+        text = f"{record.name}: {record.total} trials, to be over by {record.deadline_at:%Y-%m-%d %H:%M:%S} UTC"
+        details = {"specDigest": record.spec_digest, "total": record.total}
+        async with batch.lock:
+            await self._batches.commit(
+                batch, entries=[self._batches.entry(batch, EventType.BATCH_ACCEPTED, text, details)]
+            )
+
+    async def _read(self, body: Mapping[str, JSON], ref: ClusterRef) -> LoadedBatch | _Missing:
+        maps: dict[str, Mapping[str, JSON]] = {}
+        missing: list[str] = []
+        for name in config_maps_needed(body):
+            try:
+                maps[name] = await self._api.get("v1", "configmaps", ref.namespace, name)
+            except NotFound:
+                missing.append(name)
+        return _Missing(tuple(missing)) if missing else load_from_cluster(body, maps)
+
+    async def _write_down(self, ref: ClusterRef, loaded: LoadedBatch) -> ActiveBatch:
+        now = self._clock.now()
+        record = BatchRecord(
+            id=batch_id_of(ref),
+            name=ref.name,
+            spec=loaded.to_json(),
+            spec_digest=loaded.digest,
+            base="",
+            total=len(loaded.plan),
+            accepted_at=now,
+            deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
+        )
+        await self._batches.threads(lambda: self._batches.store.create_cluster_batch(record, ref))
+        known = await self._batches.record_of(ref.uid)
+        batch = await self._batches.open(ref, known or record)
+        await self.begun(batch)
+        return batch
+
+    async def _reject(self, seen: BatchTestObject, body: Mapping[str, JSON], err: SpecInvalid) -> None:
+        text = f"{len(err.faults)} faults: " + "; ".join(str(fault) for fault in err.faults)
+        await self._batches.threads(lambda: self._write_rejection(seen, body, text))
+        self._recorded()
+        await self._statuses.reject(seen, Reason.INVALID_SPEC, text, final=True)
+
+    def _write_rejection(self, seen: BatchTestObject, body: Mapping[str, JSON], text: str) -> None:
+        """Write a batch down that was over before it began, so that its event has an entry like any other.
+
+        Another generation of the spec may be right, so the record has an identity of its own.
+        """
+        store, now = self._batches.store, self._clock.now()
+        ref = replace(seen.ref, uid=f"{seen.ref.uid}{GENERATION_MARK}{seen.generation}")
+        record = BatchRecord(
+            id=batch_id_of(ref),
+            name=ref.name,
+            spec={"metadata": {"name": ref.name}, "spec": body.get("spec")},
+            spec_digest="",
+            base="",
+            total=0,
+            accepted_at=now,
+            deadline_at=now,
+            phase=Phase.FAILED,
+            reason=Reason.INVALID_SPEC,
+            message=text,
+            completed_at=now,
+        )
+        store.create_cluster_batch(record, ref)
+        if store.batch(record.id).audit_entries:
+            return
+        entry = AuditEntry(
+            at=now,
+            type=EventType.SPEC_INVALID,
+            severity=severity_of(EventType.SPEC_INVALID),
+            message=text,
+            batch_id=record.id,
+            source="operator",
+            details={"generation": seen.generation},
+        )
+        session = store.open_session(record.id, self._batches.owner, now)
+        store.commit_step(session, entries=[entry], outbox=[0])

@@ -1,0 +1,64 @@
+"""What is left to do for a batch that is over: its status if a crash came before it, and its end after its time.
+
+Costs a finished BatchTest no write unless something is out of step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.apiserver.errors import Conflict, NotFound
+from batchyard.kube.objects import GROUP_VERSION, PLURAL
+from batchyard.model.outcome import Phase
+
+if TYPE_CHECKING:
+    from batchyard.apiserver.client import ApiClient
+    from batchyard.clock import Clock
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.kube.batches import Batches
+    from batchyard.kube.objects import BatchTestObject, Objects
+    from batchyard.kube.statuses import StatusWriter
+
+_LONGEST_TIMER_SECONDS = 3600.0
+
+
+class Finished:
+    """Looks after BatchTests whose batches are over and whose places are given back."""
+
+    def __init__(
+        self, api: ApiClient, batches: Batches, objects: Objects, statuses: StatusWriter, clock: Clock
+    ) -> None:
+        """Take what is needed to look and to write."""
+        self._api, self._batches, self._objects = api, batches, objects
+        self._statuses, self._clock = statuses, clock
+
+    async def tidy(self, seen: BatchTestObject | None, record: BatchRecord) -> float | None:
+        """Heal the status if it is behind, delete the object if its time is over; return when to look again."""
+        if seen is None:
+            return None
+        if not seen.exists:
+            self._objects.forget(seen.ref.uid)
+            return None
+        if not _says_so(seen):
+            environments = await self._batches.threads(lambda: self._batches.store.environments(record.id))
+            await self._statuses.write_final(seen, record, environments[-1] if environments else None)
+        if seen.ttl_seconds is None or record.completed_at is None:
+            return None
+        left = seen.ttl_seconds - (self._clock.now() - record.completed_at).total_seconds()
+        if left > 0:
+            # A timer of days would be lost with the process anyway; looking again costs nothing.
+            return min(left, _LONGEST_TIMER_SECONDS)
+        await self._delete(seen)
+        return None
+
+    async def _delete(self, seen: BatchTestObject) -> None:
+        ref = seen.ref
+        try:
+            await self._api.delete(GROUP_VERSION, PLURAL, ref.namespace, ref.name, uid=ref.uid)
+        except (NotFound, Conflict):  # gone already, or another of the same name
+            self._objects.lose(ref)
+
+
+def _says_so(seen: BatchTestObject) -> bool:
+    """Return whether the object's status tells that the batch is over."""
+    return seen.status.get("phase") in {phase.value for phase in Phase if phase.final}

@@ -1,0 +1,93 @@
+"""Finds Jobs and RayClusters that no open batch holds any more, and deletes them: the net below the rules.
+
+Deleting a BatchTest takes its children along; this is for what a crash, a restored store or a person left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from batchyard.apiserver.errors import ApiError, Conflict, NotFound
+from batchyard.kube.steps import KEPT
+from batchyard.model.errors import StoreError
+from batchyard.model.events import EventType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from batchyard.engine.places import Child, Place
+    from batchyard.kube.batches import Batches
+
+_log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 60.0
+
+
+class OrphanSweeper:
+    """Sweeps now and then, in the watched namespaces."""
+
+    def __init__(
+        self,
+        batches: Batches,
+        places: Iterable[Place],
+        namespaces: Sequence[str],
+        recorded: Callable[[], None],
+        *,
+        seconds: float = SWEEP_SECONDS,
+    ) -> None:
+        """``recorded`` is told that there is an event to post."""
+        self._batches, self._places = batches, tuple(places)
+        self._namespaces: Sequence[str | None] = namespaces or (None,)
+        self._recorded, self._seconds = recorded, seconds
+
+    async def run(self) -> None:
+        """Sweep until cancelled; what goes wrong is tried again the next time."""
+        while True:
+            await asyncio.sleep(self._seconds)
+            try:
+                await self.sweep()
+            except (ApiError, StoreError) as err:
+                _log.warning("orphans could not be looked for", error=str(err))
+
+    async def sweep(self) -> int:
+        """Delete every orphan; return how many there were."""
+        count = 0
+        for place in self._places:
+            for namespace in self._namespaces:
+                for child in await place.children(namespace):
+                    if await self._is_orphan(child):
+                        count += await self._remove(place, child)
+        return count
+
+    async def _is_orphan(self, child: Child) -> bool:
+        """Return whether the store knows of no place of this name that is still held. Places are written down first."""
+        record = await self._batches.record_of(child.owner_uid)
+        if record is None:
+            # Not in this store: another installation's, perhaps; its own operator looks after it.
+            return False
+        known = await self._batches.threads(lambda: self._batches.store.environments(record.id))
+        for environment in known:
+            if environment.name == child.name:
+                return environment.released_at is not None and environment.reason != KEPT
+        return True
+
+    async def _remove(self, place: Place, child: Child) -> bool:
+        try:
+            await place.remove(child)
+        except (NotFound, Conflict):  # somebody else was quicker
+            return False
+        _log.warning("removed an orphan", namespace=child.namespace, name=child.name)
+        record = await self._batches.record_of(child.owner_uid)
+        if record is not None:
+            ref = await self._batches.ref_of(record.id)
+            batch = await self._batches.open(ref, record)
+            async with batch.lock:
+                text = f"{child.name} was still there although nothing needed it any more"
+                await self._batches.commit(batch, entries=[self._batches.entry(batch, EventType.ORPHAN_REMOVED, text)])
+            if record.phase.final:
+                self._batches.forget(batch)
+            self._recorded()
+        return True

@@ -1,0 +1,232 @@
+"""The status of a BatchTest as the cluster sees it: conditions, bounded size, and whether it is worth a write. Pure.
+
+Not for counting trials (``engine.summary``) nor for the write itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from batchyard.engine.cluster_ports import EnvironmentState
+from batchyard.model.outcome import Phase, Reason
+from batchyard.model.status import ConditionType, Truth
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from batchyard.engine.cluster_ports import EnvironmentRecord
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.model.trial import JSON
+
+STATUS_BYTES = 16 * 1024
+"""No status is larger than this, as compact JSON."""
+
+_ROOM_BYTES = STATUS_BYTES - 512
+_MESSAGE_CHARACTERS = 1024
+_SHORT_CHARACTERS = 160
+_READY_STATES = frozenset({EnvironmentState.READY, EnvironmentState.RUNNING})
+# They move with every entry, also with those that tell of the end; a write for them alone would never stop.
+_NO_NEWS = ("audit",)
+
+
+class _Fact(NamedTuple):
+    type: ConditionType
+    truth: Truth
+    reason: str
+    message: str = ""
+
+
+def build_status(
+    record: BatchRecord,
+    environment: EnvironmentRecord | None,
+    *,
+    generation: int,
+    previous: Mapping[str, JSON],
+    now: datetime,
+    releasing: bool = False,
+) -> dict[str, JSON]:
+    """Return the whole status of an accepted batch, at most ``STATUS_BYTES`` large.
+
+    ``previous`` is what the object has now: conditions that did not change keep their time. A place that is being
+    given back (``releasing``) is told as given back: the cluster has taken the order, and one write says it all.
+    """
+    if environment is not None and releasing:
+        environment = replace(environment, state=EnvironmentState.RELEASED, reason="", message="")
+    body: dict[str, JSON] = dict(record.status or {})
+    trials = body.get("trials") or {}
+    body |= {
+        "observedGeneration": generation,
+        "phase": record.phase.value,
+        "reason": record.reason,
+        "message": _cut(record.message),
+        "progress": f"{trials.get('total', 0) - trials.get('pending', 0) - trials.get('running', 0)}/{record.total}",
+        "startTime": _time(record.accepted_at),
+        "deadlineTime": _time(record.deadline_at),
+        "audit": {"entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head},
+    }
+    if record.completed_at is not None:
+        body["completionTime"] = _time(record.completed_at)
+    if environment is not None:
+        body["environment"] = {
+            "provider": environment.provider,
+            "name": environment.name,
+            "state": environment.state.value,
+            "attempt": environment.attempt,
+            "message": _cut(environment.message),
+        }
+    body["conditions"] = _conditions(_facts(record, environment, body.get("gate")), generation, previous, now)
+    return fit({key: value for key, value in body.items() if value is not None})
+
+
+def rejected_status(
+    reason: str, message: str, *, generation: int, final: bool, previous: Mapping[str, JSON], now: datetime
+) -> dict[str, JSON]:
+    """Return the status of a BatchTest that is not accepted: ``final`` if only another spec can change that."""
+    facts = [
+        _Fact(ConditionType.ACCEPTED, Truth.FALSE, reason, message),
+        _Fact(ConditionType.FINISHED, _truth(final), reason),
+        _Fact(ConditionType.SUCCEEDED, Truth.FALSE if final else Truth.UNKNOWN, reason),
+        _Fact(ConditionType.READY, Truth.FALSE, reason, message),
+        _Fact(ConditionType.RECONCILING, _truth(not final), reason),
+        _Fact(ConditionType.STALLED, _truth(final), reason),
+    ]
+    return {
+        "observedGeneration": generation,
+        "phase": (Phase.FAILED if final else Phase.PENDING).value,
+        "reason": reason,
+        "message": _cut(message),
+        "conditions": _conditions(facts, generation, previous, now),
+    }
+
+
+def is_news(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
+    """Return whether the object's status has to be written at all."""
+    return _without(status, _NO_NEWS) != _without(known, _NO_NEWS)
+
+
+def is_urgent(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
+    """Return whether what changed is more than progress: a phase, a condition, a place."""
+    return any(status.get(key) != known.get(key) for key in ("phase", "reason", "observedGeneration")) or (
+        _truths(status) != _truths(known)
+    )
+
+
+def patch_of(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return the JSON merge patch that makes ``known`` into ``status``."""
+    gone = {key: None for key in known if key not in status}
+    return {"status": {**_nulls_for(status, known), **gone}}
+
+
+def fit(status: dict[str, JSON], limit: int = _ROOM_BYTES) -> dict[str, JSON]:
+    """Return the status cut down, the least important first, until it is at most ``limit`` bytes of JSON."""
+    if _size(status) <= limit:
+        return status
+    rows = [_lean(row) for row in status.get("combinations", [])]
+    status = {**status, "combinations": rows}
+    if _size(status) <= limit:
+        return status
+    failures = [{**row, "message": _cut(row["message"], _SHORT_CHARACTERS)} for row in status.get("failures", [])]
+    rows = [{key: value for key, value in row.items() if key != "metrics"} for row in rows]
+    status = {**status, "combinations": rows, "failures": failures}
+    while _size(status) > limit and rows:
+        # The best come first, and all of them are in the store.
+        over = _size(status) - limit
+        rows = rows[: max(0, len(rows) - 1 - over // 200)]
+        status = {**status, "combinations": rows}
+    while _size(status) > limit and failures:
+        failures = failures[:-1]
+        status = {**status, "failures": failures}
+    return status
+
+
+def _facts(record: BatchRecord, environment: EnvironmentRecord | None, gate: JSON) -> list[_Fact]:
+    final, good = record.phase.final, record.phase is Phase.SUCCEEDED
+    why = record.reason or record.phase.value
+    facts = [_Fact(ConditionType.ACCEPTED, Truth.TRUE, "Accepted")]
+    if environment is not None:
+        ready = environment.state in _READY_STATES
+        reason = "Ready" if ready else environment.reason or environment.state.value
+        facts.append(_Fact(ConditionType.ENVIRONMENT_READY, _truth(ready), reason, environment.message))
+    facts += [
+        _Fact(ConditionType.FINISHED, _truth(final), why, record.message if final else ""),
+        _Fact(ConditionType.SUCCEEDED, _truth(good) if final else Truth.UNKNOWN, why),
+    ]
+    if gate and gate.get("checks"):
+        failed = "; ".join(check["message"] for check in gate["checks"] if not check["passed"])
+        reason = "GatePassed" if gate["passed"] else Reason.GATE_FAILED
+        facts.append(_Fact(ConditionType.GATE_PASSED, _truth(gate["passed"]), reason, failed))
+    kept = record.audit_dropped == 0
+    facts += [
+        _Fact(ConditionType.AUDIT_PERSISTED, _truth(kept), "AllStored" if kept else "EntriesDropped"),
+        _Fact(ConditionType.READY, _truth(good), why),
+        _Fact(ConditionType.RECONCILING, _truth(not final and record.phase is not Phase.SUSPENDED), why),
+        _Fact(ConditionType.STALLED, _truth(final and not good), why),
+    ]
+    return facts
+
+
+def _conditions(facts: list[_Fact], generation: int, previous: Mapping[str, JSON], now: datetime) -> list[JSON]:
+    known = {condition["type"]: condition for condition in previous.get("conditions") or []}
+    made: list[JSON] = []
+    for fact in facts:
+        before = known.get(fact.type.value)
+        same = before is not None and before["status"] == fact.truth.value
+        made.append(
+            {
+                "type": fact.type.value,
+                "status": fact.truth.value,
+                "observedGeneration": generation,
+                "lastTransitionTime": before["lastTransitionTime"] if before is not None and same else _time(now),
+                "reason": fact.reason,
+                "message": _cut(fact.message),
+            }
+        )
+    return made
+
+
+def _lean(row: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return a combination's row without what its name says already and without zeros."""
+    return {
+        key: value
+        for key, value in row.items()
+        if key not in {"variants", "metricTrials"} and value is not None and (value != 0 or key == "score")
+    }
+
+
+def _nulls_for(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return ``status`` with a null for each key of a nested object that is to go, as a merge patch asks for."""
+    made: dict[str, JSON] = {}
+    for key, value in status.items():
+        before = known.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            value = {**_nulls_for(value, before), **{gone: None for gone in before if gone not in value}}
+        made[key] = value
+    return made
+
+
+def _truths(status: Mapping[str, JSON]) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one["reason"]) for one in status.get("conditions") or []}
+
+
+def _without(status: Mapping[str, JSON], keys: tuple[str, ...]) -> dict[str, JSON]:
+    return {key: value for key, value in status.items() if key not in keys}
+
+
+def _truth(holds: bool) -> Truth:
+    return Truth.TRUE if holds else Truth.FALSE
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _cut(text: str, characters: int = _MESSAGE_CHARACTERS) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
+def _size(status: Mapping[str, JSON]) -> int:
+    return len(orjson.dumps(status))

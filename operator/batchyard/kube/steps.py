@@ -1,0 +1,214 @@
+"""Does the steps that ``decide.lifecycle`` names: writes down, then acts on the cluster, then tells.
+
+Every step may be done again after a crash at any point of it: names are fixed, and what is written down comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchyard.decide.lifecycle import Conclude, EndAttempt, Ensure, Hold, Provision, Release, Start, Step
+from batchyard.engine.cluster_ports import EnvironmentRecord, EnvironmentState
+from batchyard.engine.places import Observation, PlaceRequest, place_name
+from batchyard.model.events import EventType
+from batchyard.model.outcome import Phase, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchyard.clock import Clock
+    from batchyard.engine.places import Place
+    from batchyard.kube.batches import ActiveBatch, Batches
+    from batchyard.kube.endings import Endings
+    from batchyard.kube.owners import Owners
+    from batchyard.kube.sources import Sources
+    from batchyard.metrics import Metrics
+    from batchyard.model.spec_environment import Provider
+
+KEPT = "Kept"
+"""The reason of a place that was left standing on purpose."""
+
+_NO_FAILURE = frozenset({Reason.SUSPENDED, Reason.INTERRUPTED})
+
+
+class Steps:
+    """Acts for one batch at a time; the queue never has the same batch worked on twice at once."""
+
+    def __init__(
+        self,
+        *,
+        batches: Batches,
+        places: Mapping[Provider, Place],
+        sources: Sources,
+        endings: Endings,
+        owners: Owners,
+        token: Callable[[str, int], str],
+        results_url: str,
+        clock: Clock,
+        metrics: Metrics,
+        recorded: Callable[[], None],
+    ) -> None:
+        """``recorded`` is told whenever there is an event to post."""
+        self._batches, self._places, self._sources = batches, places, sources
+        self._endings, self._owners = endings, owners
+        self._token, self._results_url = token, results_url
+        self._clock, self._metrics, self._recorded = clock, metrics, recorded
+
+    async def observe(self, batch: ActiveBatch) -> Observation | None:
+        """Return what can be seen of the newest place, None if nothing has to be seen."""
+        environment = batch.environment
+        if environment is not None:
+            self._owners.add(batch.ref.namespace, environment.name, batch.id)
+        if environment is None or environment.ended_at is not None or batch.record.phase.final:
+            return None
+        seen = await self._place(batch).observe(self._request(batch, environment.attempt), environment.identity)
+        if (seen.reason, seen.message) != (environment.reason, environment.message):
+            # Only for the status; what was seen last is written down with the next change.
+            batch.environments[-1] = replace(environment, reason=seen.reason, message=seen.message)
+        return seen
+
+    async def take(self, batch: ActiveBatch, step: Step, seen: Observation | None) -> None:
+        """Do the step. Raises ``ApiError`` or ``StoreError``; doing it again is safe then."""
+        match step:
+            case Provision(number):
+                await self._provision(batch, number)
+            case Ensure():
+                await self._ensure(batch)
+            case Start():
+                await self._start(batch, seen)
+            case EndAttempt(reason, message):
+                await self._end_attempt(batch, reason, message)
+            case Conclude(reason, message):
+                await self._endings.conclude(batch, reason, message)
+            case Release():
+                await self._release(batch)
+            case Hold():
+                await self._hold(batch)
+            case _:
+                return
+        self._recorded()
+
+    # -- a place begins ----------------------------------------------------------------------------------------
+
+    async def _provision(self, batch: ActiveBatch, number: int) -> None:
+        provider = batch.loaded.batch.spec.environment.provider
+        environment = EnvironmentRecord(
+            batch_id=batch.id,
+            attempt=number,
+            provider=provider.value,
+            name=place_name(batch.ref, number),
+            state=EnvironmentState.REQUESTED,
+            requested_at=self._clock.now(),
+            finished_at_start=batch.summary.finished,
+        )
+        text = f"{provider} {environment.name}" + (f", attempt {number}" if number > 1 else "")
+        async with batch.lock:
+            batch.running = 0
+            entry = self._batches.entry(batch, EventType.ENVIRONMENT_PROVISIONING, text, {"attempt": number})
+            update = self._batches.update(batch, Phase.PROVISIONING)
+            await self._batches.commit(batch, entries=[entry], environment=environment, update=update)
+        await self._ensure(batch)
+
+    async def _ensure(self, batch: ActiveBatch) -> None:
+        request = self._request(batch, batch.newest.attempt)
+        items = await self._sources.items(batch)
+        await self._place(batch).ensure(replace(request, source_items=items))
+
+    async def _start(self, batch: ActiveBatch, seen: Observation | None) -> None:
+        environment = batch.newest
+        identity = seen.identity if seen is not None else ""
+        now = self._clock.now()
+        if environment.ready_at is None:
+            took = (now - environment.requested_at).total_seconds()
+            text = f"{environment.provider} {environment.name} is ready after {took:.0f} s"
+            async with batch.lock:
+                # A worker in a pod of its own may have sent something already.
+                known = batch.environments[-1]
+                state = EnvironmentState.READY if known.state is EnvironmentState.REQUESTED else known.state
+                ready = replace(known, state=state, ready_at=now, identity=identity, reason="", message="")
+                entry = self._batches.entry(batch, EventType.ENVIRONMENT_READY, text, {"seconds": round(took)})
+                await self._batches.commit(batch, entries=[entry], environment=ready)
+            self._metrics.environment_provisioned(environment.provider, "Ready", took)
+        await self._place(batch).start(self._request(batch, environment.attempt))
+        async with batch.lock:
+            current = batch.environments[-1]
+            started = replace(current, started_at=now, identity=current.identity or identity)
+            await self._batches.commit(
+                batch, environment=started, update=self._batches.update(batch, Phase.RUNNING, started=True)
+            )
+
+    # -- a place ends ------------------------------------------------------------------------------------------
+
+    async def _end_attempt(self, batch: ActiveBatch, reason: str, message: str) -> None:
+        environment = batch.newest
+        async with batch.lock:
+            ended = replace(
+                batch.environments[-1],
+                state=EnvironmentState.ENDED,
+                ended_at=self._clock.now(),
+                reason=reason,
+                message=message,
+            )
+            entries = []
+            if reason not in _NO_FAILURE:
+                details = {"attempt": environment.attempt, "reason": reason}
+                entries = [self._batches.entry(batch, EventType.ENVIRONMENT_FAILED, message, details)]
+            batch.running = 0
+            await self._batches.commit(batch, entries=entries, environment=ended)
+        if environment.ready_at is None:
+            took = (self._clock.now() - environment.requested_at).total_seconds()
+            self._metrics.environment_provisioned(environment.provider, "Failed", took)
+
+    async def _release(self, batch: ActiveBatch) -> None:
+        environment = batch.newest
+        if self._is_kept(batch):
+            batch.environments[-1] = replace(environment, reason=KEPT)
+            await self._write_released(batch, f"{environment.name} is kept for inspection (keepOnFailure)")
+            return
+        gone = await self._place(batch).release(self._request(batch, environment.attempt))
+        batch.releasing = True
+        if gone:
+            await self._write_released(batch, f"{environment.provider} {environment.name}")
+
+    async def _write_released(self, batch: ActiveBatch, text: str) -> None:
+        now = self._clock.now()
+        async with batch.lock:
+            environment = batch.environments[-1]
+            released = replace(
+                environment, state=EnvironmentState.RELEASED, released_at=now, ended_at=environment.ended_at or now
+            )
+            entry = self._batches.entry(batch, EventType.ENVIRONMENT_RELEASED, text, {"attempt": environment.attempt})
+            await self._batches.commit(batch, entries=[entry], environment=released)
+        batch.releasing = False
+
+    def _is_kept(self, batch: ActiveBatch) -> bool:
+        kube_ray = batch.loaded.batch.spec.environment.kube_ray
+        return kube_ray is not None and kube_ray.keep_on_failure and batch.record.phase is Phase.FAILED
+
+    async def _hold(self, batch: ActiveBatch) -> None:
+        if batch.record.phase is Phase.SUSPENDED:
+            return
+        text = f"suspended with {batch.summary.finished} of {batch.record.total} trials finished"
+        async with batch.lock:
+            entry = self._batches.entry(batch, EventType.BATCH_SUSPENDED, text)
+            update = self._batches.update(batch, Phase.SUSPENDED, Reason.SUSPENDED, text)
+            await self._batches.commit(batch, entries=[entry], update=update)
+
+    # -- what a place needs to know ----------------------------------------------------------------------------
+
+    def _place(self, batch: ActiveBatch) -> Place:
+        return self._places[batch.loaded.batch.spec.environment.provider]
+
+    def _request(self, batch: ActiveBatch, attempt: int) -> PlaceRequest:
+        return PlaceRequest(
+            batch_id=batch.id,
+            ref=batch.ref,
+            attempt=attempt,
+            name=place_name(batch.ref, attempt),
+            batch=batch.loaded.batch,
+            token=self._token(batch.id, attempt),
+            results_url=self._results_url,
+            source_items=None,
+            deadline_at=batch.record.deadline_at,
+        )
