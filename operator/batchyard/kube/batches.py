@@ -259,6 +259,13 @@ class Batches:
             details=details or {},
         )
 
+    def ready_entry(self, batch: ActiveBatch, place: EnvironmentRecord) -> AuditEntry:
+        """Return the entry that says that a place is ready, and count how long it took."""
+        took = ((place.ready_at or self._clock.now()) - place.requested_at).total_seconds()
+        self._metrics.environment_provisioned(place.provider, "Ready", took)
+        text = f"{place.provider} {place.name} is ready after {took:.0f} s"
+        return self.entry(batch, EventType.ENVIRONMENT_READY, text, {"seconds": round(took)})
+
     def update(
         self, batch: ActiveBatch, phase: Phase, reason: str = "", message: str = "", *, started: bool = False
     ) -> BatchUpdate:

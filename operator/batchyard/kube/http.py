@@ -206,6 +206,8 @@ async def _told(call: Awaitable[T]) -> T:
         raise Refused(HTTPStatus.GONE, str(err)) from err
     except OutOfOrder as err:
         raise Refused(HTTPStatus.CONFLICT, str(err), next=err.next) from err
+    except WireInvalid as err:
+        raise Refused(HTTPStatus.BAD_REQUEST, str(err)) from err
     except Busy as err:
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(err), retry_after=err.retry_after) from err
     except StoreError as err:

@@ -16,7 +16,7 @@ from batchyard.model.errors import SegmentOutOfOrder
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.spec_environment import Provider
-from batchyard.model.wire import PROTOCOL, Directive, Manifest, Receipt
+from batchyard.model.wire import PROTOCOL, Directive, Manifest, Receipt, WireInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,11 +108,15 @@ class WorkerIntake:
     # -- one segment -------------------------------------------------------------------------------------------
 
     async def _take(self, batch: ActiveBatch, environment: EnvironmentRecord, seq: int, segment: Segment) -> None:
+        _check_against_plan(batch, segment)
         self._hear(batch, segment.running)
         now = self._clock.now()
-        changed = replace(environment, segments=seq, heard_at=now)
-        if environment.state is not EnvironmentState.RUNNING and environment.ended_at is None:
-            changed = replace(changed, state=EnvironmentState.RUNNING, ready_at=environment.ready_at or now)
+        changed = replace(environment, segments=seq, heard_at=now, state=EnvironmentState.RUNNING)
+        entries = list(segment.entries)
+        if environment.ready_at is None:
+            # The worker was quicker than the next look at its place.
+            changed = replace(changed, ready_at=now)
+            entries.insert(0, self._batches.ready_entry(batch, changed))
         if segment.done is not None:
             faults = "; ".join(str(fault) for fault in segment.done.faults)
             changed = replace(changed, done_stop=segment.done.stop, message=faults or segment.done.message)
@@ -121,7 +125,7 @@ class WorkerIntake:
         try:
             left_out = await self._batches.commit(
                 batch,
-                entries=segment.entries,
+                entries=entries,
                 results=segment.results,
                 dropped=segment.dropped,
                 environment=changed,
@@ -199,3 +203,14 @@ class WorkerIntake:
         for result in self._batches.store.results(batch_id, final_only=False, outcomes=[Outcome.ERRORED]):
             found[result.ordinal] = found.get(result.ordinal, 0) + 1
         return found
+
+
+def _check_against_plan(batch: ActiveBatch, segment: Segment) -> None:
+    """Raise ``WireInvalid`` for a result of a trial, or an entry of a batch, that is not this one's."""
+    plan = batch.loaded.plan
+    for result, _ in segment.results:
+        if result.ordinal >= len(plan) or plan.trial(result.ordinal).id != result.trial_id:
+            raise WireInvalid(f"segment.results: batch {batch.id} has no trial {result.trial_id} ({result.ordinal})")
+    for entry in segment.entries:
+        if entry.batch_id != batch.id:
+            raise WireInvalid(f"segment.entries: an entry is of batch {entry.batch_id}, not of {batch.id}")

@@ -80,7 +80,10 @@ class Leading:
         self._objects = Objects()
         self._batches = Batches(self._store, Owner(config.host_name(), os.getpid(), settings.identity), clock, metrics)
         self._queue = WorkQueue(self._reconcile, clock, fatal=StaleLeader)
-        self._publisher = OutboxPublisher(self._store, api, clock, metrics, in_thread=self._batches.threads)
+        self._publisher = OutboxPublisher(
+            self._store, api, clock, metrics, in_thread=self._batches.threads, instance=settings.identity,
+            health=self._serving.health,
+        )  # fmt: skip
         statuses = StatusWriter(api, self._objects, clock)
         defaults = Defaults(
             image=settings.runner_image, ray_version=settings.ray_version, pull_policy=settings.image_pull_policy
@@ -178,21 +181,9 @@ class Leading:
         """Say that the parts work that have no voice of their own."""
         health = self._serving.health
         while True:
-            if self._clock.monotonic() - self._queue.last_tick < _BEAT_SECONDS:
+            if self._clock.monotonic() - self._queue.last_tick < 2 * _BEAT_SECONDS:
                 health.beat(Part.RECONCILER)
-            if self._lease.renewed_at is not None:
-                health.beat(Part.LEASE)
-            await self._check_store()
             await asyncio.sleep(_BEAT_SECONDS)
-
-    async def _check_store(self) -> None:
-        try:
-            await self._batches.threads(self._store.leadership)
-        except Exception as err:
-            self._serving.metrics.store_failed()
-            self._serving.health.failed(Part.STORE, str(err))
-        else:
-            self._serving.health.beat(Part.STORE)
 
     def _snapshot(self) -> StateSnapshot:
         """Return how things stand, for a scrape."""

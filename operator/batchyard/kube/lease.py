@@ -42,12 +42,18 @@ class LeaseLock:
         self._api, self._namespace, self._name = api, namespace, name
         self._identity, self._clock, self._seconds = identity, clock, seconds
         self._seen: tuple[str, float] | None = None
-        self.renewed_at: float | None = None
+        self._renewed_at: float | None = None
+        self._looked_at: float | None = None
 
     @property
     def retry_seconds(self) -> float:
         """Return how often the Lease is looked at."""
         return self._seconds / 5
+
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether the Lease was read or renewed a short while ago, whoever holds it."""
+        return self._looked_at is not None and self._clock.monotonic() - self._looked_at < 2 * self._seconds
 
     async def acquire(self) -> None:
         """Return once this process holds the Lease."""
@@ -68,7 +74,7 @@ class LeaseLock:
             except ApiError as err:
                 _log.warning("the Lease could not be renewed", lease=self._name, error=str(err))
                 held = True
-            silent = self._clock.monotonic() - (self.renewed_at or 0.0)
+            silent = self._clock.monotonic() - (self._renewed_at or 0.0)
             # A third of the time is kept back for whatever is under way when it is found out.
             if not held or silent > self._seconds * 2 / 3:
                 raise LeadershipLost(f"Lease {self._namespace}/{self._name} is not held by {self._identity} any more")
@@ -90,6 +96,7 @@ class LeaseLock:
             lease = await self._api.get(GROUP_VERSION, PLURAL, self._namespace, self._name)
         except NotFound:
             lease = None
+        self._looked_at = asked_at
         try:
             if lease is None:
                 body = {"metadata": {"name": self._name}, "spec": self._spec({}, taken=True)}
@@ -104,7 +111,7 @@ class LeaseLock:
                 await self._api.replace(GROUP_VERSION, PLURAL, self._namespace, self._name, lease)
         except Conflict:
             return False
-        self.renewed_at = asked_at
+        self._renewed_at = asked_at
         return True
 
     def _is_free(self, lease: Mapping[str, JSON]) -> bool:

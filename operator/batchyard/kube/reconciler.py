@@ -160,7 +160,7 @@ def _attempt(environment: EnvironmentRecord, batch: ActiveBatch, observation: Ob
         ended_at=environment.ended_at,
         released=environment.released_at is not None,
         done=environment.done_stop,
-        heard_at=max(heard) if heard and environment.started_at is not None else None,
+        heard_at=max(heard, default=None),
         asked_at=batch.asked_at,
         seen=Seen(observation.state.value) if observation is not None else None,
         seen_reason=observation.reason if observation is not None else environment.reason,

@@ -5,6 +5,7 @@ A standby answers workers that they must come again; so they find the leader, or
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from contextlib import AsyncExitStack
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from batchyard.kube import read_api
-from batchyard.kube.health import Health
+from batchyard.kube.health import Health, Part
 from batchyard.kube.http import Busy, Intake, metrics_app, results_app
 from batchyard.kube.intake import token_of
 from batchyard.kube.server import listening
 from batchyard.kube.tls import TlsFiles
 from batchyard.metrics import Metrics
+from batchyard.model.errors import StoreError
 
 if TYPE_CHECKING:
     from batchyard.clock import Clock
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _STANDBY_SECONDS = 2.0
+_BEAT_SECONDS = 5.0
 
 
 def read_token_of(key: bytes) -> str:
@@ -75,7 +78,8 @@ class Serving:
         self, settings: OperatorSettings, store: ClusterStore, reader: Reader, lease: LeaseLock, clock: Clock
     ) -> None:
         """Open nothing yet. ``reader`` answers people's questions."""
-        self._settings, self._reader, self._clock, self.lease = settings, reader, clock, lease
+        self._settings, self._reader, self._clock = settings, reader, clock
+        self._store, self._lease = store, lease
         self._stack = AsyncExitStack()
         self.health = Health(clock)
         self.metrics = Metrics()
@@ -100,7 +104,25 @@ class Serving:
         if tls is not None:
             await stack.enter_async_context(tls.watched())
         _log.info("serving results", port=port, tls=tls is not None)
+        self.health.excuse(Part.RECONCILER)
+        self.health.excuse(Part.WATCH)
+        beating = asyncio.create_task(self._beat())
+        stack.callback(beating.cancel)
         return self
+
+    async def _beat(self) -> None:
+        """Say how the parts are that have no voice of their own, in a standby too."""
+        while True:
+            if self._lease.is_fresh:
+                self.health.beat(Part.LEASE)
+            try:
+                await asyncio.to_thread(self._store.leadership)
+            except StoreError as err:
+                self.metrics.store_failed()
+                self.health.failed(Part.STORE, str(err))
+            else:
+                self.health.beat(Part.STORE)
+            await asyncio.sleep(_BEAT_SECONDS)
 
     async def __aexit__(self, *_: object) -> None:
         """Close both ports."""

@@ -119,17 +119,14 @@ class Steps:
         environment = batch.newest
         identity = seen.identity if seen is not None else ""
         now = self._clock.now()
-        if environment.ready_at is None:
-            took = (now - environment.requested_at).total_seconds()
-            text = f"{environment.provider} {environment.name} is ready after {took:.0f} s"
-            async with batch.lock:
-                # A worker in a pod of its own may have sent something already.
-                known = batch.environments[-1]
-                state = EnvironmentState.READY if known.state is EnvironmentState.REQUESTED else known.state
-                ready = replace(known, state=state, ready_at=now, identity=identity, reason="", message="")
-                entry = self._batches.entry(batch, EventType.ENVIRONMENT_READY, text, {"seconds": round(took)})
-                await self._batches.commit(batch, entries=[entry], environment=ready)
-            self._metrics.environment_provisioned(environment.provider, "Ready", took)
+        async with batch.lock:
+            # A worker in a pod of its own may have sent something already.
+            known = batch.newest
+            if known.ready_at is None:
+                ready = replace(
+                    known, state=EnvironmentState.READY, ready_at=now, identity=identity, reason="", message=""
+                )
+                await self._batches.commit(batch, entries=[self._batches.ready_entry(batch, ready)], environment=ready)
         await self._place(batch).start(self._request(batch, environment.attempt))
         async with batch.lock:
             current = batch.environments[-1]
