@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchyard.compose import files_folder
 from batchyard.engine.sources import load
+from batchyard.local_files import files_folder
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import SpecInvalid
 from batchyard.store.opening import open_store

@@ -14,8 +14,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchyard.compose import LocalEngine, files_folder
+from batchyard.compose import LocalEngine
 from batchyard.engine.sources import LoadedBatch, load
+from batchyard.local_files import files_folder
 from batchyard.store.opening import open_store
 from batchyard.store.sql import SqlStore
 

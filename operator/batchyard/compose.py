@@ -19,13 +19,14 @@ from batchyard.clock import Clock, SystemClock
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.engine.ports import BatchRecord, Owner, Session, StateAdapter
 from batchyard.engine.session import BatchSession, Finished
-from batchyard.environments.in_process import InProcessEnvironment, attempt_folder
+from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.environments.ray import connected, cpus_per_trial
 from batchyard.environments.ray import faults as ray_faults
 from batchyard.events import AuditTrail, EventBus
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
+from batchyard.local_files import WORKSPACES, checkpoints_folder, make_folder
 from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, StoreError, WorkflowInvalid
 from batchyard.model.events import Event, EventType
 from batchyard.model.spec_environment import Isolation
@@ -37,7 +38,6 @@ from batchyard.runners.ray import open_ray_runner
 from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner
 from batchyard.runners.worker import Setup
-from batchyard.store.connect import parse_target
 from batchyard.store.retention import prune
 from batchyard.store.writer import GroupCommitWriter
 from batchyard.workflows.checkpoint_file import read_boundaries
@@ -60,7 +60,6 @@ _COMMIT_DELAY_SECONDS = 0.05
 _ALIVE_SECONDS = 30.0
 """A session of another machine that has not been heard of for this long is taken for dead."""
 
-_WORKSPACES = "workspaces"
 """The folder of attempts' own folders, beside the store."""
 
 
@@ -242,12 +241,12 @@ class LocalEngine:
 
         Raises ``EnvironmentUnavailable``.
         """
-        environment = self._environment(loaded, files / _WORKSPACES)
+        environment = self._environment(loaded, files / WORKSPACES)
         masked = (*environment.secrets, *secrets)
         with ExitStack() as stack:
             environment.ensure(batch_id)
             stack.callback(environment.release, batch_id)
-            _make_folder(_checkpoints(files, batch_id))
+            make_folder(checkpoints_folder(files, batch_id))
             bus = EventBus()
             trail = AuditTrail(batch_id, max_entries=loaded.batch.spec.audit.max_entries, secrets=masked)
             bus.subscribe(trail.on_event)
@@ -278,7 +277,7 @@ class LocalEngine:
         spec = loaded.batch.spec
         deadlines = spec.deadlines
         left = (deadline_at - self._clock.now()).total_seconds()
-        setup = _setup(loaded, checkpoints=str(_checkpoints(files, batch_id)))
+        setup = _setup(loaded, checkpoints=str(checkpoints_folder(files, batch_id)))
         limits = Limits(
             trial=deadlines.trial_seconds,
             node=deadlines.node_seconds,
@@ -289,7 +288,7 @@ class LocalEngine:
         if self._ray is not None:
             return open_ray_runner(
                 # Without this process's secrets: an actor knows its own.
-                provider=InProcessEnvironment(loaded.batch, files / _WORKSPACES, {}),
+                provider=InProcessEnvironment(loaded.batch, files / WORKSPACES, {}),
                 parts=self._parts,
                 setup=setup,
                 limits=limits,
@@ -335,34 +334,6 @@ class LocalEngine:
 
 def _at_once(loaded: LoadedBatch) -> int:
     return min(loaded.batch.spec.parallelism, len(loaded.plan))
-
-
-def _checkpoints(files: Path, batch_id: str) -> Path:
-    return files / "checkpoints" / batch_id
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise EnvironmentUnavailable(
-            f"no folder for checkpoints can be made at {path}: {err.strerror}; name another place with --store"
-        ) from err
-
-
-def files_folder(store: str) -> Path:
-    """Return where checkpoints and workspaces of a store's batches go: beside a SQLite file, else the data folder."""
-    url = parse_target(store)
-    if url.get_backend_name() != "sqlite":
-        return config.data_folder()
-    path = Path(url.database or "")
-    return path.with_name(f"{path.name}.files")
-
-
-def kept_files(store: str, batch_id: str, trial_id: str, attempt: int) -> Path | None:
-    """Return the folder of an attempt's files if they were kept, else None."""
-    folder = attempt_folder(files_folder(store) / _WORKSPACES, batch_id, trial_id, attempt)
-    return folder if folder.is_dir() else None
 
 
 def _setup(loaded: LoadedBatch, *, checkpoints: str) -> Setup:

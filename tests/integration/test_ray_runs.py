@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batch_bench import WORKFLOWS, batch_file
-from batchyard.compose import LocalEngine, files_folder
+from batchyard.compose import LocalEngine
 from batchyard.config import RayConfig
 from batchyard.engine.sources import load
 from batchyard.environments.ray import RAY_SETTINGS, connected, cpus_per_trial
+from batchyard.local_files import files_folder
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason, Verdict
 from batchyard.runners.linux import descendants
@@ -130,17 +132,27 @@ def test_what_a_cluster_should_set_is_documented() -> None:
     ] == []
 
 
-def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_where_nothing_listens_is_named_at_once(bench: Bench) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+    done = bench.run("run", bench.write(), "--ray-address", f"127.0.0.1:{port}")
+
+    assert done.returncode == 4
+    assert f"no connection to the Ray cluster at 127.0.0.1:{port}: [Errno 111] Connection refused" in done.stderr
+
+
+def test_what_ray_says_of_a_cluster_it_cannot_join_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = _FakeRay()
     monkeypatch.setitem(sys.modules, "ray", fake)
 
     with (
-        pytest.raises(EnvironmentUnavailable, match=r"no connection to the Ray cluster at 10\.0\.0\.9:6379: timed out"),
-        connected(RayConfig("10.0.0.9:6379"), 1),
+        pytest.raises(EnvironmentUnavailable, match="no connection to the Ray cluster at auto: timed out"),
+        connected(RayConfig("auto"), 1),
     ):
         pass
 
-    assert fake.joined == ["10.0.0.9:6379"]
+    assert fake.joined == ["auto"]
     assert fake.shut_down
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+
 from batchyard.clock import SystemClock
 from batchyard.kube.queue import WorkQueue
 
@@ -23,7 +24,7 @@ async def running(queue: WorkQueue, until: Callable[[], bool]) -> None:
     """Let the queue work until the condition holds; fails after ten seconds."""
     task = asyncio.create_task(queue.run())
     async with asyncio.timeout(10):
-        while not until() and not task.done():
+        while not until() and not task.done():  # noqa: ASYNC110 - the condition is anything at all
             await asyncio.sleep(0)
     if task.done():
         task.result()

@@ -8,17 +8,24 @@ from typing import Annotated
 import typer
 
 from batchyard import __version__
+from batchyard.cli import services
 from batchyard.cli.groups import audit_app, db_app
 from batchyard.cli.options import (
+    OPERATOR_NAMESPACE,
     BatchArgument,
+    ContextOption,
     FileArgument,
+    KubeOption,
     LogFormat,
+    NamespaceOption,
+    OperatorNamespaceOption,
     Output,
     OutputOption,
     QuietOption,
     RayAddressOption,
     RunnerOption,
     StoreOption,
+    origin_of,
 )
 from batchyard.cli.registry import Commands, command, examples
 from batchyard.model.outcome import Outcome
@@ -178,17 +185,23 @@ def expand(
     "list",
     "batchyard list",
     "batchyard list --limit 5 --output json",
+    "batchyard list --kube --namespace team-a",
     panel=_LOOKING,
 )
 def list_(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
     store: StoreOption = "",
+    kube: KubeOption = False,
+    context: ContextOption = "",
+    namespace: NamespaceOption = "",
+    operator_namespace: OperatorNamespaceOption = OPERATOR_NAMESPACE,
     output: OutputOption = Output.TEXT,
 ) -> int:
     """List the batches in the store, newest first."""
     from batchyard.cli.batches import list_batches
 
-    return list_batches(store, output, limit=limit)
+    origin = origin_of(store, kube, context, namespace, operator_namespace)
+    return list_batches(origin, output, limit=limit)
 
 
 @command(
@@ -198,6 +211,7 @@ def list_(
     "batchyard show docs-search --outcome Failed --outcome TimedOut",
     "batchyard show docs-search --trial bm25-first/with-statement/0",
     "batchyard show docs-search --trials --output json",
+    "batchyard show docs-search --kube --namespace team-a",
     panel=_LOOKING,
 )
 def show(
@@ -210,16 +224,21 @@ def show(
         str, typer.Option(metavar="ID", help="One trial: its attempts, nodes, scores and files.", show_default=False)
     ] = "",
     store: StoreOption = "",
+    kube: KubeOption = False,
+    context: ContextOption = "",
+    namespace: NamespaceOption = "",
+    operator_namespace: OperatorNamespaceOption = OPERATOR_NAMESPACE,
     output: OutputOption = Output.TEXT,
 ) -> int:
     """Show how a batch stands or ended: the ranked combinations, the gate and the first failures."""
+    origin = origin_of(store, kube, context, namespace, operator_namespace)
     if trial:
         from batchyard.cli.trial import show_trial
 
-        return show_trial(batch, trial, store, output)
+        return show_trial(batch, trial, origin, output)
     from batchyard.cli.batches import show_batch
 
-    return show_batch(batch, store, output, trials=trials, outcomes=outcome or [])
+    return show_batch(batch, origin, output, trials=trials, outcomes=outcome or [])
 
 
 @command(
@@ -228,15 +247,24 @@ def show(
     "batchyard compare docs-search",
     "batchyard compare docs-search --limit 0",
     "batchyard compare docs-search --output json",
+    "batchyard compare docs-search --kube",
     panel=_LOOKING,
 )
 def compare(
     batch: BatchArgument,
     limit: Annotated[int, typer.Option(min=0, help="How many cases are shown; 0 is all.")] = 50,
     store: StoreOption = "",
+    kube: KubeOption = False,
+    context: ContextOption = "",
+    namespace: NamespaceOption = "",
+    operator_namespace: OperatorNamespaceOption = OPERATOR_NAMESPACE,
     output: OutputOption = Output.TEXT,
 ) -> int:
     """Compare the combinations of a batch: the ranking, the gate, and case by case who passed what."""
     from batchyard.cli.compare import compare_batch
 
-    return compare_batch(batch, store, output, limit=limit)
+    origin = origin_of(store, kube, context, namespace, operator_namespace)
+    return compare_batch(batch, origin, output, limit=limit)
+
+
+services.register(app)

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.audit import SealedEntry
     from batchyard.model.events import EventType, Severity
+    from batchyard.model.status import AuditStatus
     from batchyard.model.trial import JSON
-    from batchyard.store.sql import SqlStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,11 @@ class Wanted:
         return not self.types and not self.trial and self.severity.rank == 0
 
 
-def list_entries(reference: str, named_store: str, output: Output, wanted: Wanted) -> int:
+def list_entries(reference: str, origin: Origin, output: Output, wanted: Wanted) -> int:
     """Print a trail's entries, oldest first."""
-    with stores.with_batch(named_store, reference) as (store, record), terminal.reader_may_leave():
-        entries = _newest(store, record, wanted)
+    with stores.opened(origin, reference) as batch, terminal.reader_may_leave():
+        record = batch.record
+        entries = _newest(batch.store, record, wanted)
         if output is Output.JSON:
             sys.stdout.write(f'{{"batch": {json.dumps(record.id)}')
             document.print_list("entries", map(_entry_json, entries))
@@ -67,7 +69,7 @@ def list_entries(reference: str, named_store: str, output: Output, wanted: Wante
     return EXIT_SUCCEEDED
 
 
-def _newest(store: SqlStore, record: BatchRecord, wanted: Wanted) -> Iterator[SealedEntry]:
+def _newest(store: stores.Reader, record: BatchRecord, wanted: Wanted) -> Iterator[SealedEntry]:
     after = max(0, record.audit_entries - wanted.limit) if wanted.limit and wanted.all else 0
     found = filter(wanted.has, store.audit_entries(record.id, after=after))
     return iter(deque(found, maxlen=wanted.limit)) if wanted.limit else found
@@ -77,27 +79,58 @@ def _entry_json(sealed: SealedEntry) -> JSON:
     return json.loads(next(export_jsonl([sealed])))
 
 
-def verify_batch(reference: str, head: str, named_store: str, output: Output) -> int:
-    """Verify a batch's trail against the head that the store keeps, or one kept elsewhere; return the exit code."""
-    with stores.with_batch(named_store, reference) as (store, record):
+def verify_batch(reference: str, head: str, origin: Origin, output: Output) -> int:
+    """Verify a batch's trail against the head that the store keeps, or one kept elsewhere; return the exit code.
+
+    In a cluster the BatchTest's status keeps a head too, written by the operator but kept by others.
+    """
+    with stores.opened(origin, reference) as batch:
+        record = batch.record
         if record.audit_pruned_at is not None:
             fault = f"the trail was deleted after its retention time, at {document.instant(record.audit_pruned_at)}"
         else:
             # Up to what the head was read for: a batch that runs goes on adding entries.
-            entries = store.audit_entries(record.id, limit=record.audit_entries)
-            fault = _chain_fault(entries, head or record.audit_head)
-    told = {"entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head}
+            entries = batch.store.audit_entries(record.id, limit=record.audit_entries)
+            fault = _chain_fault(entries, head or record.audit_head, batch.anchor)
+    told: dict[str, JSON] = {
+        "entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head
+    }  # fmt: skip
     dropped = f" ({record.audit_dropped} more were dropped unstored)" if record.audit_dropped else ""
-    return _print_verdict(
-        record.id, f"{record.audit_entries} entries{dropped}, head {record.audit_head}", fault, told, output
-    )
+    intact = f"{record.audit_entries} entries{dropped}, head {record.audit_head}"
+    if origin.kube is not None:
+        told["anchored"] = batch.anchor.entries if batch.anchor else None
+        intact += f"; {_anchored(batch.anchor)}"
+    return _print_verdict(record.id, intact, fault, told, output)
 
 
-def _chain_fault(entries: Iterator[SealedEntry], head: str) -> str:
+def _anchored(anchor: AuditStatus | None) -> str:
+    if anchor is None or not anchor.entries:
+        return "no BatchTest's status anchors it"
+    return f"the BatchTest's status anchors it at entry {anchor.entries}"
+
+
+def _chain_fault(entries: Iterator[SealedEntry], head: str, anchor: AuditStatus | None) -> str:
+    found = ""
+
+    def watched() -> Iterator[SealedEntry]:
+        nonlocal found
+        for sealed in entries:
+            if anchor is not None and sealed.seq == anchor.entries:
+                found = sealed.hash
+            yield sealed
+
     try:
-        return verify_chain(entries, head)
+        fault = verify_chain(watched(), head)
     except RecordDamaged as err:
         return str(err)
+    if fault or anchor is None or not anchor.entries:
+        return fault
+    # The status follows the trail at its own pace, so it names an entry, hardly ever the newest.
+    if not found:
+        return f"the BatchTest's status knows {anchor.entries} entries: entries are missing at the end"
+    if found != anchor.head:
+        return f"entry {anchor.entries} is not the one that the BatchTest's status has the hash of: it was rewritten"
+    return ""
 
 
 def verify_file(file: Path, head: str, output: Output) -> int:
@@ -122,12 +155,13 @@ def _print_verdict(what: str, intact: str, fault: str, told: dict[str, JSON], ou
     return EXIT_FAILED if fault else EXIT_SUCCEEDED
 
 
-def export_entries(reference: str, named_store: str, form: TrailFormat) -> int:
+def export_entries(reference: str, origin: Origin, form: TrailFormat) -> int:
     """Write a trail to standard output, an entry a line, as it is read."""
     with ExitStack() as stack:
-        store, record = stack.enter_context(stores.with_batch(named_store, reference))
+        batch = stack.enter_context(stores.opened(origin, reference))
+        record = batch.record
         stack.enter_context(terminal.reader_may_leave())
-        entries = store.audit_entries(record.id, limit=record.audit_entries)
+        entries = batch.store.audit_entries(record.id, limit=record.audit_entries)
         lines = export_jsonl(entries) if form is TrailFormat.JSONL else _cloud_events(entries, record)
         for line in lines:
             sys.stdout.write(f"{line}\n")

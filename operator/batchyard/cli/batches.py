@@ -18,6 +18,7 @@ from batchyard.model.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import AttemptResult
@@ -25,17 +26,16 @@ if TYPE_CHECKING:
 _COMPLETED = 100
 
 
-def list_batches(named_store: str, output: Output, *, limit: int) -> int:
+def list_batches(origin: Origin, output: Output, *, limit: int) -> int:
     """Print the newest batches."""
-    with stores.to_read(named_store) as store:
-        records = store.batches(limit=limit) if store is not None else []
+    place, records = stores.newest(origin, limit)
     with terminal.reader_may_leave():
         if output is Output.JSON:
             document.print_json({"batches": [document.batch_json(record) for record in records]})
         elif records:
             _print_records(records)
         else:
-            terminal.say(f"no batches in {stores.shown(named_store)}")
+            terminal.say(f"no batches in {place}")
     return EXIT_SUCCEEDED
 
 
@@ -78,18 +78,41 @@ def _took(record: BatchRecord) -> float | None:
     return (record.completed_at - record.started_at).total_seconds()
 
 
-def show_batch(reference: str, named_store: str, output: Output, *, trials: bool, outcomes: Sequence[Outcome]) -> int:
-    """Print how a batch stands or ended and, if asked, its trials."""
-    with stores.with_batch(named_store, reference) as (store, record), terminal.reader_may_leave():
-        status = stores.status_of(record)
-        wanted = store.results(record.id, outcomes=outcomes or None) if trials or outcomes else None
-        if output is Output.JSON:
-            document.print_batch(record, status, wanted)
-        elif wanted is not None:
-            _print_trials(wanted)
-        else:
-            tables.print_result(terminal.out(), record, status)
+def show_batch(reference: str, origin: Origin, output: Output, *, trials: bool, outcomes: Sequence[Outcome]) -> int:
+    """Print how a batch stands or ended and, if asked, its trials.
+
+    If the operator cannot be asked, what its BatchTest's status says is printed, which has no trials.
+    """
+    try:
+        with stores.opened(origin, reference) as batch, terminal.reader_may_leave():
+            record = batch.record
+            status = stores.status_of(record)
+            wanted = batch.store.results(record.id, outcomes=outcomes or None) if trials or outcomes else None
+            if output is Output.JSON:
+                document.print_batch(record, status, wanted)
+            elif wanted is not None:
+                _print_trials(wanted)
+            else:
+                tables.print_result(terminal.out(), record, status, origin)
+    except stores.StatusOnly as err:
+        if trials or outcomes:
+            raise
+        _show_status(err, origin, output)
     return EXIT_SUCCEEDED
+
+
+def _show_status(seen: stores.StatusOnly, origin: Origin, output: Output) -> None:
+    status = stores.status_of(seen.record)
+    terminal.say(f"{seen}; this is what the status of the BatchTest says")
+    with terminal.reader_may_leave():
+        if output is Output.JSON:
+            document.print_batch(seen.record, status, None, conditions=status.conditions)
+            return
+        console = terminal.out()
+        tables.print_result(console, seen.record, status, origin)
+        for condition in status.conditions:
+            why = f": {condition.message}" if condition.message else ""
+            tables.line(console, f"{condition.type} is {condition.status} ({condition.reason}){why}")
 
 
 def _print_trials(results: Iterable[AttemptResult]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from batchyard.cli.options import Origin
     from batchyard.model.trial import JSON, AttemptResult
 
 
@@ -76,11 +77,12 @@ class Grid:
                 }
 
 
-def compare_batch(reference: str, named_store: str, output: Output, *, limit: int) -> int:
+def compare_batch(reference: str, origin: Origin, output: Output, *, limit: int) -> int:
     """Print the comparison of a batch's combinations as far as they have results."""
-    with stores.with_batch(named_store, reference) as (store, record), terminal.reader_may_leave():
+    with stores.opened(origin, reference) as batch, terminal.reader_may_leave():
+        record = batch.record
         status = stores.status_of(record)
-        grid = Grid(store.results(record.id))
+        grid = Grid(batch.store.results(record.id))
         if output is Output.JSON:
             document.print_comparison(record, status, grid.to_json())
             return EXIT_SUCCEEDED
@@ -93,7 +95,7 @@ def compare_batch(reference: str, named_store: str, output: Output, *, limit: in
             console.print()
             _print_grid(console, grid, ranked, limit)
         console.print()
-        tables.print_closing(console, record, status)
+        tables.print_closing(console, record, status, origin)
     return EXIT_SUCCEEDED
 
 

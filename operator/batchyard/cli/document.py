@@ -12,11 +12,11 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from batchyard.engine.ports import BatchRecord
-    from batchyard.model.status import BatchStatus, StatusModel
+    from batchyard.model.status import BatchStatus, Condition, StatusModel
     from batchyard.model.trial import JSON, AttemptResult, EvaluatorScore, NodeBoundary
 
 
@@ -25,8 +25,14 @@ def print_json(document: JSON) -> None:
     sys.stdout.write(_text(document, indent=2) + "\n")
 
 
-def print_batch(record: BatchRecord, status: BatchStatus, trials: Iterable[AttemptResult] | None) -> None:
-    """Print the document of a batch, with a line for each trial; ``trials`` None leaves them out."""
+def print_batch(
+    record: BatchRecord,
+    status: BatchStatus,
+    trials: Iterable[AttemptResult] | None,
+    *,
+    conditions: Sequence[Condition] = (),
+) -> None:
+    """Print the document of a batch, with a line for each trial; ``trials`` None and no conditions are left out."""
     variants = {row.name: row.variants for row in status.combinations}
     write = sys.stdout.write
     write(f'{{"batch": {_text(batch_json(record))},\n"counts": {_text(_model(status.trials))}')
@@ -34,6 +40,8 @@ def print_batch(record: BatchRecord, status: BatchStatus, trials: Iterable[Attem
         print_list("trials", (trial_json(result, variants) for result in trials))
     for name, value in summary_json(record, status).items():
         write(f',\n"{name}": {_text(value)}')
+    if conditions:
+        print_list("conditions", map(_model, conditions))
     write("}\n")
 
 

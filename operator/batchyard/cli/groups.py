@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from batchyard.cli.options import BatchArgument, Output, OutputOption, StoreOption, TrailFormat
+from batchyard.cli.options import (
+    OPERATOR_NAMESPACE,
+    BatchArgument,
+    ContextOption,
+    KubeOption,
+    NamespaceOption,
+    OperatorNamespaceOption,
+    Output,
+    OutputOption,
+    StoreOption,
+    TrailFormat,
+    origin_of,
+)
 from batchyard.cli.registry import command, group
 from batchyard.model.events import EventType, Severity
 
@@ -36,19 +48,25 @@ def audit_list(
     severity: Annotated[Severity, typer.Option(help="Only entries at least this severe.")] = Severity.DEBUG,
     limit: Annotated[int, typer.Option(min=0, help="How many, the newest ones; 0 is all.")] = 50,
     store: StoreOption = "",
+    kube: KubeOption = False,
+    context: ContextOption = "",
+    namespace: NamespaceOption = "",
+    operator_namespace: OperatorNamespaceOption = OPERATOR_NAMESPACE,
     output: OutputOption = Output.TEXT,
 ) -> int:
     """List what happened in a batch, oldest first."""
     from batchyard.cli.audit import Wanted, list_entries
 
     wanted = Wanted(tuple(type_ or ()), trial, severity, limit)
-    return list_entries(batch, store, output, wanted)
+    origin = origin_of(store, kube, context, namespace, operator_namespace)
+    return list_entries(batch, origin, output, wanted)
 
 
 @command(
     audit_app,
     "verify",
     "batchyard audit verify docs-search",
+    "batchyard audit verify docs-search --kube",
     "batchyard audit verify --file trail.jsonl --head 41c0...",
 )
 def audit_verify(
@@ -60,19 +78,27 @@ def audit_verify(
         str, typer.Option(metavar="HASH", help="The newest hash, as you kept it elsewhere.", show_default=False)
     ] = "",
     store: StoreOption = "",
+    kube: KubeOption = False,
+    context: ContextOption = "",
+    namespace: NamespaceOption = "",
+    operator_namespace: OperatorNamespaceOption = OPERATOR_NAMESPACE,
     output: OutputOption = Output.TEXT,
 ) -> int:
     """Check that an audit trail is whole, in order and unchanged.
 
-    The exit code is 0 if it is, and 1 if it is not; the first bad entry is named.
+    With --kube, it must also hold the newest hash that the BatchTest's status shows. The exit code is 0 if it is, and
+    1 if it is not; the first bad entry is named.
     """
     from batchyard.cli.audit import verify_batch, verify_file
 
     if bool(batch) == bool(file):
         raise typer.BadParameter("give a BATCH or --file, and not both")
+    if file is not None and kube:
+        raise typer.BadParameter("--file is read here; --kube does not go with it")
+    origin = origin_of(store, kube, context, namespace, operator_namespace)
     if file is not None:
         return verify_file(file, head, output)
-    return verify_batch(batch, head, store, output)
+    return verify_batch(batch, head, origin, output)
 
 
 @command(
@@ -88,11 +114,15 @@ def audit_export(
         typer.Option("--format", help="jsonl can be verified anywhere; cloudevents is for receivers of CloudEvents."),
     ] = TrailFormat.JSONL,
     store: StoreOption = "",
+    kube: KubeOption = False,
+    context: ContextOption = "",
+    namespace: NamespaceOption = "",
+    operator_namespace: OperatorNamespaceOption = OPERATOR_NAMESPACE,
 ) -> int:
     """Write a batch's audit trail to standard output, one JSON document a line, oldest first."""
     from batchyard.cli.audit import export_entries
 
-    return export_entries(batch, store, format_)
+    return export_entries(batch, origin_of(store, kube, context, namespace, operator_namespace), format_)
 
 
 # -- db --------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Options and arguments that several commands share. Not for what only one command has."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,44 @@ class Runner(StrEnum):
     RAY = "ray"
 
 
+@dataclass(frozen=True, slots=True)
+class KubeOrigin:
+    """A cluster whose operator keeps the results. ``context`` and ``namespace`` "" are those of the kubeconfig."""
+
+    context: str
+    namespace: str
+    operator_namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where results are read from: a store by path or URL ("" is the usual one), or a cluster."""
+
+    store: str = ""
+    kube: KubeOrigin | None = None
+
+    @property
+    def options(self) -> str:
+        """Return the options that name this cluster, with a blank before each, for a line that a user may type."""
+        if self.kube is None:
+            return ""
+        given = (("--context", self.kube.context), ("--namespace", self.kube.namespace))
+        return " --kube" + "".join(f" {option} {value}" for option, value in given if value)
+
+
+def origin_of(store: str, kube: bool, context: str, namespace: str, operator_namespace: str) -> Origin:
+    """Return where to read from. Raises ``typer.BadParameter`` if the options contradict each other."""
+    if kube and store:
+        raise typer.BadParameter("give --store or --kube, and not both")
+    if not kube and (context or namespace):
+        raise typer.BadParameter("--context and --namespace need --kube")
+    return Origin(store, KubeOrigin(context, namespace, operator_namespace) if kube else None)
+
+
 def _known_batches(ctx: typer.Context, incomplete: str) -> list[str]:
+    if ctx.params.get("kube"):
+        # A shell must not wait for a cluster.
+        return []
     from batchyard.cli.batches import known_batches
 
     return known_batches(ctx.params.get("store") or "", incomplete)
@@ -62,6 +100,29 @@ StoreOption = Annotated[
         show_default=False,
     ),
 ]
+KubeOption = Annotated[
+    bool, typer.Option("--kube", help="Ask the operator in the cluster of your kubeconfig, not a store here.")
+]
+ContextOption = Annotated[
+    str,
+    typer.Option(
+        "--context", metavar="NAME", help="Context of the kubeconfig; default: its current one.", show_default=False
+    ),
+]
+NamespaceOption = Annotated[
+    str,
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="Namespace of the BatchTest; default: the context's.",
+        show_default=False,
+    ),
+]
+OperatorNamespaceOption = Annotated[
+    str, typer.Option("--operator-namespace", metavar="NAME", help="Namespace that the operator runs in.")
+]
+OPERATOR_NAMESPACE = "batchyard-system"
 OutputOption = Annotated[
     Output,
     typer.Option("--output", "-o", help="json prints one JSON document and nothing else on standard output."),

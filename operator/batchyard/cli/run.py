@@ -15,10 +15,11 @@ from batchyard.cli.options import Output, Runner
 from batchyard.cli.plain import PlainView, SilentView
 from batchyard.cli.progress import HEARD, Progress
 from batchyard.clock import SystemClock
-from batchyard.compose import LocalEngine, files_folder
+from batchyard.compose import LocalEngine
 from batchyard.config import ray_config
 from batchyard.decide.finish import EXIT_INTERRUPTED, exit_code
 from batchyard.engine.sources import LoadedBatch, load
+from batchyard.local_files import files_folder
 from batchyard.model.outcome import Verdict
 from batchyard.model.spec_environment import Provider
 from batchyard.store.opening import open_store

@@ -1,26 +1,63 @@
-"""Opening the store that a command names: to write, which makes it, or to read, which makes nothing.
+"""Opening what a command reads: the store it names, which makes nothing, or the store of an operator in a cluster.
 
-Not for what is in it.
+Not for what is in it, nor for how a cluster is asked (``kube``).
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from batchyard import config
-from batchyard.model.errors import BatchNotFound, StoreError
+from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable, StoreError
 from batchyard.model.status import BatchStatus
 from batchyard.store import schema
 from batchyard.store.connect import make_engine, parse_target
 from batchyard.store.faults import place_of
+from batchyard.store.lookup import attempts_of
 from batchyard.store.opening import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
+    from batchyard.model.audit import SealedEntry
+    from batchyard.model.outcome import Outcome
+    from batchyard.model.status import AuditStatus
+    from batchyard.model.trial import AttemptResult
     from batchyard.store.sql import SqlStore
+
+
+class Reader(Protocol):
+    """The part of a store that shows one batch; see ``engine.ports.BatchStore``."""
+
+    def results(
+        self,
+        batch_id: str,
+        *,
+        final_only: bool = True,
+        outcomes: Sequence[Outcome] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[AttemptResult]:
+        """Yield results by ordinal, then attempt."""
+        ...
+
+    def audit_entries(self, batch_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[SealedEntry]:
+        """Yield the batch's entries with ``seq`` over ``after``, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One batch and the store it was found in. ``anchor`` is what its BatchTest's status says of the trail."""
+
+    store: Reader
+    record: BatchRecord
+    attempts_of: Callable[[int], Sequence[AttemptResult]]
+    anchor: AuditStatus | None = None
 
 
 def target(named: str) -> str:
@@ -40,6 +77,15 @@ def schema_version(named: str) -> str | None:
         return schema.current(engine)
     finally:
         engine.dispose()
+
+
+class StatusOnly(EnvironmentUnavailable):
+    """The operator cannot tell of a batch; ``record`` is what the status of its BatchTest says."""
+
+    def __init__(self, why: str, record: BatchRecord) -> None:
+        """Keep both."""
+        super().__init__(why)
+        self.record = record
 
 
 @contextmanager
@@ -62,6 +108,29 @@ def with_batch(named: str, reference: str) -> Iterator[tuple[SqlStore, BatchReco
                 f'there is no store at {where} yet, so no batch "{reference}"; name another with --store'
             )
         yield store, store.batch(reference)
+
+
+def newest(origin: Origin, limit: int) -> tuple[str, Sequence[BatchRecord]]:
+    """Return what the place is called and the newest batches in it, newest first."""
+    if origin.kube is not None:
+        from batchyard.cli import kube
+
+        return kube.newest(origin.kube, limit)
+    with to_read(origin.store) as store:
+        return shown(origin.store), store.batches(limit=limit) if store is not None else []
+
+
+@contextmanager
+def opened(origin: Origin, reference: str) -> Iterator[Opened]:
+    """Give one batch and where it was found, here or in a cluster. Raises as ``with_batch`` and ``kube.opened`` do."""
+    if origin.kube is not None:
+        from batchyard.cli import kube
+
+        with kube.opened(origin.kube, reference) as found:
+            yield found
+    else:
+        with with_batch(origin.store, reference) as (store, record):
+            yield Opened(store, record, partial(attempts_of, store, record.id))
 
 
 def status_of(record: BatchRecord) -> BatchStatus:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, OverflowMethod
 
+    from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.status import BatchStatus, CombinationRow
 
@@ -37,13 +38,13 @@ class Column(NamedTuple):
     left: bool = False
 
 
-def print_result(console: Console, record: BatchRecord, status: BatchStatus) -> None:
-    """Print all there is to say of a batch in a screenful."""
+def print_result(console: Console, record: BatchRecord, status: BatchStatus, origin: Origin | None = None) -> None:
+    """Print all there is to say of a batch in a screenful; ``origin`` is where it was found, if it did not run now."""
     if status.combinations:
         console.print(ranking(console, status))
     print_gate(console, status)
-    _print_failures(console, record, status)
-    print_closing(console, record, status)
+    _print_failures(console, record, status, origin)
+    print_closing(console, record, status, origin)
 
 
 def ranking(console: Console, status: BatchStatus) -> Table:
@@ -139,7 +140,7 @@ def print_gate(console: Console, status: BatchStatus) -> None:
         line(console, f"gate {word}  {check.name}: {check.message}", style=style)
 
 
-def _print_failures(console: Console, record: BatchRecord, status: BatchStatus) -> None:
+def _print_failures(console: Console, record: BatchRecord, status: BatchStatus, origin: Origin | None) -> None:
     if not status.failures:
         return
     counts = status.trials
@@ -158,11 +159,12 @@ def _print_failures(console: Console, record: BatchRecord, status: BatchStatus) 
         line(console, f"  {row.outcome:<10} {row.trial}{f'  {why}' if why else ''}", cut=True)
     if total > _FAILURES_SHOWN:
         options = " ".join(f"--outcome {outcome}" for outcome, count in failures.items() if count)
-        line(console, f"  all of them: batchyard show {record.id} {options}")
+        where = origin.options if origin else ""
+        line(console, f"  all of them: batchyard show {record.id} {options}{where}")
     console.print()
 
 
-def print_closing(console: Console, record: BatchRecord, status: BatchStatus) -> None:
+def print_closing(console: Console, record: BatchRecord, status: BatchStatus, origin: Origin | None = None) -> None:
     """Print the sentence that stands at the end and, for a batch that is not finished, how to go on."""
     why = f" ({record.reason})" if record.reason else ""
     took = ""
@@ -171,10 +173,13 @@ def print_closing(console: Console, record: BatchRecord, status: BatchStatus) ->
     best = f" {'Best' if record.phase.final else 'Best so far'}: {best_sentence(status)}." if status.best else ""
     line(console, f"{record.id}: {record.phase}{why}{took}: {record.message}.{best}", style="bold")
     if not record.phase.final:
-        line(console, _next_step(record))
+        line(console, _next_step(record, origin))
 
 
-def _next_step(record: BatchRecord) -> str:
+def _next_step(record: BatchRecord, origin: Origin | None) -> str:
+    if origin is not None and origin.kube is not None:
+        where = "".join(f" {word}" for word in origin.options.split()[1:])
+        return f"Wait for its end with: kubectl wait batchtest {record.name} --for=condition=Finished{where}"
     command = f"batchyard resume {record.id}"
     return (
         f"Go on with: {command}" if record.reason == Reason.INTERRUPTED else f"If nothing runs it any more: {command}"

@@ -9,34 +9,34 @@ from rich.text import Text
 
 from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.options import Output
-from batchyard.compose import kept_files
 from batchyard.decide.finish import EXIT_SUCCEEDED
 from batchyard.engine.sources import LoadedBatch
+from batchyard.local_files import kept_files
 from batchyard.model.errors import BatchNotFound
-from batchyard.store.lookup import attempts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
+    from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.matrix import Plan
     from batchyard.model.trial import AttemptResult, EvaluatorScore, NodeBoundary
 
 
-def show_trial(reference: str, trial_id: str, named_store: str, output: Output) -> int:
+def show_trial(reference: str, trial_id: str, origin: Origin, output: Output) -> int:
     """Print a trial with each of its attempts. Raises ``BatchNotFound`` if the batch has no such trial."""
-    with stores.with_batch(named_store, reference) as (store, record):
+    with stores.opened(origin, reference) as batch:
+        record = batch.record
         loaded = LoadedBatch.from_json(record.spec, Path(record.base))
         ordinal = _ordinal(loaded.plan, trial_id)
         if ordinal is None:
-            raise BatchNotFound(
-                f'batch {record.id} has no trial "{trial_id}"; see `batchyard show {record.id} --trials`'
-            )
-        attempts = attempts_of(store, record.id, ordinal)
+            command = f"batchyard show {record.id} --trials{origin.options}"
+            raise BatchNotFound(f'batch {record.id} has no trial "{trial_id}"; see `{command}`')
+        attempts = batch.attempts_of(ordinal)
         variants = loaded.plan.trial(ordinal).combination.variants
-    files = [_files(named_store, record, attempt) for attempt in attempts]
+    files = [_files(origin, record, attempt) for attempt in attempts]
     if output is Output.JSON:
         known = {attempt.combination: variants for attempt in attempts}
         shown = [document.attempt_json(one, known, kept) for one, kept in zip(attempts, files, strict=True)]
@@ -58,8 +58,11 @@ def _ordinal(plan: Plan, trial_id: str) -> int | None:
     return ordinal if ordinal < len(plan) and plan.trial(ordinal).id == trial_id else None
 
 
-def _files(named_store: str, record: BatchRecord, attempt: AttemptResult) -> str:
-    folder = kept_files(stores.target(named_store), record.id, attempt.trial_id, attempt.attempt)
+def _files(origin: Origin, record: BatchRecord, attempt: AttemptResult) -> str:
+    if origin.kube is not None:
+        # They went with the pod.
+        return ""
+    folder = kept_files(stores.target(origin.store), record.id, attempt.trial_id, attempt.attempt)
     return str(folder) if folder is not None else ""
 
 

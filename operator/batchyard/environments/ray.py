@@ -9,6 +9,7 @@ import functools
 import math
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -40,6 +41,10 @@ RAY_SETTINGS: Mapping[str, str] = {
 """Environment variables of every process of a Ray that trials run on."""
 
 NAMESPACE = "batchyard"
+_KNOCK_SECONDS = 10.0
+_ONE_TRY = {"RAY_gcs_server_port_wait_time_s": "1"}
+"""Has Ray try once, 40 s, to find the cluster it joins; else it tries twenty times."""
+
 _OBJECT_STORE_BYTES = 128 * 1024**2  # results pass through it one by one, and what is over goes to disk
 _LONGEST_FOLDER = 24  # characters, for Ray's sockets below it have names of up to 80, and 107 is a socket's limit
 
@@ -105,7 +110,8 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
         )
     try:
         try:
-            with _signals_kept():
+            _knock(address)
+            with _signals_kept(), config.exported(_ONE_TRY):
                 ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
         except Exception as err:  # Ray's own, of whatever kind
             raise EnvironmentUnavailable(
@@ -115,6 +121,15 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See that something listens there: Ray itself would try for twenty minutes, deaf to Ctrl-C."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return  # such as auto: Ray finds the address
+    with socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS):
+        pass
 
 
 @contextmanager

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-_BEAT_SECONDS = 5.0
+_BEAT_SECONDS = 1.0
 
 
 class Leading:
@@ -181,7 +181,7 @@ class Leading:
         """Say that the parts work that have no voice of their own."""
         health = self._serving.health
         while True:
-            if self._clock.monotonic() - self._queue.last_tick < 2 * _BEAT_SECONDS:
+            if self._clock.monotonic() - self._queue.last_tick < 10 * _BEAT_SECONDS:
                 health.beat(Part.RECONCILER)
             await asyncio.sleep(_BEAT_SECONDS)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _STANDBY_SECONDS = 2.0
-_BEAT_SECONDS = 5.0
+_BEAT_SECONDS = 1.0
 
 
 def read_token_of(key: bytes) -> str:

@@ -52,15 +52,15 @@ class Built:
                 self.one_node.up()
                 self.one_node.kuberay.start()
             say("the API server, the node and KubeRay are up")
-            building.result()
-        self.load_images()
+            built = building.result()
+        images.import_all(self._settings, node.socket(self._settings.state), built)
 
     def load_images(self) -> None:
         """Build the images anew where something changed, and import those that the node does not have."""
         socket = node.socket(self._settings.state)
         if not socket.exists():
             raise BedFailed("the cluster is not up, so it cannot take images: make cluster")
-        images.ensure(self._settings, socket)
+        images.import_all(self._settings, socket, images.build_all(self._settings))
 
     def down(self) -> None:
         """Stop everything and leave nothing but logs, built programs and built images."""

@@ -90,13 +90,19 @@ def _api_server(tools: Tools, state: Path, configuration: str) -> Program:
         f"--audit-policy-file={state / 'audit-policy.json'}",
         f"--audit-log-path={state / 'logs' / 'audit.log'}",
         "--audit-log-maxsize=500",
-        # A program that only ends after all watches did would hold its port for a minute.
-        "--shutdown-delay-duration=0s",
-        "--shutdown-watch-termination-grace-period=0s",
         "--profiling=false",
     )
     ready = f"{layout.API_URL}/readyz"
-    return Program("kube-apiserver", command, state, lambda: answers(ready), deadline=120, configuration=configuration)
+    return Program(
+        "kube-apiserver",
+        command,
+        state,
+        ready=lambda: answers(ready),
+        deadline=120,
+        # It drains for a minute when watches are open, and holds its port. All it knows is in etcd: let it die.
+        grace=2,
+        configuration=configuration,
+    )
 
 
 def _controller_manager(tools: Tools, state: Path, kubeconfig: Path, configuration: str) -> Program:

@@ -45,26 +45,19 @@ def name(target: str) -> str:
     return f"docker.io/batchyard/{target}:test"
 
 
-def ensure(settings: Settings, socket: Path) -> None:
-    """Let the cluster's node have the images of the checkout as it is now; quick when nothing changed."""
-    for target in TARGETS:
-        image = build(settings, target)
-        with locked(settings.images / "import.lock", "it imports images"):
+def build_all(settings: Settings) -> dict[str, str]:
+    """Build the images from the checkout as it is now and return their ids by target; quick when nothing changed."""
+    return {target: _built(settings, target) for target in TARGETS}
+
+
+def import_all(settings: Settings, socket: Path, images: dict[str, str]) -> None:
+    """Let the cluster's node have these images."""
+    with locked(settings.images / "import.lock", "it imports images"):
+        for target, image in images.items():
             _import(settings, socket, target, image)
 
 
-def build_all(settings: Settings) -> None:
-    """Build the images from the checkout as it is now."""
-    for target in TARGETS:
-        build(settings, target)
-
-
-def build(settings: Settings, target: str) -> str:
-    """Build one image unless nothing changed since; return its id.
-
-    Raises:
-        BedFailed: The build failed; with the end of what it said.
-    """
+def _built(settings: Settings, target: str) -> str:
     with locked(settings.images / "build.lock", "it builds images"):
         sources = _digest_of_sources()
         known = _read(settings.images / f"{target}.json")

@@ -30,6 +30,8 @@ state = "{state}/containerd/state"
   # Without CAP_SYS_RESOURCE a negative score would kill every sandbox.
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{state}/registries"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{state}/cni"
@@ -37,6 +39,13 @@ state = "{state}/containerd/state"
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
+"""
+
+# Every image is imported. Asking for one that was not shall fail at once, on every machine, and ask nobody.
+_NO_REGISTRY = """\
+server = "http://127.0.0.1:1"
+[host."http://127.0.0.1:1"]
+  capabilities = ["pull", "resolve"]
 """
 
 _COREFILE = """\
@@ -63,6 +72,7 @@ def write_configuration(state: Path, kubeconfig: Path) -> str:
     files = {
         "cni/10-batchyard.conflist": json.dumps(_network(state), indent=1),
         "containerd.toml": _CONTAINERD.format(state=state, socket=socket(state), pause=PAUSE_IMAGE),
+        "registries/_default/hosts.toml": _NO_REGISTRY,
         "kubelet.json": json.dumps(_kubelet_configuration(state), indent=1),
         "Corefile": _COREFILE.format(
             gateway=layout.GATEWAY,

@@ -125,7 +125,8 @@ class OneNode:
     def _configuration(self) -> str:
         """Return a digest of the files that the programs read at their start."""
         digest = hashlib.sha256()
-        files = [*self.state.glob("keys/*.crt"), *self.state.glob("cni/*"), self.state / "keys" / "sa.key"]
+        patterns = ("keys/*.crt", "keys/sa.key", "cni/*", "registries/*/*")
+        files = [file for pattern in patterns for file in self.state.glob(pattern)]
         files += [self.state / name for name in ("audit-policy.json", "containerd.toml", "kubelet.json", "Corefile")]
         for file in sorted(files):
             digest.update(file.read_bytes() if file.is_file() else b"")

@@ -39,6 +39,8 @@ class Program:
     """Whether it does its work; asked again and again while it starts."""
     deadline: float = 60
     """Seconds within which it must be ready."""
+    grace: float = 15
+    """Seconds that it is given to end by itself."""
     configuration: str = ""
     """A digest of the files that it reads at its start."""
 
@@ -87,11 +89,12 @@ class Program:
         if self.pid is None:
             raise BedFailed(f"{self.name} ended by itself; the end of {self.log}:\n{self.tail()}")
 
-    def stop(self, grace: float = 15) -> None:
+    def stop(self, grace: float | None = None) -> None:
         """Stop it and wait until it is gone; after the grace it is killed. Does nothing when it does not run."""
         pid = self.pid
         if pid is not None:
-            for number, seconds in ((signal.SIGCONT, 0.0), (signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
+            patience = self.grace if grace is None else grace
+            for number, seconds in ((signal.SIGCONT, 0.0), (signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
                 _signal(pid, number)
                 if seconds and holds_within(seconds, lambda: self.pid is None, every=0.05):
                     break

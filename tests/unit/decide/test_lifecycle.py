@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from batchyard.decide.lifecycle import (
     PATIENCE_SECONDS,
     Attempt,
@@ -22,8 +25,6 @@ from batchyard.decide.lifecycle import (
     next_step,
 )
 from batchyard.model.outcome import Phase, Reason
-from hypothesis import given
-from hypothesis import strategies as st
 
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 

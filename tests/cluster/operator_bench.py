@@ -1,0 +1,238 @@
+"""An operator as a process of its own, watching one namespace of the real cluster, and batches to give it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from batchyard.store.opening import open_store
+from cluster.bed.layout import GATEWAY
+from cluster.bed.running import holds_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.model.audit import SealedEntry
+    from batchyard.model.trial import AttemptResult
+    from cluster.bed.client import Cluster
+
+RUNNER_IMAGE = "docker.io/batchyard/runner:test"
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
+
+Object = dict[str, Any]
+
+
+def code(name: str, *modules: str) -> Object:
+    """Return a ConfigMap with these modules of tests/workflows."""
+    data = {f"{module}.py": (WORKFLOWS / f"{module}.py").read_text() for module in modules}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def batch_test(
+    name: str,
+    module: str = "noop",
+    *,
+    cases: Sequence[Mapping[str, Any]] = ({"name": "one"},),
+    variants: Sequence[str] = ("a", "b"),
+    provider: str = "InProcess",
+    **spec: Any,
+) -> list[Object]:
+    """Return a BatchTest of a workflow of tests/workflows, after the ConfigMap with its code.
+
+    ``variants`` are the values of the dimension ``act``; further keywords are fields of the spec.
+    """
+    environment = {"provider": provider, **spec.pop("environment", {})}
+    if provider == "KubeRay":
+        environment.setdefault("kubeRay", {"workers": {"replicas": 1}})
+    body: Object = {
+        "workflow": {"factory": f"{module}:build", "source": {"configMapRef": {"name": f"{name}-code"}}},
+        "variants": {"matrix": {"act": list(variants)}},
+        "cases": [dict(case) for case in cases],
+        "environment": environment,
+        "parallelism": 2,
+        **spec,
+    }
+    test = {"apiVersion": "batchyard.dev/v1alpha1", "kind": "BatchTest", "metadata": {"name": name}, "spec": body}
+    return [code(f"{name}-code", module), test]
+
+
+class OperatorProcess:
+    """One ``batchyard operator``; several may share a store. Ends with its context, killed if need be."""
+
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path, *, options: Sequence[str] = ()) -> None:
+        """``folder`` keeps store and log."""
+        self.cluster, self.namespace, self.folder = cluster, namespace, folder
+        self.results_port, self.metrics_port = free_ports(2)
+        self.store = str(folder / "store.db")
+        self.log = folder / f"operator-{self.results_port}.log"
+        self._options = list(options)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Return the process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def command(self) -> list[str]:
+        """Return how it is started."""
+        return [
+            *(sys.executable, "-m", "batchyard", "-v", "operator"),
+            *("--results-url", f"http://{GATEWAY}:{self.results_port}"),
+            *("--results-port", str(self.results_port), "--metrics-port", str(self.metrics_port)),
+            *("--runner-image", RUNNER_IMAGE, "--image-pull-policy", "IfNotPresent"),
+            *("--watch-namespace", self.namespace, "--namespace", self.namespace),
+            *("--lease-seconds", "3", "--store", self.store, *self._options),
+        ]
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, and wait until it is ready."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, start_new_session=True, env=self._environment()
+            )
+        if wait:
+            self.until(30, "the operator to be ready", self.is_ready)
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}  # noqa: TID251 - a child's environment
+
+    def kill(self) -> None:
+        """End it at once, if it runs."""
+        self.signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def stop(self) -> int:
+        """Ask it to end and return its exit code."""
+        self.signal(signal.SIGTERM)
+        assert self._process is not None
+        return self._process.wait(30)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Return how it ended, None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
+    def is_ready(self) -> bool:
+        """Return whether it says that it is."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.metrics_port}/readyz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def metrics(self) -> dict[str, float]:
+        """Return every sample by its name and labels."""
+        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10).text
+        lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    # -- batches -----------------------------------------------------------------------------------------------
+
+    def apply(self, *objects: Object) -> None:
+        """Apply objects in the namespace."""
+        self.cluster.apply(self.namespace, *objects)
+
+    def get(self, name: str) -> Object:
+        """Return a BatchTest."""
+        return self.cluster.get(self.namespace, "batchtest", name)
+
+    def status(self, name: str) -> Object:
+        """Return a BatchTest's status, empty if it has none yet."""
+        found: Object = self.get(name).get("status") or {}
+        return found
+
+    def condition(self, name: str, kind: str) -> str:
+        """Return a condition's status, "" if there is none."""
+        conditions = self.status(name).get("conditions") or []
+        return next((one["status"] for one in conditions if one["type"] == kind), "")
+
+    def patch(self, name: str, spec: Object) -> None:
+        """Change fields of a BatchTest's spec."""
+        body = json.dumps({"spec": spec})
+        self.cluster.kubectl("patch", "-n", self.namespace, "batchtest", name, "--type=merge", "-p", body)
+
+    def finished(self, name: str, seconds: float = 90) -> Object:
+        """Wait until the batch is over and its place is gone; return its status."""
+        self.until(seconds, f"{name} to be finished", lambda: self.condition(name, "Finished") == "True", name)
+        self.until(40, f"the places of {name} to be gone", lambda: not self.places())
+        return self.status(name)
+
+    def places(self) -> list[str]:
+        """Return the Jobs, RayClusters, pods and Secrets of batches in the namespace."""
+        kinds = "jobs,rayclusters,pods,secrets"
+        return self.cluster.kubectl(
+            "get", kinds, "-n", self.namespace, "-l", "app.kubernetes.io/managed-by=batchyard", "-o", "name"
+        ).split()
+
+    def events(self, name: str) -> list[Object]:
+        """Return the Kubernetes events of our own about a BatchTest, by audit sequence."""
+        shown = self.cluster.kubectl("get", "events.events.k8s.io", "-n", self.namespace, "-o", "json")
+        mine = [
+            event
+            for event in json.loads(shown)["items"]
+            if event.get("reportingController") == "batchyard.dev/operator" and event["regarding"]["name"] == name
+        ]
+        return sorted(mine, key=lambda event: int(event["metadata"]["labels"]["batchyard.dev/audit-seq"]))
+
+    def record(self, name: str) -> BatchRecord:
+        """Return what the store has of a batch."""
+        with open_store(self.store) as store:
+            return store.batch(name)
+
+    def results(self, name: str) -> list[AttemptResult]:
+        """Return the final results of a batch."""
+        with open_store(self.store) as store:
+            return list(store.results(store.batch(name).id))
+
+    def trail(self, name: str) -> list[SealedEntry]:
+        """Return the audit trail of a batch."""
+        with open_store(self.store) as store:
+            return list(store.audit_entries(store.batch(name).id))
+
+    def until(self, seconds: float, what: str, holds: Callable[[], bool], look_at: str = "") -> None:
+        """Wait until a condition holds; else fail with the operator's last words and the state of the BatchTest."""
+        if holds_within(seconds, holds, every=0.2):
+            return
+        shown = json.dumps(self.status(look_at), indent=1)[:3000] if look_at else ""
+        words = self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+        places = self.cluster.kubectl("get", "-n", self.namespace, "all")
+        raise AssertionError(f"waited {seconds:.0f} s for {what}\n{shown}\n{places}\n{words}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens to now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def own_events(trail: Sequence[SealedEntry]) -> Iterator[SealedEntry]:
+    """Yield the entries that were seen by the operator or a worker, not mirrored."""
+    return (sealed for sealed in trail if sealed.entry.source != "kubernetes")
