@@ -6,60 +6,43 @@ Checked on the way in, since a worker's pod runs user code and may send anything
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - pydantic reads annotations
 from dataclasses import asdict, dataclass, field
-from datetime import datetime  # noqa: TC003
-from enum import StrEnum
-from typing import Annotated, TypeVar
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from typing import TYPE_CHECKING
 
 from batchyard.model.audit import AuditEntry
-from batchyard.model.errors import BatchyardError, Fault
-from batchyard.model.events import EventType, Severity
-from batchyard.model.outcome import Outcome
+from batchyard.model.errors import Fault
 from batchyard.model.trial import JSON, AttemptResult, EvaluatorScore, NodeBoundary
+from batchyard.model.wire_checks import (
+    DirectedCheck,
+    Directive,
+    DoneCheck,
+    EntryCheck,
+    ManifestCheck,
+    ReceiptCheck,
+    ResultCheck,
+    SegmentCheck,
+    WireInvalid,
+    checked,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+__all__ = [
+    "PROTOCOL",
+    "Directive",
+    "Done",
+    "Hello",
+    "Manifest",
+    "Receipt",
+    "Segment",
+    "WireInvalid",
+    "directive_from",
+]
 
 PROTOCOL = 1
 """Stands in every manifest and every first segment; both ends must have the same."""
-
-MAX_RESULTS = 2000
-MAX_ENTRIES = 10_000
-
-WORKER_EVENTS = frozenset(
-    {
-        EventType.BATCH_STARTED,
-        EventType.BATCH_RESUMED,
-        EventType.BATCH_INTERRUPTED,
-        EventType.TRIAL_PASSED,
-        EventType.TRIAL_FAILED,
-        EventType.TRIAL_TIMED_OUT,
-        EventType.TRIAL_NEEDS_INPUT,
-        EventType.TRIAL_CANCELLED,
-        EventType.TRIAL_ERRORED,
-        EventType.TRIAL_RETRIED,
-        EventType.LATE_RESULT,
-        EventType.DEADLINE_EXCEEDED,
-        EventType.AUDIT_DROPPED,
-        EventType.CHECKPOINT_CREATED,
-        EventType.ROLLBACK_PERFORMED,
-        EventType.BRANCH_CREATED,
-        EventType.BRIDGE_FAILED,
-    }
-)
-"""What a worker may put into the trail: what it saw itself. How a batch ended is not its to say."""
-
-
-class WireInvalid(BatchyardError):
-    """A message is not what the protocol says."""
-
-
-class Directive(StrEnum):
-    """What a worker is to do now."""
-
-    NONE = ""
-    CANCEL = "Cancel"
-    SUSPEND = "Suspend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +78,7 @@ class Manifest:
     @classmethod
     def from_json(cls, document: JSON) -> Manifest:
         """Return the manifest that ``to_json`` wrote. Raises ``WireInvalid``."""
-        read = _checked(_Manifest, document)
+        read = checked(ManifestCheck, document)
         return cls(**{name: getattr(read, name) for name in cls.__slots__})
 
 
@@ -122,7 +105,8 @@ class Done:
 class Segment:
     """One numbered piece of what happened: results (each with whether it is final), audit entries, counts.
 
-    ``kills`` counts signals that were needed; ``overruns`` holds (scope, seconds) of deadlines that passed.
+    ``kills`` counts signals that were needed (TERM, KILL); ``overruns`` holds (scope, seconds) of deadlines that
+    passed, of scope batch, trial or node.
     """
 
     results: tuple[tuple[AttemptResult, bool], ...] = ()
@@ -154,21 +138,17 @@ class Segment:
     @classmethod
     def from_json(cls, document: JSON) -> Segment:
         """Return the segment that ``to_json`` wrote. Raises ``WireInvalid``."""
-        read = _checked(_Segment, document)
-        try:
-            entries = tuple(AuditEntry(**{name: getattr(one, name) for name in _ENTRY}) for one in read.entries)
-        except ValueError as err:
-            raise WireInvalid(f"an entry of the segment is not one: {err}") from err
+        read = checked(SegmentCheck, document)
         return cls(
             results=tuple((_result_from(one), final) for one, final in read.results),
-            entries=entries,
+            entries=tuple(AuditEntry(**{name: getattr(one, name) for name in _ENTRY}) for one in read.entries),
             dropped=read.dropped,
             running=read.running,
             retried=read.retried,
             abandoned=read.abandoned,
             hello=Hello(**read.hello.model_dump()) if read.hello is not None else None,
             done=_done_from(read.done) if read.done is not None else None,
-            kills=read.kills,
+            kills={str(signal): count for signal, count in read.kills.items()},
             overruns=read.overruns,
         )
 
@@ -180,141 +160,24 @@ class Receipt:
     next: int
     directive: Directive = Directive.NONE
 
+    def to_json(self) -> dict[str, JSON]:
+        """Return the receipt as JSON."""
+        return {"next": self.next, "directive": self.directive}
 
-# -- what is checked ---------------------------------------------------------------------------------------------
-
-_Short = Annotated[str, StringConstraints(max_length=512)]
-_Long = Annotated[str, StringConstraints(max_length=16_384)]
-_Count = Annotated[int, Field(ge=0, le=10_000_000)]
-_Ordinal = Annotated[int, Field(ge=0, le=10_000_000)]
-_Number = Annotated[int, Field(ge=1, le=1_000_000)]
-_Float = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    @classmethod
+    def from_json(cls, document: JSON) -> Receipt:
+        """Return the receipt that ``to_json`` wrote. Raises ``WireInvalid``."""
+        read = checked(ReceiptCheck, document)
+        return cls(read.next, read.directive)
 
 
-class _Manifest(_Wire):
-    protocol: int
-    batch_id: _Short
-    name: _Short
-    attempt: _Number
-    document: JSON
-    deadline_at: AwareDatetime
-    finished: tuple[tuple[_Ordinal, _Ordinal], ...]
-    attempts: dict[int, _Number]
-    errors: dict[int, _Number]
-    runner: _Short
+def directive_from(document: JSON) -> Directive:
+    """Return what the answer to a heartbeat, or any receipt, has the worker do. Raises ``WireInvalid``."""
+    return checked(DirectedCheck, document).directive
 
 
-class _Boundary(_Wire):
-    node: _Long
-    status: _Short
-    duration_seconds: _Float
-    entry_checkpoint: _Short | None
-    exit_checkpoint: _Short | None
-    step: int
-    error: _Long
-
-
-class _Score(_Wire):
-    evaluator: _Short
-    score: _Float | None
-    weight: _Float
-    metrics: dict[_Short, _Float]
-    error: _Long
-
-
-class _Result(_Wire):
-    trial_id: _Short
-    ordinal: _Ordinal
-    combination: _Short
-    case: _Short
-    repeat: _Count
-    attempt: _Number
-    epoch: _Count
-    outcome: Outcome
-    reason: _Short
-    message: _Long
-    started_at: AwareDatetime
-    ended_at: AwareDatetime
-    duration_seconds: _Float
-    score: _Float | None
-    weight: _Float
-    metrics: Annotated[dict[_Short, _Float], Field(max_length=1000)]
-    scores: Annotated[tuple[_Score, ...], Field(max_length=100)]
-    boundaries: Annotated[tuple[_Boundary, ...], Field(max_length=1_000_000)]
-    output: JSON
-    output_digest: _Short
-    thread_id: _Short
-    worker: _Short
-
-
-class _Entry(_Wire):
-    at: AwareDatetime
-    type: EventType
-    severity: Severity
-    message: _Long
-    batch_id: _Short
-    epoch: _Count
-    trial_id: _Short
-    attempt: _Count
-    source: _Short
-    details: dict[str, JSON]
-
-
-class _Hello(_Wire):
-    protocol: int
-    version: _Short
-    python: _Short
-    ray: _Short
-
-
-class _Fault(_Wire):
-    path: _Long
-    value: _Long
-    message: _Long
-    remedy: _Long = ""
-
-
-class _Done(_Wire):
-    stop: _Short
-    message: _Long
-    faults: Annotated[tuple[_Fault, ...], Field(max_length=1000)]
-
-
-class _Segment(_Wire):
-    results: Annotated[tuple[tuple[_Result, bool], ...], Field(max_length=MAX_RESULTS)]
-    entries: Annotated[tuple[_Entry, ...], Field(max_length=MAX_ENTRIES)]
-    dropped: _Count
-    running: _Count
-    retried: _Count
-    abandoned: _Count = 0
-    hello: _Hello | None
-    done: _Done | None
-    kills: Annotated[dict[_Short, _Count], Field(max_length=64)]
-    overruns: Annotated[tuple[tuple[_Short, _Float], ...], Field(max_length=MAX_RESULTS)]
-
-
-_ENTRY = tuple(_Entry.model_fields)
-_RESULT = tuple(_Result.model_fields)
-
-_M = TypeVar("_M", bound=BaseModel)
-
-
-def _checked(model: type[_M], document: JSON) -> _M:
-    try:
-        read = model.model_validate(document)
-    except ValidationError as err:
-        first = err.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise WireInvalid(f"{model.__name__.lstrip('_').lower()}.{place}: {first['msg']}") from err
-    if isinstance(read, _Segment):
-        foreign = {entry.type for entry in read.entries} - WORKER_EVENTS
-        if foreign:
-            raise WireInvalid(f"segment.entries: {', '.join(sorted(foreign))} is not a worker's to tell")
-    return read
+_ENTRY = tuple(EntryCheck.model_fields)
+_RESULT = tuple(ResultCheck.model_fields)
 
 
 def _result_json(result: AttemptResult) -> dict[str, JSON]:
@@ -329,7 +192,7 @@ def _result_json(result: AttemptResult) -> dict[str, JSON]:
     }
 
 
-def _result_from(read: _Result) -> AttemptResult:
+def _result_from(read: ResultCheck) -> AttemptResult:
     fields = {name: getattr(read, name) for name in _RESULT}
     fields["scores"] = tuple(EvaluatorScore(**score.model_dump()) for score in read.scores)
     fields["boundaries"] = tuple(NodeBoundary(**boundary.model_dump()) for boundary in read.boundaries)
@@ -346,5 +209,5 @@ def _entry_json(entry: AuditEntry) -> dict[str, JSON]:
     }
 
 
-def _done_from(read: _Done) -> Done:
+def _done_from(read: DoneCheck) -> Done:
     return Done(read.stop, read.message, tuple(Fault(**fault.model_dump()) for fault in read.faults))
