@@ -29,6 +29,7 @@ from batchyard.kube.objects import GROUP_VERSION, PLURAL, Objects
 from batchyard.kube.orphans import OrphanSweeper
 from batchyard.kube.owners import Owners
 from batchyard.kube.queue import WorkQueue
+from batchyard.kube.read_access import publish_read_access, read_token_of
 from batchyard.kube.reconciler import Reconciler
 from batchyard.kube.recorder import OutboxPublisher
 from batchyard.kube.sources import Sources
@@ -126,6 +127,8 @@ class Leading:
     async def run(self) -> None:
         """Lead until told to stop. Raises an exception group if anything of it ends by an error."""
         await self._look_at_everything()
+        settings, token = self._settings, read_token_of(self._serving.key)
+        await publish_read_access(self._api, settings.namespace, token, settings.results_url)
         self._serving.metrics.set_state_source(self._snapshot)
         self._serving.intake.leading = self._intake
         registry = registry_of(self._objects, self._queue, self._heard)

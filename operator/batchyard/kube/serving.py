@@ -6,7 +6,6 @@ A standby answers workers that they must come again; so they find the leader, or
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
@@ -17,6 +16,7 @@ from batchyard.kube import read_api
 from batchyard.kube.health import Health, Part
 from batchyard.kube.http import Busy, Intake, metrics_app, results_app
 from batchyard.kube.intake import token_of
+from batchyard.kube.read_access import read_token_of
 from batchyard.kube.server import listening
 from batchyard.kube.tls import TlsFiles
 from batchyard.metrics import Metrics
@@ -34,11 +34,6 @@ _log = structlog.get_logger(__name__)
 
 _STANDBY_SECONDS = 2.0
 _BEAT_SECONDS = 1.0
-
-
-def read_token_of(key: bytes) -> str:
-    """Return the bearer token of the read-only API: HMAC-SHA256 (RFC 2104) with the store's key, as hex."""
-    return hmac.new(key, b"read", hashlib.sha256).hexdigest()
 
 
 class StandbyIntake:
