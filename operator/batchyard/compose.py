@@ -145,10 +145,13 @@ class LocalEngine:
         """End the process that forks workers."""
         self._zygote.close()
 
-    def check(self, loaded: LoadedBatch) -> list[Fault]:
+    def check(
+        self, loaded: LoadedBatch, *, seconds: float | None = None, ended: Callable[[], bool] = lambda: False
+    ) -> list[Fault]:
         """Return every fault that shows only when the workflow is imported and built; nothing else is made.
 
-        Raises ``EnvironmentUnavailable`` if that cannot be found out.
+        It takes no longer than the environment's deadline and ``seconds``, and is given up when ``ended`` says so.
+        Raises ``EnvironmentUnavailable`` if there is no finding out.
         """
         faults = InProcessEnvironment.faults(loaded.batch)
         if self._ray is not None:
@@ -159,6 +162,7 @@ class LocalEngine:
         setup = _setup(loaded, checkpoints=":memory:")
         inputs = [(f"case {case.name}", loaded.plan.input_for(case)) for case in loaded.plan.cases]
         redact = Redactor(environment.secrets).text
+        longest = loaded.batch.spec.deadlines.environment_seconds
         try:
             found = check_workflow(
                 self._zygote.spawn,
@@ -166,8 +170,9 @@ class LocalEngine:
                 environment,
                 loaded.plan.combinations,
                 inputs if setup.input_schema else [],
-                seconds=loaded.batch.spec.deadlines.environment_seconds,
+                seconds=longest if seconds is None else max(0.0, min(longest, seconds)),
                 clock=self._clock,
+                ended=ended,
             )
         except EnvironmentUnavailable as err:
             raise EnvironmentUnavailable(redact(str(err))) from err

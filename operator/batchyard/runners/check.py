@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batchyard.runners.worker import Setup
 
 _INPUTS_A_MESSAGE = 500
+_LOOK_SECONDS = 0.5
 
 
 def check_workflow(
@@ -32,11 +33,12 @@ def check_workflow(
     *,
     seconds: float,
     clock: Clock,
+    ended: Callable[[], bool] = lambda: False,
 ) -> list[Fault]:
     """Return every fault that shows when all combinations are built, each in its own environment.
 
     ``inputs`` are (path in the file, state), checked against the schema if there is one. The check as a whole may take
-    ``seconds``. Raises ``EnvironmentUnavailable`` if it cannot be made.
+    ``seconds``, and is given up soon after ``ended`` says so. Raises ``EnvironmentUnavailable`` if it cannot be made.
     """
     until = clock.monotonic() + seconds
     groups: dict[str, tuple[RuntimeEnvironment, list[Combination]]] = {}
@@ -49,7 +51,7 @@ def check_workflow(
         for index, (runtime, members) in enumerate(groups.values()):
             worker = spawn()
             try:
-                checking = _Checking(worker, setup, until, seconds, wake)
+                checking = _Checking(worker, setup, until, seconds, wake, clock, ended)
                 # The same fault in every combination is one fault; the inputs are the same for all of them.
                 for fault in checking.faults(runtime, members, inputs if index == 0 else ()):
                     faults.setdefault(f"{fault.path} {fault.message}", fault)
@@ -63,12 +65,23 @@ def check_workflow(
 class _Checking:
     """Asks one worker."""
 
-    def __init__(self, worker: LedWorker, setup: Setup, until: float, seconds: float, wake: int) -> None:
+    def __init__(
+        self,
+        worker: LedWorker,
+        setup: Setup,
+        until: float,
+        seconds: float,
+        wake: int,
+        clock: Clock,
+        ended: Callable[[], bool],
+    ) -> None:
         self._worker = worker
         self._setup = setup
         self._until = until
         self._seconds = seconds
         self._wake = wake
+        self._clock = clock
+        self._ended = ended
 
     def faults(
         self, runtime: RuntimeEnvironment, combinations: Sequence[Combination], inputs: Sequence[tuple[str, JSON]]
@@ -90,11 +103,15 @@ class _Checking:
 
     def _ask(self, message: Mapping[str, Any]) -> Any:
         self._worker.send(message)
-        reply = self._worker.wait(self._until, self._wake)
+        reply = None
+        while reply is None and not self._ended() and (now := self._clock.monotonic()) < self._until:
+            reply = self._worker.wait(min(self._until, now + _LOOK_SECONDS), self._wake)
         if isinstance(reply, Message):
             return reply.body
         if reply is None:
             self._worker.kill()
+            if self._ended():
+                raise EnvironmentUnavailable("the check of the workflow was given up")
             raise EnvironmentUnavailable(
                 f"importing and building the workflow took over {self._seconds:g} s; "
                 "raise spec.deadlines.environmentSeconds"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 import structlog
@@ -15,16 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchyard.clock import Clock
-    from batchyard.model.wire import Directive
-    from batchyard.worker.client import ResultsClient
+    from batchyard.model.wire import Directive, Receipt
+    from batchyard.worker.settings import Pace
     from batchyard.worker.spool import Spool
 
 _log = structlog.get_logger(__name__)
 
-HEARTBEAT_SECONDS = 3.0
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 5.0
 _REMINDER_SECONDS = 60.0
+_GOODBYE_SECONDS = 1.0
+
+
+class Recipient(Protocol):
+    """Takes segments and heartbeats; raises the errors of ``worker.client``, whose ``ResultsClient`` is one."""
+
+    def segment(self, number: int, body: bytes) -> Receipt:
+        """Take segment ``number``."""
+        ...
+
+    def heartbeat(self, running: int) -> Directive:
+        """Hear that the worker lives and runs so many trials."""
+        ...
 
 
 class Poster(threading.Thread):
@@ -35,9 +45,10 @@ class Poster(threading.Thread):
 
     def __init__(
         self,
-        client: ResultsClient,
+        recipient: Recipient,
         spool: Spool,
         clock: Clock,
+        pace: Pace,
         *,
         running: Callable[[], int],
         on_directive: Callable[[Directive], None],
@@ -45,7 +56,7 @@ class Poster(threading.Thread):
     ) -> None:
         """``running`` says how many trials run now."""
         super().__init__(name="batchyard-poster", daemon=True)
-        self._client, self._spool, self._clock = client, spool, clock
+        self._recipient, self._spool, self._clock, self._pace = recipient, spool, clock, pace
         self._running, self._on_directive, self._on_end = running, on_directive, on_end
         # Guards all below; its waiters are this thread and whoever waits for the end or for room.
         self.changed = threading.Condition()
@@ -66,11 +77,11 @@ class Poster(threading.Thread):
             return self._next > self._last
 
     def close(self) -> None:
-        """End the thread, whatever is still unsent."""
+        """End the thread, whatever is still unsent; a request that gets no answer is not waited for."""
         with self.changed:
             self._closed = True
             self.changed.notify_all()
-        self.join()
+        self.join(_GOODBYE_SECONDS)
 
     def run(self) -> None:
         """Send until closed, superseded or refused."""
@@ -92,7 +103,7 @@ class Poster(threading.Thread):
     def _send_all(self) -> None:
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self._closed or self._next <= self._last, timeout=HEARTBEAT_SECONDS)
+                self.changed.wait_for(lambda: self._closed or self._next <= self._last, timeout=self._pace.heartbeat)
                 if self._closed:
                     return
                 number = self._next if self._next <= self._last else None
@@ -103,55 +114,69 @@ class Poster(threading.Thread):
 
     def _beat(self) -> None:
         try:
-            self._on_directive(self._client.heartbeat(self._running()))
+            self._on_directive(self._recipient.heartbeat(self._running()))
         except Unavailable as err:
             _log.info("the operator did not hear this heartbeat", error=str(err))
 
     def _send(self, number: int) -> None:
         body = self._spool.get(number)
         if body is None:
-            raise Refused(f"the operator wants segment {number}, which is gone")
+            raise Refused(f"the operator wants segment {number}, which it had taken and which is gone")
         failures, reminded = 0, self._clock.monotonic()
         while not self._closed:
             try:
-                receipt = self._client.segment(number, body)
+                receipt = self._recipient.segment(number, body)
             except OutOfOrder as err:
-                self._go_on_from(err.next)
-                return
+                if err.next != number:
+                    self._go_on_from(err.next)
+                    return
+                asked = None
             except TooLarge:
                 body = _smaller(body, number)
+                continue
             except Unavailable as err:
+                asked = err.retry_after
                 if not failures or self._clock.monotonic() - reminded > _REMINDER_SECONDS:
                     reminded = self._clock.monotonic()
                     _log.warning("results wait to be sent", error=str(err), waiting=self._spool.size)
-                self._pause(err.retry_after, failures)
-                failures += 1
             else:
+                if receipt.next <= number:
+                    raise Refused(f"the operator took segment {number} and wants segment {receipt.next} next")
                 self._go_on_from(receipt.next)
                 self._on_directive(receipt.directive)
                 return
+            self._pause(asked, failures)
+            failures += 1
 
     def _go_on_from(self, wanted: int) -> None:
         with self.changed:
+            if wanted > self._last + 1:
+                raise Refused(
+                    f"the operator has segments of this place up to {wanted - 1}, and this worker made {self._last}: "
+                    "another worker sends for the same place"
+                )
             for number in range(self._next, wanted):
                 self._spool.drop(number)
             self._next = wanted
             self.changed.notify_all()
 
     def _pause(self, asked: float | None, failures: int) -> None:
-        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**failures)
-        # Half of it by chance: the workers of a whole cluster must not all come back at once.
-        seconds = asked if asked is not None else longest * (0.5 + random.random() / 2)  # noqa: S311
-        with self.changed:
-            self.changed.wait_for(lambda: self._closed, timeout=seconds)
+        until = self._clock.monotonic() + self._pace.pause(failures, random.random(), asked)  # noqa: S311
+        while not self._closed and (left := until - self._clock.monotonic()) > 0:
+            with self.changed:
+                self.changed.wait_for(lambda: self._closed, timeout=min(left, self._pace.heartbeat))
+            if asked is not None and left > self._pace.heartbeat and not self._closed:
+                # It is there, and takes nothing now: it must not take this worker for dead.
+                self._beat()
 
 
 def _smaller(body: bytes, number: int) -> bytes:
     """Return the segment without final states, then without boundaries; results themselves are never given up."""
     document = orjson.loads(body)
     for field, empty in (("output", {"truncated": True}), ("boundaries", [])):
-        if any(result[field] != empty and result[field] is not None for result, _ in document["results"]):
-            for result, _ in document["results"]:
+        there = [result for result, _ in document["results"] if result[field] and result[field] != empty]
+        if there:
+            for result in there:
                 result[field] = empty
             return orjson.dumps(document)
     raise Refused(f"segment {number} is larger than the operator takes, even without final states")

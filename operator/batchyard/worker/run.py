@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import random
 import signal
 import threading
 from dataclasses import replace
@@ -19,7 +20,7 @@ from batchyard.config import RayConfig
 from batchyard.decide.finish import EXIT_PLACE_FAILED, EXIT_SUCCEEDED
 from batchyard.engine.attempts import Stop
 from batchyard.engine.sources import LoadedBatch
-from batchyard.model.errors import BatchyardError, EnvironmentUnavailable
+from batchyard.model.errors import BatchyardError, EnvironmentUnavailable, StoreError
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.spec import Source
 from batchyard.model.wire import PROTOCOL, Directive, Done, Hello
@@ -31,41 +32,45 @@ from batchyard.worker.writer import SegmentWriter
 
 if TYPE_CHECKING:
     from batchyard.clock import Clock
+    from batchyard.model.errors import Fault
     from batchyard.model.wire import Manifest
     from batchyard.worker.settings import WorkerSettings
 
 _log = structlog.get_logger(__name__)
 
 RAY = "Ray"
-_SEND_SECONDS = 900.0
-_LONGEST_PAUSE_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_LAST_SECONDS = 20.0
+"""How long a worker that was told to end goes on sending; its pod is killed after 30 s."""
 
 
 def run_worker(settings: WorkerSettings, clock: Clock) -> int:
     """Do what the operator has for this attempt; return the exit code: 0 done or superseded, 4 it could not be done."""
     try:
         with ResultsClient(settings) as client:
-            manifest = _manifest(client)
+            manifest = _manifest(client, settings, clock)
             return _Worker(settings, manifest, client, clock).run()
-    except Superseded:
+    except Superseded as err:
+        _log.info("there is nothing to do for this worker", reason=str(err))
         return EXIT_SUCCEEDED
     except (BatchyardError, OSError) as err:
         _log.error("this worker cannot go on", error=str(err))
         return EXIT_PLACE_FAILED
 
 
-def _manifest(client: ResultsClient) -> Manifest:
-    """Return the manifest, however long the operator takes: whoever made this place takes it away in time."""
-    pause = 0.2
+def _manifest(client: ResultsClient, settings: WorkerSettings, clock: Clock) -> Manifest:
+    """Return the manifest, as soon as the operator gives it. Raises ``Unavailable`` when patience is at an end."""
+    until, failures = clock.monotonic() + settings.patience_seconds, 0
     while True:
         try:
             manifest = client.manifest()
-        except Unavailable as err:
-            _log.warning("no manifest yet", error=str(err))
-            threading.Event().wait(err.retry_after or pause)
-            pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
-        else:
             break
+        except Unavailable as err:
+            if clock.monotonic() >= until:
+                raise
+            _log.warning("no manifest yet", error=str(err))
+            threading.Event().wait(settings.pace.pause(failures, random.random(), err.retry_after))  # noqa: S311
+            failures += 1
     if manifest.protocol != PROTOCOL:
         raise Refused(
             f"the operator speaks protocol {manifest.protocol}, this worker (batchyard {__version__}) {PROTOCOL}; "
@@ -81,36 +86,57 @@ class _Worker:
         self._session: WorkerSession | None = None
         self._suspended = self._superseded = False
         self._ended: Stop | None = None
+        self._told_to_go_at: float | None = None
         spool = Spool(settings.spool / "segments")
         self._poster = Poster(
-            client, spool, clock, running=lambda: self._writer.running, on_directive=self._obey, on_end=self._cut_off
-        )
-        self._writer = SegmentWriter(spool, self._poster, _hello(manifest), spool_bytes=settings.spool_bytes)
+            client, spool, clock, settings.pace,
+            running=lambda: self._writer.running, on_directive=self._obey, on_end=self._cut_off,
+        )  # fmt: skip
+        self._writer = SegmentWriter(
+            spool, self._poster, _hello(manifest), spool_bytes=settings.spool_bytes,
+            may_hold_up=lambda: not self._is_over(),
+        )  # fmt: skip
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._end(Stop(Outcome.CANCELLED, Reason.INTERRUPTED)))
+            signal.signal(number, lambda *_: self._go())
         self._poster.start()
         with self._writer:
             done = self._work()
-            if self._superseded:
-                return EXIT_SUCCEEDED
-            self._writer.finish(done)
-        sent = self._poster.wait_sent(_SEND_SECONDS)
+            said = not self._superseded and self._say(done)
+        sent = said and self._wait_sent()
         self._poster.close()
+        if not sent and not self._superseded:
+            _log.error("not every result could be sent", stop=done.stop)
         return EXIT_SUCCEEDED if sent or self._superseded else EXIT_PLACE_FAILED
+
+    # -- the work ----------------------------------------------------------------------------------------------
 
     def _work(self) -> Done:
         ray = RayConfig(address="auto") if self._manifest.runner == RAY else None
         try:
             with LocalEngine(self._clock, ray=ray) as engine:
                 self._writer.flush()  # the operator hears of this worker before the first import
-                faults = engine.check(self._loaded)
+                faults = self._faults(engine)
                 if faults:
                     return Done(Reason.WORKFLOW_INVALID, f"{len(faults)} faults in the workflow", tuple(faults))
                 return Done(self._run_trials(engine))
-        except EnvironmentUnavailable as err:
+        except BatchyardError as err:
+            _log.error("the trials cannot be run here", error=str(err))
             return Done(Reason.ENVIRONMENT_FAILED, str(err))
+        except Exception as err:  # the boundary: an operator that heard nothing would wait for this worker
+            _log.exception("this worker broke")
+            return Done(Reason.ENVIRONMENT_FAILED, f"the worker broke: {type(err).__name__}: {err}")
+
+    def _faults(self, engine: LocalEngine) -> list[Fault]:
+        """Return what is wrong with the workflow, nothing if there was no time to find out."""
+        left = (self._manifest.deadline_at - self._clock.now()).total_seconds()
+        try:
+            return engine.check(self._loaded, seconds=left, ended=self._is_over)
+        except EnvironmentUnavailable:
+            if self._is_over():
+                return []  # the session says so, and why
+            raise
 
     def _run_trials(self, engine: LocalEngine) -> str:
         manifest = self._manifest
@@ -127,6 +153,31 @@ class _Worker:
             stop = session.run()
         return Reason.SUSPENDED if stop == Reason.INTERRUPTED and self._suspended else stop
 
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def _say(self, done: Done) -> bool:
+        """Put the last word behind everything else; return whether that could be done."""
+        try:
+            self._writer.finish(done)
+        except StoreError as err:
+            _log.warning("there is no room for the last word yet", error=str(err))
+            if not self._wait_sent():
+                return False
+            self._writer.finish(done)
+        return True
+
+    def _wait_sent(self) -> bool:
+        """Wait until all was sent, or it is of no use to wait any longer; return whether it was sent."""
+        until = self._clock.monotonic() + self._settings.patience_seconds
+        while not self._poster.wait_sent(_LOOK_SECONDS):
+            if self._told_to_go_at is not None:
+                until = min(until, self._told_to_go_at + _LAST_SECONDS)
+            if self._poster.over or self._clock.monotonic() >= until:
+                return False
+        return True
+
+    # -- what is heard -----------------------------------------------------------------------------------------
+
     def _obey(self, directive: Directive) -> None:
         if directive is Directive.CANCEL:
             self._end(Stop(Outcome.CANCELLED, Reason.CANCELLED))
@@ -138,17 +189,26 @@ class _Worker:
         self._superseded = err is None
         self._end(Stop(Outcome.CANCELLED, Reason.INTERRUPTED))
 
+    def _go(self) -> None:
+        if self._told_to_go_at is None:
+            self._told_to_go_at = self._clock.monotonic()
+        self._end(Stop(Outcome.CANCELLED, Reason.INTERRUPTED))
+
     def _end(self, stop: Stop) -> None:
         self._ended = self._ended or stop
         if self._session is not None:
             self._session.end(stop)
+
+    def _is_over(self) -> bool:
+        """Return whether nothing may begin any more."""
+        return self._ended is not None or self._clock.now() >= self._manifest.deadline_at
 
 
 def _loaded(manifest: Manifest, settings: WorkerSettings) -> LoadedBatch:
     """Return the batch with its code where this pod has it."""
     try:
         loaded = LoadedBatch.from_json(manifest.document, Path("/"))
-    except (ValidationError, KeyError, TypeError) as err:
+    except (ValidationError, KeyError, TypeError, AttributeError) as err:
         raise Refused(f"the operator's manifest cannot be read by batchyard {__version__}: {err}") from err
     # Without a folder of its own the code is on the import path, and this one adds nothing.
     folder = settings.source or str(settings.spool)
@@ -159,5 +219,8 @@ def _loaded(manifest: Manifest, settings: WorkerSettings) -> LoadedBatch:
 
 
 def _hello(manifest: Manifest) -> Hello:
-    ray = importlib.metadata.version("ray") if manifest.runner == RAY else ""
+    try:
+        ray = importlib.metadata.version("ray") if manifest.runner == RAY else ""
+    except importlib.metadata.PackageNotFoundError:
+        ray = ""  # what that means is said by whoever wants to use it
     return Hello(PROTOCOL, __version__, platform.python_version(), ray)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from batchyard.model.errors import EnvironmentUnavailable
+from batchyard.model.errors import EnvironmentUnavailable, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,14 +31,16 @@ class Spool:
         return sum(tuple(self._sizes.values()))
 
     def put(self, number: int, body: bytes) -> None:
-        """Keep a segment. Raises ``EnvironmentUnavailable`` if the disk is full."""
+        """Keep a segment. Raises ``StoreError`` if the disk is full; then nothing of it is left."""
         path = self._path(number)
         unnamed = path.with_suffix(".json.new")
         try:
             unnamed.write_bytes(body)
             unnamed.rename(path)
         except OSError as err:
-            raise EnvironmentUnavailable(
+            with contextlib.suppress(OSError):
+                unnamed.unlink(missing_ok=True)
+            raise StoreError(
                 f"results cannot be spooled to {path}: {err.strerror}; give the pod more ephemeral storage"
             ) from err
         self._sizes[number] = len(body)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Self
 import orjson
 
 from batchyard.model.errors import StoreError
-from batchyard.model.wire import MAX_ENTRIES, MAX_RESULTS, Segment
+from batchyard.model.outcome import Reason
+from batchyard.model.wire import Segment
+from batchyard.model.wire_checks import MAX_ENTRIES, MAX_RESULTS
+from batchyard.worker.fitting import fitted, fitted_end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batchyard.engine.attempts import Ended
     from batchyard.engine.ports import BatchUpdate
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from batchyard.worker.spool import Spool
 
 _CLOSE_SECONDS = 0.2
+_LOOK_SECONDS = 0.2
 _MOST_RESULTS = 500
 _MOST_BYTES = 1024 * 1024
 
@@ -33,19 +37,22 @@ class SegmentWriter:
     One thread submits; another closes segments that have waited long enough.
     """
 
-    def __init__(self, spool: Spool, poster: Poster, hello: Hello, *, spool_bytes: int) -> None:
-        """``hello`` goes into the first segment."""
+    def __init__(
+        self, spool: Spool, poster: Poster, hello: Hello, *, spool_bytes: int, may_hold_up: Callable[[], bool]
+    ) -> None:
+        """``hello`` goes into the first segment. ``may_hold_up`` says whether trials may be made to wait for room."""
         self._spool, self._poster, self._spool_bytes = spool, poster, spool_bytes
-        self._hello: Hello | None = hello
-        # Guards the open segment below.
+        self._may_hold_up = may_hold_up
+        # Guards all below; the disk is written under it, so that segments are numbered in the order they are made.
         self._lock = threading.Lock()
+        self._hello: Hello | None = hello
         self._results: list[tuple[AttemptResult, bool]] = []
         self._entries: list[AuditEntry] = []
         self._dropped = self._retried = self._abandoned = self._bytes = 0
         self._kills: Counter[str] = Counter()
         self._overruns: list[tuple[str, float]] = []
         self._number = 0
-        self._broken: Exception | None = None
+        self._broken: StoreError | None = None
         self.running = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._close_in_time, name="batchyard-segments", daemon=True)
@@ -69,15 +76,15 @@ class SegmentWriter:
         """Add one step to the open segment; ``batch`` is the operator's business. Raises ``StoreError``."""
         del batch
         self._wait_for_room()
+        fitting = [(fitted(result), final) for result, final in results]
         with self._lock:
-            if self._broken is not None:
-                raise StoreError(f"results cannot be spooled: {self._broken}") from self._broken
-            self._results += results
+            self._results += fitting
             self._entries += entries
             self._dropped += dropped
-            self._bytes += sum(_size(result) for result, _ in results) + 200 * len(entries)
+            self._bytes += sum(_size(result) for result, _ in fitting)
+            self._bytes += sum(200 + len(entry.message) for entry in entries)
             if len(self._results) >= _MOST_RESULTS or self._bytes >= _MOST_BYTES:
-                self._close_segment()
+                self._try_to_close()
 
     def note(self, event: Ended) -> None:
         """Count what it took to end an attempt, with the step that follows."""
@@ -85,8 +92,7 @@ class SegmentWriter:
             self._kills.update(event.signals)
             self._abandoned += not event.confirmed
             if event.overrun_seconds is not None:
-                scope = "node" if event.result.reason.startswith("Node") else "trial"
-                self._overruns.append((scope, event.overrun_seconds))
+                self._overruns.append((_scope(event.result.reason), event.overrun_seconds))
 
     def note_retry(self) -> None:
         """Count an attempt that is made again."""
@@ -94,63 +100,79 @@ class SegmentWriter:
             self._retried += 1
 
     def flush(self) -> None:
-        """Close the open segment; whether it was sent is the poster's to say."""
+        """Close the open segment; whether it was sent is the poster's to say. Raises ``StoreError``."""
         with self._lock:
             self._close_segment()
 
     def finish(self, done: Done) -> None:
-        """Close the last segment, with the worker's last word."""
+        """Close the last segment, with the worker's last word. Raises ``StoreError``; it may be called again then."""
         with self._lock:
-            self._close_segment(done)
+            self._close_segment(fitted_end(done))
 
     def _wait_for_room(self) -> None:
+        """Wait while too much waits to be sent, or the disk is full. Raises ``StoreError`` if that is of no use."""
         changed = self._poster.changed
         with changed:
-            changed.wait_for(lambda: self._poster.over or self._spool.size < self._spool_bytes)
+            while not self._poster.over and self._may_hold_up():
+                waiting, broken = self._spool.size, self._broken
+                if waiting < self._spool_bytes and broken is None:
+                    return
+                if broken is not None and not waiting:
+                    raise broken
+                changed.wait(_LOOK_SECONDS)
 
     def _close_in_time(self) -> None:
         while not self._closing.wait(_CLOSE_SECONDS):
-            try:
-                self.flush()
-            except Exception as err:  # the thread's boundary: the session hears of it at its next step
-                self._broken = err
-                return
+            with self._lock:
+                self._try_to_close()
+
+    def _try_to_close(self) -> None:
+        try:
+            self._close_segment()
+        except StoreError as err:
+            # Nothing is lost: what is open stays open, and the trials are held up until there is room.
+            self._broken = err
+        else:
+            self._broken = None
 
     def _close_segment(self, done: Done | None = None) -> None:
-        if not (self._results or self._entries or self._dropped or self._hello or done):
-            return
-        # All but the last result go in pieces that the protocol allows.
-        results, self._results = self._results, []
-        entries, self._entries = self._entries, []
-        while len(results) > MAX_RESULTS or len(entries) > MAX_ENTRIES:
-            self._put(Segment(tuple(results[:MAX_RESULTS]), tuple(entries[:MAX_ENTRIES]), hello=self._said_hello()))
-            results, entries = results[MAX_RESULTS:], entries[MAX_ENTRIES:]
-        self._put(
-            Segment(
-                results=tuple(results),
-                entries=tuple(entries),
-                dropped=self._dropped,
-                running=self.running,
-                retried=self._retried,
-                abandoned=self._abandoned,
-                hello=self._said_hello(),
-                done=done,
-                kills=dict(self._kills),
-                overruns=tuple(self._overruns[:MAX_RESULTS]),
+        """Make segments, none larger than the protocol allows, of all that is open."""
+        while self._results or self._entries or self._dropped or self._hello or done:
+            last = len(self._results) <= MAX_RESULTS and len(self._entries) <= MAX_ENTRIES
+            self._put(
+                Segment(
+                    results=tuple(self._results[:MAX_RESULTS]),
+                    entries=tuple(self._entries[:MAX_ENTRIES]),
+                    dropped=self._dropped,
+                    running=self.running,
+                    retried=self._retried,
+                    abandoned=self._abandoned,
+                    hello=self._hello,
+                    done=done if last else None,
+                    kills=dict(self._kills),
+                    overruns=tuple(self._overruns[:MAX_RESULTS]),
+                )
             )
-        )
-        self._dropped = self._retried = self._abandoned = self._bytes = 0
-        self._kills.clear()
-        self._overruns.clear()
-
-    def _said_hello(self) -> Hello | None:
-        hello, self._hello = self._hello, None
-        return hello
+            del self._results[:MAX_RESULTS], self._entries[:MAX_ENTRIES]
+            self._dropped = self._retried = self._abandoned = self._bytes = 0
+            self._kills.clear()
+            self._overruns.clear()
+            self._hello = None
+            if last:
+                return
 
     def _put(self, segment: Segment) -> None:
+        body = orjson.dumps(segment.to_json(), option=orjson.OPT_NON_STR_KEYS)
+        self._spool.put(self._number + 1, body)
         self._number += 1
-        self._spool.put(self._number, orjson.dumps(segment.to_json(), option=orjson.OPT_NON_STR_KEYS))
         self._poster.queued(self._number)
+
+
+def _scope(reason: str) -> str:
+    """Return which deadline it was that passed."""
+    if reason == Reason.BATCH_DEADLINE_EXCEEDED:
+        return "batch"
+    return "node" if reason == Reason.NODE_DEADLINE_EXCEEDED else "trial"
 
 
 def _size(result: AttemptResult) -> int:
