@@ -86,6 +86,11 @@ class SegmentWriter:
             if len(self._results) >= _MOST_RESULTS or self._bytes >= _MOST_BYTES:
                 self._try_to_close()
 
+    @property
+    def is_broken(self) -> bool:
+        """Return whether the disk did not take the last segment."""
+        return self._broken is not None
+
     def note(self, event: Ended) -> None:
         """Count what it took to end an attempt, with the step that follows."""
         with self._lock:
