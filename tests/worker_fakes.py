@@ -93,7 +93,7 @@ def results_of(segments: Iterable[Segment]) -> list[AttemptResult]:
 class Step:
     """What happens to one request. ``at`` is a number of bytes.
 
-    ``deaf``: only so much of it is read before the connection breaks. ``mute``: it is taken, and only so much of the
+    ``deaf``: no more than that is read before the connection breaks. ``mute``: it is taken, and only so much of the
     answer is sent. ``answer``: this status and body come instead. ``reset``: the connection does not end, it is reset.
     """
 
@@ -134,20 +134,18 @@ class BreakingServer:
         with connection:
             connection.settimeout(20)
             stream = connection.makefile("rb")
-            while True:
+            # Only who asks is given a step of the script.
+            while stream.peek(1):
                 step = self.script.popleft() if self.script else GOOD
                 if step.kind == "deaf":
-                    stream.read(step.at)
-                    return _break(connection, reset=step.reset)
-                request = _read_request(stream)
-                if request is None:
-                    # Nobody asked: the step is for who does.
-                    self.script.appendleft(step)
-                    return None
-                answer = self._answer(step, *request)
+                    stream.read1(step.at)
+                    _break(connection, reset=step.reset)
+                    return
+                answer = self._answer(step, *_read_request(stream))
                 connection.sendall(answer[: step.at] if step.kind == "mute" else answer)
                 if step.kind == "mute":
-                    return _break(connection, reset=step.reset)
+                    _break(connection, reset=step.reset)
+                    return
 
     def _answer(self, step: Step, method: str, path: str, body: bytes) -> bytes:
         self.requests.append(f"{method} {path.rpartition('/attempts/1/')[2]}")
@@ -194,11 +192,8 @@ def breaking_server() -> Iterator[BreakingServer]:
             assert not thread.is_alive()
 
 
-def _read_request(stream: Any) -> tuple[str, str, bytes] | None:
-    line = stream.readline()
-    if not line:
-        return None
-    method, path, _ = line.decode().split(" ", 2)
+def _read_request(stream: Any) -> tuple[str, str, bytes]:
+    method, path, _ = stream.readline().decode().split(" ", 2)
     headers = {}
     while (line := stream.readline().decode().strip()) != "":
         name, _, value = line.partition(":")
