@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PATHS_ANNOTATION = "batchyard.dev/paths"
 """On a ConfigMap of code: a JSON object of each key whose file has another path than the key."""
 
+DIMENSIONS_ANNOTATION = "batchyard.dev/dimensions"
+"""On a BatchTest: a JSON list of the dimensions as they were written, which an API server sorts by name."""
+
 _NO_CASES = ParsedCases((), (), ())
 _BUNDLE = "run `batchyard bundle FILE | kubectl apply -f -`"
 
@@ -46,9 +49,10 @@ def load_from_cluster(document: JSON, config_maps: Mapping[str, Mapping[str, JSO
         SpecInvalid: with every fault of the object and of the case files it names.
     """
     bare = {key: value for key, value in document.items() if key != "status"}
-    draft = read_draft(json.dumps(bare))
+    draft = read_draft(json.dumps(_as_written(bare)))
     cases, faults, file_faults = _cases(draft, config_maps)
-    faults += _cluster_faults(draft, config_maps)
+    faults += [*_local_faults(draft.document), *package_faults(draft.document)]
+    faults += _source_faults(draft.document, config_maps)
     ordered = (*in_file_order([*draft.faults, *faults], draft.document), *file_faults)
     if draft.batch is None or ordered:
         name = Place(document, "").at("metadata", "name").text() or "?"
@@ -77,6 +81,15 @@ def source_items(config_map: Mapping[str, JSON]) -> dict[str, str]:
     if outside:
         raise SpecInvalid(f"ConfigMap {name}", outside)
     return items
+
+
+def package_faults(document: JSON) -> list[Fault]:
+    """Return what a BatchTest wants to have installed, which cannot be done in a cluster."""
+    overrides = Place(document, "").at("spec", "variants", "overrides").items()
+    text = "packages of a variant's own cannot be installed in a cluster yet"
+    remedy = "bake them into the runner image, or leave the list empty"
+    packages = [override.at("packages") for override in overrides]
+    return [place.fault(text, remedy, shown=False) for place in packages if place.value]
 
 
 def _cases(
@@ -124,25 +137,40 @@ def _case_file(entry: Place, config_maps: Mapping[str, Mapping[str, JSON]]) -> t
     return None, parse_cases(text, kind, f"{name}/{key}")
 
 
-def _cluster_faults(draft: Draft, config_maps: Mapping[str, Mapping[str, JSON]]) -> list[Fault]:
-    """Return what the object asks for that cannot be had in a cluster."""
-    spec = Place(draft.document, "").at("spec")
+def _local_faults(document: JSON) -> list[Fault]:
+    """Return what the object asks for that only the machine it was written on may have."""
+    spec = Place(document, "").at("spec")
     faults = []
     path = spec.at("workflow", "source", "path")
     if path.value is not None:
         faults.append(path.fault("is a local folder, which a cluster cannot read", _BUNDLE))
-    for override in spec.at("variants", "overrides").items():
-        packages = override.at("packages")
-        if packages.value:
-            text = "packages of a variant's own cannot be installed in a cluster yet"
-            faults.append(packages.fault(text, "bake them into the runner image, or leave the list empty", shown=False))
     provider = spec.at("environment", "provider")
     if provider.value == Provider.RAY:
         faults.append(provider.fault("is for an address outside a cluster", "write KubeRay or InProcess"))
-    reference = spec.at("workflow", "source", "configMapRef", "name").text()
+    return faults
+
+
+def _source_faults(document: JSON, config_maps: Mapping[str, Mapping[str, JSON]]) -> tuple[Fault, ...]:
+    reference = Place(document, "").at("spec", "workflow", "source", "configMapRef", "name").text()
     if reference and reference in config_maps:
         try:
             source_items(config_maps[reference])
         except SpecInvalid as err:
-            faults += err.faults
-    return faults
+            return err.faults
+    return ()
+
+
+def _as_written(document: dict[str, JSON]) -> dict[str, JSON]:
+    """Return the document with its matrix in the order that the annotation tells, as far as it tells any."""
+    place = Place(document, "")
+    matrix = place.at("spec", "variants", "matrix").value
+    try:
+        order = json.loads(place.at("metadata", "annotations").at(DIMENSIONS_ANNOTATION).text() or "[]")
+    except (ValueError, RecursionError):
+        return document
+    if not isinstance(matrix, dict) or not isinstance(order, list):
+        return document
+    told = [name for name in order if isinstance(name, str) and name in matrix]
+    ordered = {**{name: matrix[name] for name in told}, **matrix}
+    spec = document["spec"]
+    return {**document, "spec": {**spec, "variants": {**spec["variants"], "matrix": ordered}}}

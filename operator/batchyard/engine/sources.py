@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -18,7 +18,7 @@ from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.model.matrix import Plan, expand_combinations
 from batchyard.model.parse import Draft, in_file_order, read_draft, trial_cap_faults
 from batchyard.model.rules import Place
-from batchyard.model.spec import BatchTest, CaseSpec
+from batchyard.model.spec import MAX_INLINE_CASES_BYTES, BatchTest, CaseSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,8 @@ MAX_CASE_FILE_BYTES = 256 * 1024 * 1024
 MAX_YAML_CASE_FILE_BYTES = 16 * 1024 * 1024
 
 STDIN = Path("-")
+
+_NO_CASES = ParsedCases((), (), ())
 
 # May change while a batch runs, so they are no part of what it is.
 _CHANGEABLE = ("suspend", "cancel", "ttlSecondsAfterFinished")
@@ -64,24 +66,59 @@ class LoadedBatch:
         return loaded_from(batch, cases, base)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file as far as it could be read, for who needs more of it than the batch.
+
+    ``draft`` is of the file alone. ``groups`` are the cases where they stand: the file's own, then those of each
+    entry of ``casesFrom``. ``faults`` are of the file, ``file_faults`` of the case files.
+    """
+
+    source: str
+    base: Path
+    draft: Draft
+    groups: tuple[tuple[Case, ...], ...]
+    faults: tuple[Fault, ...]
+    file_faults: tuple[Fault, ...]
+
+    def loaded(self) -> LoadedBatch:
+        """Return the batch. Raises ``SpecInvalid`` with every fault."""
+        if self.draft.batch is None or self.faults or self.file_faults:
+            raise SpecInvalid(self.source, (*self.faults, *self.file_faults))
+        return loaded_from(self.draft.batch, tuple(chain.from_iterable(self.groups)), self.base)
+
+
 def load(path: Path, stdin: BinaryIO | None = None) -> LoadedBatch:
     """Return the batch that a file describes; ``-`` reads standard input, relative to the current folder.
 
     Raises:
         SpecInvalid: with every fault of the file and of the case files it names.
     """
+    return read_file(path, stdin).loaded()
+
+
+def read_file(path: Path, stdin: BinaryIO | None = None, *, for_cluster: bool = False) -> Reading:
+    """Return what can be read of a file and of the case files it names, as ``load`` reads them.
+
+    Args:
+        path: The file; ``-`` is standard input.
+        stdin: What to read in its place.
+        for_cluster: Take no offence at what is only wrong on this machine or can be put right on the way: cases in
+            ConfigMaps, of which nothing is known here, and more cases of the file's own than it may have.
+
+    Raises:
+        SpecInvalid: if there is no text at all.
+    """
     base = (Path.cwd() if path == STDIN else path.parent).resolve()
     source = "standard input" if path == STDIN else str(path)
     text, fault = _read(path, MAX_SPEC_BYTES, "file", stdin)
     if fault:
         raise SpecInvalid(source, [fault])
-    draft = read_draft(text)
-    cases, faults, file_faults = _cases(draft, base)
+    draft = read_draft(text, most_inline_bytes=MAX_SPEC_BYTES if for_cluster else MAX_INLINE_CASES_BYTES)
+    groups, faults, file_faults = _cases(draft, base, for_cluster=for_cluster)
     faults += _source_faults(Place(draft.document, ""), base)
-    ordered = (*in_file_order([*draft.faults, *faults], draft.document), *file_faults)
-    if draft.batch is None or ordered:
-        raise SpecInvalid(source, ordered)
-    return loaded_from(draft.batch, cases, base)
+    ordered = in_file_order([*draft.faults, *faults], draft.document)
+    return Reading(source, base, draft, groups, ordered, tuple(file_faults))
 
 
 def loaded_from(batch: BatchTest, cases: tuple[Case, ...], base: Path) -> LoadedBatch:
@@ -105,40 +142,44 @@ def _digest(document: dict[str, JSON]) -> str:
 
 
 class _Cases(NamedTuple):
-    """All cases, the faults of the BatchTest's file, and those of the case files."""
+    """The cases where they stand, the faults of the BatchTest's file, and those of the case files."""
 
-    cases: tuple[Case, ...]
+    groups: tuple[tuple[Case, ...], ...]
     faults: list[Fault]
     file_faults: list[Fault]
 
 
-def _cases(draft: Draft, base: Path) -> _Cases:
+def _cases(draft: Draft, base: Path, *, for_cluster: bool) -> _Cases:
     spec = Place(draft.document, "").at("spec")
     named = [(place.at("name").text() or "", place.path) for place in spec.at("cases").items()]
     inline = draft.batch.spec.cases if draft.batch else ()
-    cases = [case_of(case) for case in inline]
+    groups = [tuple(case_of(case) for case in inline)]
     count = len(named)
     faults: list[Fault] = []
     file_faults: list[Fault] = []
-    for entry in spec.at("casesFrom").items():
-        fault, found = _case_file(entry, base)
+    entries = spec.at("casesFrom").items()
+    elsewhere = [entry for entry in entries if for_cluster and _is_reference(entry)]
+    for entry in entries:
+        fault, found = (None, _NO_CASES) if entry in elsewhere else _case_file(entry, base)
         faults += [fault] if fault else []
-        cases += found.cases
+        groups.append(found.cases)
         count += len(found.cases)
         file_faults += found.faults
         named += zip((case.name for case in found.cases), found.places, strict=True)
-    if spec.at("casesFrom").items():
+    if entries:
         # Without files the rules of the BatchTest's own have said all this.
         file_faults += islice(name_faults(one for one in named if one[0]), MAX_FAULTS)
         faults += trial_cap_faults(draft.document, len(draft.combinations), count)
-        if cases and all(case.weight == 0 for case in cases):
+        weights = [case.weight for group in groups for case in group]
+        if weights and not any(weights) and not elsewhere:
             faults.append(
                 Fault("spec.casesFrom", "", "all cases have weight 0, so nothing would count", "give one a weight")
             )
-    return _Cases(tuple(cases), faults, file_faults)
+    return _Cases(tuple(groups), faults, file_faults)
 
 
-_NO_CASES = ParsedCases((), (), ())
+def _is_reference(entry: Place) -> bool:
+    return entry.at("configMapRef").value is not None and entry.at("path").value is None
 
 
 def _case_file(entry: Place, base: Path) -> tuple[Fault | None, ParsedCases]:

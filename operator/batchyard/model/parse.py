@@ -16,7 +16,7 @@ from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.model.faults import model_faults
 from batchyard.model.matrix import expand_combinations
 from batchyard.model.rules import Place, rule_faults, shortened_list
-from batchyard.model.spec import MAX_COMBINATIONS, MAX_TRIALS, BatchTest, Variants
+from batchyard.model.spec import MAX_COMBINATIONS, MAX_INLINE_CASES_BYTES, MAX_TRIALS, BatchTest, Variants
 from batchyard.model.text import child_path, parse_text
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def parse_batch_test(text: str, source: str) -> BatchTest:
     return draft.batch
 
 
-def read_draft(text: str) -> Draft:
+def read_draft(text: str, *, most_inline_bytes: int = MAX_INLINE_CASES_BYTES) -> Draft:
     """Return what can be read of a text, with all its faults, so that those of case files can be added to them."""
     parsed = parse_text(text)
     if not isinstance(parsed.value, dict):
@@ -73,7 +73,7 @@ def read_draft(text: str) -> Draft:
     document = _without_server_fields(parsed.value)
     faults = [*parsed.faults]
     batch = _validated(document, faults)
-    faults += rule_faults(document)
+    faults += rule_faults(document, most_inline_bytes=most_inline_bytes)
     combinations, expansion_faults = _expanded(document)
     faults += expansion_faults
     ordered = in_file_order(faults, document)

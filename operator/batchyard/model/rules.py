@@ -64,14 +64,17 @@ class Place:
         return Fault(self.path, shortened(self.value) if shown and self.value is not None else "", message, remedy)
 
 
-def rule_faults(document: JSON) -> Iterator[Fault]:
-    """Yield every broken rule between fields that needs no expansion and no other file."""
+def rule_faults(document: JSON, *, most_inline_bytes: int = MAX_INLINE_CASES_BYTES) -> Iterator[Fault]:
+    """Yield every broken rule between fields that needs no expansion and no other file.
+
+    ``most_inline_bytes`` is how much room the cases of the file's own may take, as ``inline_bytes`` counts it.
+    """
     spec = Place(document, "").at("spec")
     yield from _deadline_faults(spec.at("deadlines"))
     yield from _retry_faults(spec.at("retry"))
     yield from _environment_faults(spec)
     yield from variant_faults(spec.at("variants"))
-    yield from _case_faults(spec)
+    yield from _case_faults(spec, most_inline_bytes)
     yield from _evaluation_faults(spec.at("evaluation", "evaluators"))
 
 
@@ -178,12 +181,17 @@ def _repeated(places: list[Place], message: str) -> Iterator[Fault]:
             seen.add(text)
 
 
-def _case_faults(spec: Place) -> Iterator[Fault]:
+def inline_bytes(cases: JSON) -> int:
+    """Return how much room a list of cases takes as JSON."""
+    return len(json.dumps(cases, ensure_ascii=False).encode())
+
+
+def _case_faults(spec: Place, most_bytes: int) -> Iterator[Fault]:
     cases = spec.at("cases")
     yield from _repeated([case.at("name") for case in cases.items()], "is already the name of a case")
-    size = len(json.dumps(cases.value, ensure_ascii=False).encode()) if cases.items() else 0
-    if size > MAX_INLINE_CASES_BYTES:
-        message = f"is {size:,} bytes of JSON, more than {MAX_INLINE_CASES_BYTES:,}"
+    size = inline_bytes(cases.value) if cases.items() else 0
+    if size > most_bytes:
+        message = f"is {size:,} bytes of JSON, more than {most_bytes:,}"
         yield cases.fault(message, "move the cases to a file and name it in casesFrom", shown=False)
     if isinstance(spec.value, Mapping) and all(spec.at(key).value in (None, []) for key in ("cases", "casesFrom")):
         yield cases.fault("gives no case", "write one under cases or name a file in casesFrom", shown=False)
