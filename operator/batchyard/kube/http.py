@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from aiohttp import web
 
 from batchyard.kube.bearer import bearer, unauthorised
-from batchyard.kube.limits import BodyBudget, Limits, read_body
+from batchyard.kube.limits import BodyBudget, Limits, Turns, read_body
 from batchyard.kube.refusals import Refused, answer, json_answer
 from batchyard.kube.server import App, Route, Router
 from batchyard.model.errors import BatchNotFound, BatchyardError, StoreError
-from batchyard.model.wire import Segment, WireInvalid
+from batchyard.model.wire import Segment, WireInvalid, running_from
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -110,7 +110,7 @@ def results_app(
 ) -> App:
     """Return the results endpoint; ``more`` are further routes on its port, such as ``read_api.routes``."""
     bounds = limits or Limits()
-    endpoint = _Endpoint(intake, bounds)
+    endpoint = _Endpoint(intake, bounds, clock)
     routes = [
         Route("manifest", "GET", _MANIFEST, endpoint.manifest),
         Route("segment", "POST", _SEGMENT, endpoint.segment),
@@ -154,37 +154,42 @@ def metrics_app(
 
 
 class _Endpoint:
-    def __init__(self, intake: Intake, limits: Limits) -> None:
+    def __init__(self, intake: Intake, limits: Limits, clock: Clock) -> None:
         self._intake = intake
         self._limits = limits
+        self._turns = Turns(limits, clock)
         self._segments = BodyBudget(limits, bodies=limits.bodies)
         # Apart, so that heartbeats never wait behind results.
+        self._beats = Turns(limits, clock)
         self._heartbeats = BodyBudget(limits, bodies=limits.connections)
 
     async def manifest(self, request: web.BaseRequest, fields: Mapping[str, str]) -> web.StreamResponse:
-        batch, attempt = self._authorised(request, fields)
-        manifest = await _told(self._intake.manifest(batch, attempt))
-        # All cases inline can be many megabytes: neither written nor packed in the event loop.
-        response = json_answer(await asyncio.to_thread(_written, manifest.to_json))
+        who = self._authorised(request, fields)
+        with self._turns.turn(who):
+            manifest = await _told(self._intake.manifest(*who))
+            # All cases inline can be many megabytes: neither written nor packed in the event loop.
+            response = json_answer(await asyncio.to_thread(_written, manifest.to_json))
         response.enable_compression()
         return response
 
     async def segment(self, request: web.BaseRequest, fields: Mapping[str, str]) -> web.StreamResponse:
-        batch, attempt = self._authorised(request, fields)
+        who = self._authorised(request, fields)
         _check_json(request)
-        async with self._segments.hold() as hold:
-            body = await read_body(request, hold, self._limits, most=self._limits.body_bytes)
-            segment = await asyncio.to_thread(_parsed, body, Segment.from_json)
-            receipt = await _told(self._intake.segment(batch, attempt, int(fields["seq"]), segment))
-        return answer({"next": receipt.next, "directive": receipt.directive})
+        with self._turns.turn(who):
+            async with self._segments.hold() as hold:
+                body = await read_body(request, hold, self._limits, most=self._limits.body_bytes)
+                segment = await asyncio.to_thread(_parsed, body, Segment.from_json)
+                receipt = await _told(self._intake.segment(*who, int(fields["seq"]), segment))
+        return answer(receipt.to_json())
 
     async def heartbeat(self, request: web.BaseRequest, fields: Mapping[str, str]) -> web.StreamResponse:
-        batch, attempt = self._authorised(request, fields)
+        who = self._authorised(request, fields)
         _check_json(request)
-        async with self._heartbeats.hold() as hold:
-            body = await read_body(request, hold, self._limits, most=self._limits.small_bytes)
-            running = _parsed(body, _running)
-            directive = await _told(self._intake.heartbeat(batch, attempt, running))
+        with self._beats.turn(who):
+            async with self._heartbeats.hold() as hold:
+                body = await read_body(request, hold, self._limits, most=self._limits.small_bytes)
+                running = _parsed(body, running_from)
+                directive = await _told(self._intake.heartbeat(*who, running))
         return answer({"directive": directive})
 
     def _authorised(self, request: web.BaseRequest, fields: Mapping[str, str]) -> tuple[str, int]:
@@ -235,10 +240,3 @@ def _parsed(body: bytes, parse: Callable[[JSON], T]) -> T:
         raise Refused(HTTPStatus.BAD_REQUEST, str(err)) from err
     except (ValueError, RecursionError) as err:
         raise Refused(HTTPStatus.BAD_REQUEST, f"the body is no JSON that can be read: {err}") from err
-
-
-def _running(document: JSON) -> int:
-    running = document.get("running") if isinstance(document, dict) else None
-    if type(running) is not int or running < 0:
-        raise ValueError('a heartbeat is {"running": NUMBER}')
-    return running

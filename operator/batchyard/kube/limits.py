@@ -1,4 +1,4 @@
-"""How much of a request is read, how fast it must come and how much of all of them is held in memory at once.
+"""How much of a request is read, how fast it must come, and how much all of them, or one client's, may take at once.
 
 Not for who may ask (``http``, ``read_api``) nor for sockets (``server``).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from batchyard.kube.refusals import Refused
+from batchyard.kube.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Hashable, Iterator
+
+    from batchyard.clock import Clock
 
 _MIB = 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP_BYTES = _MIB
+_CLIENTS_KEPT = 1024
 _UNPACKED = frozenset({"", "identity"})
 
 
@@ -32,7 +36,8 @@ class Limits:
     ``inflation`` is how many times its packed size a gzip body may have once it is over one MiB. ``memory_bytes`` and
     ``bodies`` bound the bodies of all requests under way together, and ``patience_seconds`` is how long one may wait
     for a place among them. ``idle_seconds`` is also how long a client may take from connecting to the end of its
-    headers.
+    headers. ``at_once`` and ``burst`` are how many requests one worker may have under way, and send without a pause;
+    ``rate`` is how many a second it may send in the long run.
     """
 
     body_bytes: int = 8 * _MIB
@@ -47,8 +52,55 @@ class Limits:
     patience_seconds: float = 5.0
     linger_seconds: float = 2.0
     connections: int = 4096
+    at_once: int = 4
+    burst: int = 100
+    rate: float = 50.0
     readers: int = 4
     page_bytes: int = 4 * _MIB
+
+
+@dataclass(slots=True)
+class _Client:
+    bucket: TokenBucket
+    under_way: int = 0
+
+
+class Turns:
+    """Lets no client take what is there for all of them. Every method belongs to the event loop's thread."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        """Begin with no client known."""
+        self._limits, self._clock = limits, clock
+        self._clients: dict[Hashable, _Client] = {}
+
+    @contextmanager
+    def turn(self, who: Hashable) -> Iterator[None]:
+        """Let one request of this client go on. Raises ``Refused`` (429) if it has too many under way, or too often."""
+        now = self._clock.monotonic()
+        client = self._clients.get(who) or self._met(who, now)
+        if client.under_way >= self._limits.at_once:
+            raise _too_many(f"{client.under_way} requests of this worker are under way", 1.0)
+        wait = client.bucket.wait(now)
+        if wait > 0:
+            raise _too_many("this worker sends too much", wait)
+        client.bucket.take(now)
+        client.under_way += 1
+        try:
+            yield
+        finally:
+            client.under_way -= 1
+
+    def _met(self, who: Hashable, now: float) -> _Client:
+        if len(self._clients) >= _CLIENTS_KEPT:
+            for known, client in [*self._clients.items()]:
+                if not client.under_way and client.bucket.is_full(now):
+                    del self._clients[known]
+        client = self._clients[who] = _Client(TokenBucket(self._limits.rate, self._limits.burst, now))
+        return client
+
+
+def _too_many(why: str, seconds: float) -> Refused:
+    return Refused(HTTPStatus.TOO_MANY_REQUESTS, f"{why}; send this again a little later", retry_after=seconds)
 
 
 class Hold:
@@ -119,7 +171,8 @@ async def read_body(request: web.BaseRequest, hold: Hold, limits: Limits, *, mos
             HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {limits.read_seconds:g} s; send it again"
         ) from err
     except (web.RequestPayloadError, ConnectionError) as err:
-        raise Refused(HTTPStatus.BAD_REQUEST, "the body broke off or is not framed as HTTP; send it again") from err
+        # No worker is to take this for its last word: it sends again what did not arrive.
+        raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body broke off; send it again") from err
     return await _inflated(body, hold, limits) if packed == "gzip" else body
 
 
@@ -165,7 +218,7 @@ async def _inflated(body: bytes, hold: Hold, limits: Limits) -> bytes:
     except zlib.error as err:
         raise Refused(HTTPStatus.BAD_REQUEST, "the body is no gzip, although its Content-Encoding says so") from err
     if not unpacker.eof or unpacker.unused_data:
-        raise Refused(HTTPStatus.BAD_REQUEST, "the gzip body is cut off or followed by something else; send it again")
+        raise Refused(HTTPStatus.BAD_REQUEST, "the gzip body is cut off or followed by something else")
     return b"".join(pieces)
 
 

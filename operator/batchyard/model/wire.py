@@ -17,6 +17,7 @@ from batchyard.model.wire_checks import (
     Directive,
     DoneCheck,
     EntryCheck,
+    HeartbeatCheck,
     ManifestCheck,
     ReceiptCheck,
     ResultCheck,
@@ -39,6 +40,7 @@ __all__ = [
     "Segment",
     "WireInvalid",
     "directive_from",
+    "running_from",
 ]
 
 PROTOCOL = 1
@@ -174,6 +176,11 @@ class Receipt:
 def directive_from(document: JSON) -> Directive:
     """Return what the answer to a heartbeat, or any receipt, has the worker do. Raises ``WireInvalid``."""
     return checked(DirectedCheck, document).directive
+
+
+def running_from(document: JSON) -> int:
+    """Return how many trials run, as a heartbeat says it. Raises ``WireInvalid``."""
+    return checked(HeartbeatCheck, document).running
 
 
 _ENTRY = tuple(EntryCheck.model_fields)

@@ -222,6 +222,12 @@ class SegmentCheck(_Wire):
     overruns: Annotated[tuple[tuple[Literal["batch", "trial", "node"], _Float], ...], Field(max_length=MAX_RESULTS)]
 
 
+class HeartbeatCheck(_Wire):
+    """That a worker lives."""
+
+    running: _Count
+
+
 class DirectedCheck(_Wire):
     """What a worker is to do."""
 
