@@ -73,15 +73,15 @@ class Served:
 
 
 @contextmanager
-def served(make: Callable[[], App], *, tls: ssl.SSLContext | None = None) -> Iterator[Served]:
-    """Serve the app that ``make`` returns while the context lasts; ``tls`` is the server's."""
+def served(make: Callable[[], App], *, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Served]:
+    """Serve the app that ``make`` returns while the context lasts; ``tls`` is the server's, and port 0 a free one."""
     started: list[Served] = []
     failed: list[BaseException] = []
     ready, stop = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with listening(make(), "127.0.0.1", 0, ssl_context=tls) as port:
-            started.append(Served(port, asyncio.get_running_loop()))
+        async with listening(make(), "127.0.0.1", port, ssl_context=tls) as bound:
+            started.append(Served(bound, asyncio.get_running_loop()))
             ready.set()
             await stop.wait()
 
