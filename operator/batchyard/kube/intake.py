@@ -14,24 +14,27 @@ from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.kube.http import Busy, OutOfOrder, Superseded
 from batchyard.model.errors import SegmentOutOfOrder
 from batchyard.model.events import EventType
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import Outcome, Phase, Reason
 from batchyard.model.spec_environment import Provider
 from batchyard.model.wire import PROTOCOL, Directive, Manifest, Receipt, WireInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batchyard.clock import Clock
     from batchyard.engine.cluster_ports import EnvironmentRecord
     from batchyard.kube.batches import ActiveBatch, Batches
     from batchyard.kube.objects import Objects
     from batchyard.metrics import Metrics
+    from batchyard.model.audit import AuditEntry
+    from batchyard.model.matrix import Plan
     from batchyard.model.trial import AttemptResult
-    from batchyard.model.wire import Segment
+    from batchyard.model.wire import Done, Segment
 
-_STATUS_SECONDS = 2.0
-_NOTED_SECONDS = 30.0
 _RETRY_SECONDS = 2.0
+_FAULTS_TOLD = 10
+_FAULT_CHARACTERS = 1000
+_SCOPE_OF: Mapping[str, str] = {Reason.BATCH_DEADLINE_EXCEEDED: "batch", Reason.NODE_DEADLINE_EXCEEDED: "node"}
 
 
 def token_of(key: bytes, batch_id: str, attempt: int) -> str:
@@ -64,6 +67,9 @@ class WorkerIntake:
         batch = await self._batch(batch_id)
         async with batch.lock:
             environment = self._current(batch, attempt)
+            if environment.segments:
+                # Two that number their segments alike would overwrite each other's.
+                raise Superseded(f"place {attempt} of batch {batch_id} has a worker already; this one can end")
             full = await self._batches.threads(lambda: self._batches.store.batch(batch_id))
             made = await self._batches.threads(lambda: dict(self._batches.store.attempts_made(batch_id)))
             errors = await self._batches.threads(lambda: self._errors(batch_id))
@@ -83,13 +89,17 @@ class WorkerIntake:
         )
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
-        """Write a segment down. Raises ``Superseded``, ``OutOfOrder`` for a gap, ``Busy``."""
-        batch = await self._batch(batch_id)
+        """Write a segment down. Raises ``Superseded``, ``OutOfOrder`` for a gap, ``Busy``, ``WireInvalid``."""
+        try:
+            batch = await self._batch(batch_id)
+        except Superseded:
+            await self._record_after_the_end(batch_id, attempt, seq, segment)
+            raise
         async with batch.lock:
             try:
                 environment = self._current(batch, attempt)
             except Superseded:
-                await self._record_late(batch, segment.results, attempt)
+                await self._record_superseded(batch, attempt, seq, segment)
                 raise
             if seq <= environment.segments:
                 return Receipt(environment.segments + 1, self._directive(batch))
@@ -108,7 +118,7 @@ class WorkerIntake:
     # -- one segment -------------------------------------------------------------------------------------------
 
     async def _take(self, batch: ActiveBatch, environment: EnvironmentRecord, seq: int, segment: Segment) -> None:
-        _check_against_plan(batch, segment)
+        _check_against_plan(batch, environment.attempt, segment)
         self._hear(batch, segment.running)
         now = self._clock.now()
         changed = replace(environment, segments=seq, heard_at=now, state=EnvironmentState.RUNNING)
@@ -118,8 +128,7 @@ class WorkerIntake:
             changed = replace(changed, ready_at=now)
             entries.insert(0, self._batches.ready_entry(batch, changed))
         if segment.done is not None:
-            faults = "; ".join(str(fault) for fault in segment.done.faults)
-            changed = replace(changed, done_stop=segment.done.stop, message=faults or segment.done.message)
+            changed = replace(changed, done_stop=segment.done.stop, message=_words_of(segment.done))
         batch.summary.retried += segment.retried
         update = None if batch.record.phase.final else self._batches.update(batch, Phase.RUNNING, started=True)
         try:
@@ -133,38 +142,58 @@ class WorkerIntake:
                 update=update,
             )
         except SegmentOutOfOrder as err:
+            batch.summary.retried -= segment.retried
             raise OutOfOrder(err.next) from err
         again = set(left_out)
-        await self._record_late(
-            batch,
-            [pair for pair in segment.results if (pair[0].ordinal, pair[0].attempt) in again],
-            environment.attempt,
-        )
+        late = [result for result, _ in segment.results if (result.ordinal, result.attempt) in again]
+        if late:
+            await self._batches.commit(batch, entries=[self._late_entry(batch, late, environment.attempt)])
         self._count(segment, batch.runner_name)
 
     def _count(self, segment: Segment, runner: str) -> None:
-        for result, _ in segment.results:
+        for result, final in segment.results:
             self._metrics.trial_ended(runner, result.outcome, result.duration_seconds)
             for boundary in result.boundaries:
                 self._metrics.node_ended(boundary.duration_seconds)
             if result.outcome is Outcome.TIMED_OUT:
-                self._metrics.deadline_exceeded("node" if result.reason.startswith("Node") else "trial")
+                self._metrics.deadline_exceeded(_SCOPE_OF.get(result.reason, "trial"))
+            if result.outcome is Outcome.ERRORED and not final:
+                self._metrics.trial_retried(result.reason)
         for signal, count in segment.kills.items():
-            self._metrics.killed(signal, count)
+            self._metrics.killed(f"SIG{signal}", count)
         for scope, seconds in segment.overruns:
             self._metrics.deadline_overrun(scope, seconds)
 
-    async def _record_late(
-        self, batch: ActiveBatch, results: Sequence[tuple[AttemptResult, bool]], attempt: int
-    ) -> None:
-        """Tell of results that change nothing any more: one entry, whatever their number."""
-        late = [result for result, _ in results if result.outcome is not Outcome.NOT_RUN]
-        if not late:
+    # -- what comes too late -----------------------------------------------------------------------------------
+
+    async def _record_after_the_end(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> None:
+        """Tell of results for a batch that is over and put away; it is opened again for that, and closed."""
+        places = await self._batches.threads(lambda: self._batches.store.environments(batch_id))
+        if not _is_late_news(places, attempt, seq, segment):
             return
+        batch = await self._batches.open(await self._batches.ref_of(batch_id), batch_id)
+        async with batch.lock:
+            await self._record_superseded(batch, attempt, seq, segment)
+        if all(place.state is EnvironmentState.RELEASED for place in places):
+            await self._batches.close(batch)  # else there is more to do for it, and who does that closes it
+
+    async def _record_superseded(self, batch: ActiveBatch, attempt: int, seq: int, segment: Segment) -> None:
+        """Tell of results of a place that is not the current one, once a segment: what was taken before is not late."""
+        places = batch.environments
+        if batch.record.audit_pruned_at is not None or not _is_late_news(places, attempt, seq, segment):
+            return
+        _check_against_plan(batch, attempt, segment)
+        (place,) = (place for place in places if place.attempt == attempt)
+        entry = self._late_entry(batch, [result for result, _ in segment.results], attempt)
+        await self._batches.commit(batch, entries=[entry], environment=replace(place, segments=seq))
+
+    def _late_entry(self, batch: ActiveBatch, late: Sequence[AttemptResult], attempt: int) -> AuditEntry:
+        """Return one entry, whatever the number of results."""
         some = ", ".join(f"{result.trial_id}#{result.attempt} ({result.outcome})" for result in late[:5])
-        text = f"{len(late)} results of place {attempt} came too late and change nothing: {some}"
+        what = f"{len(late)} results" if len(late) > 1 else "a result"
+        text = f"{what} of place {attempt} came too late, and nothing changes: {some}"
         details = {"count": len(late), "environmentAttempt": attempt}
-        await self._batches.commit(batch, entries=[self._batches.entry(batch, EventType.LATE_RESULT, text, details)])
+        return self._batches.entry(batch, EventType.LATE_RESULT, text, details)
 
     # -- which batch, which attempt ----------------------------------------------------------------------------
 
@@ -182,12 +211,14 @@ class WorkerIntake:
         environment = batch.environment
         if environment is None or environment.attempt != attempt or environment.ended_at is not None:
             raise Superseded(f"place {attempt} of batch {batch.id} is not the current one; this worker can end")
-        if batch.record.phase.final:
+        # In Evaluating it is being ended: a crash came while the trials that were not run were written down.
+        if batch.record.phase.final or batch.record.phase is Phase.EVALUATING:
             raise Superseded(f"batch {batch.id} is over; this worker can end")
         return environment
 
     def _hear(self, batch: ActiveBatch, running: int) -> None:
-        batch.running = running
+        # What a pod says is a number for people, and must not be one that makes no sense.
+        batch.running = min(running, batch.loaded.batch.spec.parallelism, batch.open_trials)
         batch.heard_at = self._clock.now()
 
     def _directive(self, batch: ActiveBatch) -> Directive:
@@ -205,12 +236,44 @@ class WorkerIntake:
         return found
 
 
-def _check_against_plan(batch: ActiveBatch, segment: Segment) -> None:
+def _is_late_news(places: Sequence[EnvironmentRecord], attempt: int, seq: int, segment: Segment) -> bool:
+    """Return whether a segment of a place that is of no use any more holds results that were never seen."""
+    return bool(segment.results) and any(place.attempt == attempt and seq > place.segments for place in places)
+
+
+def _check_against_plan(batch: ActiveBatch, attempt: int, segment: Segment) -> None:
     """Raise ``WireInvalid`` for a result of a trial, or an entry of a batch, that is not this one's."""
-    plan = batch.loaded.plan
-    for result, _ in segment.results:
-        if result.ordinal >= len(plan) or plan.trial(result.ordinal).id != result.trial_id:
-            raise WireInvalid(f"segment.results: batch {batch.id} has no trial {result.trial_id} ({result.ordinal})")
+    seen: set[tuple[int, int]] = set()
+    final: set[int] = set()
+    for result, is_final in segment.results:
+        if not _is_of(batch.loaded.plan, attempt, result):
+            raise WireInvalid(
+                f"segment.results: batch {batch.id} has no trial {result.trial_id} ({result.ordinal}) like this one"
+            )
+        if (result.ordinal, result.attempt) in seen or (is_final and result.ordinal in final):
+            raise WireInvalid(f"segment.results: trial {result.trial_id} ends twice")
+        if result.outcome is Outcome.NOT_RUN:
+            raise WireInvalid(f"segment.results: that trial {result.trial_id} was not run is not a worker's to tell")
+        seen.add((result.ordinal, result.attempt))
+        if is_final:
+            final.add(result.ordinal)
     for entry in segment.entries:
         if entry.batch_id != batch.id:
             raise WireInvalid(f"segment.entries: an entry is of batch {entry.batch_id}, not of {batch.id}")
+
+
+def _is_of(plan: Plan, attempt: int, result: AttemptResult) -> bool:
+    """Return whether the result is of a trial of the plan, run in this place."""
+    if result.ordinal >= len(plan):
+        return False
+    trial = plan.trial(result.ordinal)
+    expected = (trial.id, trial.combination.name, trial.case.name, trial.repeat, trial.case.weight, attempt)
+    told = (result.trial_id, result.combination, result.case, result.repeat, result.weight, result.epoch)
+    return told == expected
+
+
+def _words_of(done: Done) -> str:
+    """Return a worker's last words as they fit into a status."""
+    some = "; ".join(str(fault)[:_FAULT_CHARACTERS] for fault in done.faults[:_FAULTS_TOLD])
+    more = len(done.faults) - _FAULTS_TOLD
+    return (some + (f"; and {more} more" if more > 0 else "")) or done.message[:_FAULT_CHARACTERS]
