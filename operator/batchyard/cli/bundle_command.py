@@ -44,7 +44,9 @@ def bundle(
     image: Annotated[
         str,
         typer.Option(
-            metavar="IMAGE", help="Runner image that has the code in it; no ConfigMap is made.", show_default=False
+            metavar="IMAGE",
+            help="Runner image that has the code in it, instead of a ConfigMap with it.",
+            show_default=False,
         ),
     ] = "",
     name: Annotated[
