@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchyard.model.outcome import Reason
+from batchyard.model.outcome import Phase, Reason
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from batchyard.model.outcome import Phase
 
 PATIENCE_SECONDS = 10.0
 """How long beyond its grace a worker may take to end what it was told to end, before its place is taken away."""
 
 _LOOK_SECONDS = 2.0
+# What a worker has to say comes by itself, and what happens to its place is mostly told by a watch.
+_CALM_SECONDS = 10.0
 _SILENT_SECONDS = 20.0
+_LONGEST_HOLD_SECONDS = 300.0
+_CANCELLED_BY = "spec.cancel is true"
 
 
 class Seen(StrEnum):
@@ -39,16 +41,21 @@ class Seen(StrEnum):
 class Attempt:
     """The newest attempt at giving the batch a place.
 
-    ``done`` is why the worker said that it stopped ("" if all trials were settled), None while it has not said so.
-    ``seen`` is None if the place was not looked at. ``asked_at`` is when the worker was first told to stop.
+    ``ensured`` is whether this operator had all of the place made, or found it made. ``refused_at`` is when that was
+    last refused. ``done`` is why the worker said that it stopped ("" if all trials were settled), with what it said
+    more, None while it has not said so. ``asked_at`` is when the worker was first told to stop. ``seen`` is None if
+    the place was not looked at, or could not be.
     """
 
     number: int
     requested_at: datetime
+    ensured: bool = False
+    refused_at: datetime | None = None
     started: bool = False
     ended_at: datetime | None = None
     released: bool = False
     done: str | None = None
+    done_message: str = ""
     heard_at: datetime | None = None
     asked_at: datetime | None = None
     seen: Seen | None = None
@@ -58,7 +65,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything a decision may depend on. ``barren`` counts the newest attempts in a row that came to nothing."""
+    """Everything a decision may depend on. ``barren`` counts the newest attempts in a row that came to nothing.
+
+    ``reason`` and ``message`` are why a batch in phase ``Evaluating`` is being ended.
+    """
 
     now: datetime
     phase: Phase
@@ -73,6 +83,9 @@ class Facts:
     barren: int = 0
     max_barren: int = 2
     retry_seconds: float = 1.0
+    longest_retry_seconds: float = 30.0
+    reason: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,7 @@ class Provision:
 
 @dataclass(frozen=True, slots=True)
 class Ensure:
-    """Make the attempt's place again: it was written down, but it is not there."""
+    """Make the attempt's place, or what is missing of it: it was written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +151,38 @@ _RETRIED = frozenset({Reason.ENVIRONMENT_FAILED, Reason.INTERRUPTED, Reason.SUSP
 
 def next_step(facts: Facts) -> Step:
     """Return the one thing to do now."""
+    step = _next_step(facts)
+    if isinstance(step, Wait) and facts.now < facts.deadline_at:
+        return Wait(min(step.seconds, (facts.deadline_at - facts.now).total_seconds()))
+    return step
+
+
+def hold_seconds(facts: Facts) -> float:
+    """Return when to look again at a batch that is held: it has a deadline all the same."""
+    return min(_LONGEST_HOLD_SECONDS, max(0.0, (facts.deadline_at - facts.now).total_seconds()))
+
+
+def _next_step(facts: Facts) -> Step:
     attempt = facts.attempt
     if facts.phase.final:
         return Rest() if attempt is None or attempt.released else Release()
+    if facts.phase is Phase.EVALUATING:
+        # It was being ended when a crash came, and why is written down.
+        return Conclude(facts.reason, facts.message)
     if not facts.exists:
         return Conclude(Reason.CANCELLED, "the BatchTest was deleted")
+    done = attempt.done if attempt is not None and attempt.ended_at is None else None
     if facts.open_trials == 0:
-        return Conclude("")
-    if attempt is not None and attempt.ended_at is None and attempt.done is not None:
-        return _after_the_worker(attempt.done)
+        return (
+            Conclude("") if attempt is None or done is None or done in _RETRIED else _after_the_worker(facts, attempt)
+        )
+    if attempt is not None and done is not None:
+        return _after_the_worker(facts, attempt)
     if facts.now >= facts.deadline_at:
         return _past_deadline(facts)
     if facts.cancel:
         left = _patience_left(facts)
-        return Wait(left) if left > 0 else Conclude(Reason.CANCELLED, "spec.cancel is true")
+        return Wait(left) if left > 0 else Conclude(Reason.CANCELLED, _CANCELLED_BY)
     if attempt is None or attempt.ended_at is not None:
         return _without_place(facts)
     if facts.suspend:
@@ -160,10 +191,13 @@ def next_step(facts: Facts) -> Step:
     return _with_place(facts, attempt)
 
 
-def _after_the_worker(done: str) -> Step:
+def _after_the_worker(facts: Facts, attempt: Attempt) -> Step:
+    done, message = attempt.done or "", attempt.done_message
     if done in _RETRIED:
-        return EndAttempt(done or Reason.ENVIRONMENT_FAILED, "the worker stopped with trials left")
-    return Conclude(done)
+        return EndAttempt(done or Reason.ENVIRONMENT_FAILED, message or "the worker stopped with trials left")
+    if done == Reason.CANCELLED and facts.cancel:
+        message = message or _CANCELLED_BY
+    return Conclude(done, message)
 
 
 def _past_deadline(facts: Facts) -> Step:
@@ -203,8 +237,8 @@ def _without_place(facts: Facts) -> Step:
     if facts.barren >= facts.max_barren:
         return Conclude(Reason.ENVIRONMENT_FAILED, attempt.seen_message)
     pause = facts.retry_seconds * 2 ** max(0, facts.barren - 1) if facts.barren else 0.0
-    waited = (facts.now - attempt.ended_at).total_seconds()
-    return Wait(pause - waited) if waited < pause else Provision(attempt.number + 1)
+    left = min(pause, facts.longest_retry_seconds) - (facts.now - attempt.ended_at).total_seconds()
+    return Wait(left) if left > 0 else Provision(attempt.number + 1)
 
 
 def _with_place(facts: Facts, attempt: Attempt) -> Step:
@@ -215,11 +249,24 @@ def _with_place(facts: Facts, attempt: Attempt) -> Step:
     if attempt.heard_at is None and waited >= facts.environment_seconds:
         return Conclude(Reason.ENVIRONMENT_DEADLINE_EXCEEDED, seen)
     if attempt.started:
-        return Wait(_LOOK_SECONDS)
+        return Wait(_CALM_SECONDS if _is_alive(facts, attempt) else _LOOK_SECONDS)
     match attempt.seen:
         case Seen.ABSENT:
-            return Ensure()
+            return _make(facts, attempt)
+        case Seen.PENDING if not attempt.ensured:
+            # It is there, but perhaps not all of it: whoever made it may have ended half-way.
+            return _make(facts, attempt)
         case Seen.READY | Seen.RUNNING:
             return Start()
         case _:
             return Wait(_LOOK_SECONDS)
+
+
+def _make(facts: Facts, attempt: Attempt) -> Step:
+    """Make the place, the more seldom the longer it has been refused."""
+    if attempt.refused_at is None:
+        return Ensure()
+    tried = (attempt.refused_at - attempt.requested_at).total_seconds()
+    pause = max(_LOOK_SECONDS, min(tried / 2, facts.environment_seconds - tried))
+    left = pause - (facts.now - attempt.refused_at).total_seconds()
+    return Wait(left) if left > 0 else Ensure()

@@ -86,6 +86,15 @@ class Mirrored:
     entry: AuditEntry
 
 
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """Where a batch's audit trail stands: how many entries it has, how many were lost, the newest one's hash."""
+
+    entries: int
+    dropped: int
+    head: str
+
+
 class ClusterStore(BatchStore, Protocol):
     """Keeps all that an operator must not lose. Safe to call from any thread; every method raises ``StoreError``."""
 
@@ -102,6 +111,10 @@ class ClusterStore(BatchStore, Protocol):
 
         Its methods raise ``StaleLeader``, and write nothing, once it has not.
         """
+        ...
+
+    def check_leading(self) -> None:
+        """Raise ``StaleLeader`` if leadership has not this view's epoch any more."""
         ...
 
     def token_key(self) -> bytes:
@@ -121,7 +134,11 @@ class ClusterStore(BatchStore, Protocol):
         ...
 
     def open_batches(self) -> Sequence[tuple[str, ClusterRef]]:
-        """Return every batch that is not over, or whose newest place is not released."""
+        """Return every batch that is not over, or one of whose places is not released."""
+        ...
+
+    def trail_of(self, batch_id: str) -> Trail:
+        """Return where the batch's audit trail stands. Raises ``BatchNotFound``; ``StaleLeader`` as a write does."""
         ...
 
     def environments(self, batch_id: str) -> Sequence[EnvironmentRecord]:
@@ -139,11 +156,13 @@ class ClusterStore(BatchStore, Protocol):
         environment: EnvironmentRecord | None = None,
         segment: tuple[int, int] | None = None,
         outbox: Sequence[int] = (),
+        last: bool = False,
     ) -> Sequence[tuple[int, int]]:
         """Write one step, all or nothing; see ``BatchStore.commit``. Return (ordinal, attempt) of results left out.
 
         ``segment`` (attempt, number) must follow the newest segment of that attempt, else ``SegmentOutOfOrder`` is
-        raised. ``outbox`` holds the indexes of the entries whose Kubernetes event is to be posted.
+        raised. ``outbox`` holds the indexes of the entries whose Kubernetes event is to be posted. ``last`` ends the
+        session, as ``close_session`` does.
         """
         ...
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,13 @@ from batchyard.engine.cluster_source import config_maps_needed, load_from_cluste
 from batchyard.engine.ports import BatchRecord
 from batchyard.kube.objects import GROUP_VERSION, PLURAL
 from batchyard.model.audit import AuditEntry
-from batchyard.model.errors import SpecInvalid
+from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.model.events import EventType, severity_of
 from batchyard.model.outcome import Phase, Reason
+from batchyard.model.parse import read_draft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from batchyard.apiserver.client import ApiClient
     from batchyard.clock import Clock
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
 _LOOK_AGAIN_SECONDS = 10.0
+# RFC 1123, as Kubernetes wants an object's name.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Acceptance:
         self._statuses, self._clock, self._recorded = statuses, clock, recorded
 
     async def accept(self, seen: BatchTestObject) -> ActiveBatch | float | None:
-        """Return the batch; or in how many seconds to try again; or None if the spec must change first."""
+        """Return the batch; or in how many seconds to try again; or None if the object must change first."""
         ref = seen.ref
         try:
             body = await self._api.get(GROUP_VERSION, PLURAL, ref.namespace, ref.name)
@@ -72,16 +77,21 @@ class Acceptance:
             self._objects.lose(ref)
             return None
         seen = self._objects.see(body)
+        if not seen.exists:
+            return None
         try:
             read = await self._read(body, ref)
         except SpecInvalid as err:
             await self._reject(seen, body, err)
             return None
-        if isinstance(read, _Missing):
-            text = f"waiting for ConfigMap {', '.join(read.names)} in namespace {ref.namespace}; apply it"
-            await self._statuses.reject(seen, Reason.CONFIG_MAP_MISSING, text, final=False)
-            return _LOOK_AGAIN_SECONDS
-        return await self._write_down(ref, read)
+        if not isinstance(read, _Missing):
+            return await self._write_down(ref, read)
+        if seen.cancel:
+            await self._write_over(ref, body, Phase.CANCELLED, Reason.CANCELLED, "cancelled before it was accepted")
+            return 0.0
+        text = f"waiting for ConfigMap {', '.join(read.names)} in namespace {ref.namespace}; apply it"
+        await self._statuses.reject(seen, Reason.CONFIG_MAP_MISSING, text, final=False)
+        return _LOOK_AGAIN_SECONDS
 
     async def begun(self, batch: ActiveBatch) -> None:
         """Make sure that the trail says how the batch came about, also if a crash came between."""
@@ -96,9 +106,14 @@ class Acceptance:
             )
 
     async def _read(self, body: Mapping[str, JSON], ref: ClusterRef) -> LoadedBatch | _Missing:
+        names = config_maps_needed(body)
+        # Before it is asked for: anything else would be a path, and could lead out of the namespace.
+        faults = _faults_of_names(body, names)
+        if faults:
+            raise SpecInvalid(f"BatchTest {ref.name}", faults)
         maps: dict[str, Mapping[str, JSON]] = {}
         missing: list[str] = []
-        for name in config_maps_needed(body):
+        for name in names:
             try:
                 maps[name] = await self._api.get("v1", "configmaps", ref.namespace, name)
             except NotFound:
@@ -118,24 +133,23 @@ class Acceptance:
             deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
         )
         await self._batches.threads(lambda: self._batches.store.create_cluster_batch(record, ref))
-        known = await self._batches.record_of(ref.uid)
-        batch = await self._batches.open(ref, known or record)
+        batch = await self._batches.open(ref, record.id)
         await self.begun(batch)
         return batch
 
     async def _reject(self, seen: BatchTestObject, body: Mapping[str, JSON], err: SpecInvalid) -> None:
-        text = f"{len(err.faults)} faults: " + "; ".join(str(fault) for fault in err.faults)
-        await self._batches.threads(lambda: self._write_rejection(seen, body, text))
-        self._recorded()
+        count = len(err.faults)
+        text = f"{count} fault{'' if count == 1 else 's'}: " + "; ".join(str(fault) for fault in err.faults)
+        # Another generation of the spec may be right, so this one has an identity of its own.
+        ref = replace(seen.ref, uid=f"{seen.ref.uid}{GENERATION_MARK}{seen.generation}")
+        await self._write_over(ref, body, Phase.FAILED, Reason.INVALID_SPEC, text)
         await self._statuses.reject(seen, Reason.INVALID_SPEC, text, final=True)
 
-    def _write_rejection(self, seen: BatchTestObject, body: Mapping[str, JSON], text: str) -> None:
-        """Write a batch down that was over before it began, so that its event has an entry like any other.
-
-        Another generation of the spec may be right, so the record has an identity of its own.
-        """
-        store, now = self._batches.store, self._clock.now()
-        ref = replace(seen.ref, uid=f"{seen.ref.uid}{GENERATION_MARK}{seen.generation}")
+    async def _write_over(
+        self, ref: ClusterRef, body: Mapping[str, JSON], phase: Phase, reason: Reason, text: str
+    ) -> None:
+        """Write a batch down that was over before it began, so that its event has an entry like any other."""
+        now = self._clock.now()
         record = BatchRecord(
             id=batch_id_of(ref),
             name=ref.name,
@@ -145,22 +159,41 @@ class Acceptance:
             total=0,
             accepted_at=now,
             deadline_at=now,
-            phase=Phase.FAILED,
-            reason=Reason.INVALID_SPEC,
+            phase=phase,
+            reason=reason,
             message=text,
             completed_at=now,
         )
-        store.create_cluster_batch(record, ref)
-        if store.batch(record.id).audit_entries:
-            return
+        kind = EventType.SPEC_INVALID if phase is Phase.FAILED else EventType.BATCH_CANCELLED
         entry = AuditEntry(
             at=now,
-            type=EventType.SPEC_INVALID,
-            severity=severity_of(EventType.SPEC_INVALID),
+            type=kind,
+            severity=severity_of(kind),
             message=text,
             batch_id=record.id,
             source="operator",
-            details={"generation": seen.generation},
+            details={"generation": body["metadata"].get("generation", 1)},
         )
-        session = store.open_session(record.id, self._batches.owner, now)
-        store.commit_step(session, entries=[entry], outbox=[0])
+        await self._batches.threads(lambda: self._write_both(record, ref, entry))
+        self._recorded()
+
+    def _write_both(self, record: BatchRecord, ref: ClusterRef, entry: AuditEntry) -> None:
+        store = self._batches.store
+        store.create_cluster_batch(record, ref)
+        if store.batch(record.id).audit_entries:
+            return
+        session = store.open_session(record.id, self._batches.owner, entry.at)
+        store.commit_step(session, entries=[entry], outbox=[0], last=True)
+
+
+def _faults_of_names(body: Mapping[str, JSON], names: Sequence[str]) -> list[Fault]:
+    """Return a fault for each name that no ConfigMap can have, after what else is wrong with the BatchTest."""
+    wrong = [
+        Fault("configMapRef.name", name, "is no name that a ConfigMap can have", "name one of the same namespace")
+        for name in names
+        if not _NAME.fullmatch(name)
+    ]
+    if not wrong:
+        return []
+    bare = {key: value for key, value in body.items() if key != "status"}
+    return [*read_draft(json.dumps(bare)).faults, *wrong]

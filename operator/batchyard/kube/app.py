@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from batchyard.kube.handlers import watch
 from batchyard.kube.leading import Leading
 from batchyard.kube.lease import LeadershipLost, LeaseLock
 from batchyard.kube.serving import Serving
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from batchyard.apiserver.client import ApiClient
     from batchyard.clock import Clock
     from batchyard.engine.cluster_ports import ClusterStore
+    from batchyard.kube.handlers import Watch
     from batchyard.kube.read_api import Reader
     from batchyard.kube.settings import OperatorSettings
 
@@ -35,12 +37,23 @@ class Operator:
     """One operator process. Whoever made ``api`` and ``store`` closes them."""
 
     def __init__(
-        self, settings: OperatorSettings, api: ApiClient, store: ClusterStore, reader: Reader, clock: Clock
+        self,
+        settings: OperatorSettings,
+        api: ApiClient,
+        store: ClusterStore,
+        reader: Reader,
+        clock: Clock,
+        *,
+        watch: Watch = watch,
     ) -> None:
         """``store`` must have the newest schema."""
         self._settings, self._api, self._store, self._reader = settings, api, store, reader
-        self._clock = clock
+        self._clock, self._watch = clock, watch
         self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """End soon, as SIGTERM does."""
+        self._stop.set()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT (0), or until leadership or the watch is lost (4)."""
@@ -54,11 +67,14 @@ class Operator:
             serving = await stack.enter_async_context(Serving(settings, self._store, self._reader, lease, self._clock))
             self._api.on_request = serving.metrics.api_request
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._stop.set)
+                loop.add_signal_handler(number, self.stop)
             if not await self._until_stopped(lease.acquire()):
                 return EXIT_STOPPED
             stack.push_async_callback(lease.release)
-            leading = Leading(settings, self._api, self._store, lease, serving, self._clock, self._stop)
+            leading = Leading(
+                settings, api=self._api, store=self._store, lease=lease, serving=serving, clock=self._clock,
+                watch=self._watch, stop=self._stop,
+            )  # fmt: skip
             try:
                 await leading.run()
             except ExceptionGroup as group:

@@ -6,7 +6,9 @@ All that is here can be lost at any moment: the store has it all. Not for decidi
 from __future__ import annotations
 
 import asyncio
+import weakref
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +18,7 @@ from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.sources import LoadedBatch
 from batchyard.engine.summary import Summary
 from batchyard.model.audit import AuditEntry
-from batchyard.model.errors import StoreError
+from batchyard.model.errors import SegmentOutOfOrder, StoreError
 from batchyard.model.events import EventType, severity_of
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.spec_environment import Provider
@@ -28,18 +30,25 @@ if TYPE_CHECKING:
     from batchyard.clock import Clock
     from batchyard.engine.cluster_ports import ClusterRef, ClusterStore
     from batchyard.engine.ports import BatchRecord, Owner, Session
+    from batchyard.kube.recorder import InThread
     from batchyard.metrics import Metrics
     from batchyard.model.trial import JSON, AttemptResult
 
 T = TypeVar("T")
 
 
-class StoreThreads:
-    """Runs the store's calls, which wait for a disk, away from the event loop; two calls may overlap."""
+async def in_a_thread(call: Callable[[], T]) -> T:
+    """Return what a call of the store returns: it waits for a disk, so away from the event loop. Calls may overlap."""
+    return await asyncio.to_thread(call)
 
-    async def __call__(self, call: Callable[[], T]) -> T:
-        """Return what ``call`` returns, once it has."""
-        return await asyncio.to_thread(call)
+
+@dataclass(slots=True)
+class Told:
+    """What the cluster was told of a batch by this operator: when, how far it was, how often of trouble."""
+
+    at: datetime | None = None
+    finished: int = 0
+    troubles: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +57,8 @@ class ActiveBatch:
 
     ``final`` has a byte for every trial: 1 if its result stands. ``lock`` is held while anything is committed or
     changed; never while the cluster is asked anything. ``limited`` counts the entries that
-    may have no event of their own.
+    may have no event of their own. ``ensured`` is the attempt whose place is known to be made, and ``refused_at`` when
+    the newest one's making was last refused.
     """
 
     ref: ClusterRef
@@ -62,7 +72,9 @@ class ActiveBatch:
     running: int = 0
     heard_at: datetime | None = None
     asked_at: datetime | None = None
-    status_at: datetime | None = None
+    ensured: int = 0
+    refused_at: datetime | None = None
+    told: Told = field(default_factory=Told)
     releasing: bool = False
     deadline_told: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -123,15 +135,25 @@ _NO_FAULT = frozenset({"Suspended", "Interrupted"})
 class Batches:
     """The open batches of this operator, by the uid of their BatchTest."""
 
-    def __init__(self, store: ClusterStore, owner: Owner, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: ClusterStore,
+        owner: Owner,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        in_thread: InThread = in_a_thread,
+    ) -> None:
         """``store`` is fenced by this operator's leadership."""
         self._metrics = metrics
         self.store = store
-        self.threads = StoreThreads()
+        self.threads = in_thread
         self.owner = owner
         self._clock = clock
         self._by_uid: dict[str, ActiveBatch] = {}
         self._by_id: dict[str, ActiveBatch] = {}
+        # A batch that two tasks opened at once would be written by two sessions, of which the older is refused.
+        self._opening: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def known(self, batch_id: str) -> ActiveBatch | None:
         """Return the batch if it is open and has been looked at."""
@@ -153,28 +175,40 @@ class Batches:
         return ref
 
     async def is_released(self, batch_id: str) -> bool:
-        """Return whether the newest place of a batch is given back, as the store has it."""
+        """Return whether every place of a batch is given back, as the store has it."""
         found = await self.threads(lambda: self.store.environments(batch_id))
-        return released(found[-1] if found else None)
+        return all(environment.state is EnvironmentState.RELEASED for environment in found)
 
     async def record_of(self, uid: str) -> BatchRecord | None:
         """Return what the store has of a BatchTest, None if it was never accepted."""
         known = self._by_uid.get(uid)
         return known.record if known else await self.threads(lambda: self.store.batch_of(uid))
 
-    async def open(self, ref: ClusterRef, record: BatchRecord) -> ActiveBatch:
+    async def open(self, ref: ClusterRef, batch_id: str) -> ActiveBatch:
         """Return the batch with everything known of it; takes it over from whichever operator had it before."""
-        known = self._by_uid.get(ref.uid)
-        if known is not None:
-            return known
-        batch = await self.threads(lambda: self._read(ref, record))
-        self._by_uid[ref.uid] = self._by_id[batch.id] = batch
-        return batch
+        lock = self._opening.setdefault(ref.uid, asyncio.Lock())
+        async with lock:
+            known = self._by_uid.get(ref.uid)
+            if known is not None:
+                return known
+            batch = await self.threads(lambda: self._read(ref, batch_id))
+            self._by_uid[ref.uid] = self._by_id[batch.id] = batch
+            return batch
+
+    async def close(self, batch: ActiveBatch) -> None:
+        """End this operator's session of a batch about which there is nothing left to do, and drop it."""
+        now = self._clock.now()
+        await self.threads(lambda: self.store.close_session(batch.session, "Finished", now))
+        self.forget(batch)
+
+    async def check_leading(self) -> None:
+        """Raise ``StaleLeader`` if another operator took over; for before anything that the store does not see."""
+        await self.threads(self.store.check_leading)
 
     def forget(self, batch: ActiveBatch) -> None:
-        """Drop a batch about which there is nothing left to do."""
-        self._by_uid.pop(batch.ref.uid, None)
-        self._by_id.pop(batch.id, None)
+        """Drop what is known of a batch; the store has it all."""
+        if self._by_uid.get(batch.ref.uid) is batch:
+            del self._by_uid[batch.ref.uid], self._by_id[batch.id]
 
     async def commit(
         self,
@@ -186,62 +220,63 @@ class Batches:
         segment: tuple[int, int] | None = None,
         dropped: int = 0,
         update: BatchUpdate | None = None,
+        last: bool = False,
     ) -> Sequence[tuple[int, int]]:
         """Write one step, then keep what is known here in step with it; return the results that were left out.
 
-        The caller holds ``batch.lock``. Raises ``StoreError``; then nothing was written and nothing changed here.
+        The caller holds ``batch.lock``. Raises ``StoreError``; whether anything was written is not known then, so the
+        batch is dropped, to be read anew. ``SegmentOutOfOrder`` is sure: nothing was.
         """
+        if self._by_uid.get(batch.ref.uid) is not batch:
+            raise StoreError(f"what was known of batch {batch.id} is out of step with the store; it is read anew")
         chosen = choose(entries, batch.limited)
-        left_out = await self.threads(
-            lambda: self.store.commit_step(
-                batch.session,
-                results=results,
-                entries=entries,
-                dropped=dropped,
-                batch=update,
-                environment=environment,
-                segment=segment,
-                outbox=chosen.indexes,
-            )
-        )
+        write = partial(
+            self.store.commit_step, batch.session, results=results, entries=entries, dropped=dropped, batch=update,
+            environment=environment, segment=segment, outbox=chosen.indexes, last=last,
+        )  # fmt: skip
+        try:
+            left_out = await self.threads(write)
+        except SegmentOutOfOrder:
+            raise
+        except BaseException:  # also if cancelled: the thread goes on, and nobody hears how it ends
+            self.forget(batch)
+            raise
         batch.limited = chosen.limited
-        for entry in entries:
-            self._metrics.audit_entry_stored(entry.type, entry.severity)
-        self._metrics.audit_entries_dropped(dropped)
-        batch.deadline_told |= any(entry.type is EventType.DEADLINE_EXCEEDED for entry in entries)
+        self._keep_entries(batch, entries, dropped)
         missing = set(left_out)
         for result, final in results:
             if final and (result.ordinal, result.attempt) not in missing:
                 batch.final[result.ordinal] = 1
                 batch.summary.add(result)
-        if environment is not None:
-            _put(batch.environments, environment)
-        if update is not None:
-            batch.record = replace(
-                batch.record,
-                phase=update.phase,
-                reason=update.reason,
-                message=update.message,
-                status=update.status if update.status is not None else batch.record.status,
-                started_at=update.started_at or batch.record.started_at,
-                completed_at=update.completed_at or batch.record.completed_at,
-            )
+        _keep_state(batch, environment, update)
+        return left_out
+
+    def _keep_entries(self, batch: ActiveBatch, entries: Sequence[AuditEntry], dropped: int) -> None:
+        for entry in entries:
+            self._metrics.audit_entry_stored(entry.type, entry.severity)
+        self._metrics.audit_entries_dropped(dropped)
+        batch.deadline_told |= any(entry.type is EventType.DEADLINE_EXCEEDED for entry in entries)
         batch.record = replace(
             batch.record,
             audit_entries=batch.record.audit_entries + len(entries),
             audit_dropped=batch.record.audit_dropped + dropped,
         )
-        return left_out
 
     async def refresh_head(self, batch: ActiveBatch) -> None:
-        """Read the audit chain's head, which other writers of the batch move too."""
-        record = await self.threads(lambda: self.store.batch(batch.id))
+        """Read the audit chain's head, which other writers of the batch move too. Raises ``StaleLeader``."""
+        trail = await self.threads(lambda: self.store.trail_of(batch.id))
         batch.record = replace(
-            batch.record,
-            audit_head=record.audit_head,
-            audit_entries=record.audit_entries,
-            audit_dropped=record.audit_dropped,
+            batch.record, audit_entries=trail.entries, audit_dropped=trail.dropped, audit_head=trail.head
         )
+
+    def current(self, batch: ActiveBatch) -> BatchRecord:
+        """Return what is known of the batch, with its status as the results have it now."""
+        record = batch.record
+        if record.phase.final:
+            return record
+        if record.phase is not Phase.SUSPENDED:
+            record = replace(record, message=_progress(batch))
+        return replace(record, status=batch.summary.status(record, running=batch.running, gate=None))
 
     def entry(
         self, batch: ActiveBatch, kind: EventType, message: str, details: Mapping[str, JSON] | None = None
@@ -270,31 +305,51 @@ class Batches:
         self, batch: ActiveBatch, phase: Phase, reason: str = "", message: str = "", *, started: bool = False
     ) -> BatchUpdate:
         """Return a new state of a batch that is not over, with its status as the results have it."""
-        text = message or f"{batch.summary.finished} of {batch.record.total} trials finished"
+        text = message or _progress(batch)
         record = replace(batch.record, phase=phase, reason=reason, message=text)
         status = batch.summary.status(record, running=batch.running, gate=None)
         begun = self._clock.now() if started and batch.record.started_at is None else None
         return BatchUpdate(phase, reason, text, status, begun)
 
-    def _read(self, ref: ClusterRef, record: BatchRecord) -> ActiveBatch:
-        full = record if record.spec is not None else self.store.batch(record.id)
+    def _read(self, ref: ClusterRef, batch_id: str) -> ActiveBatch:
+        # First of all: from then on no other operator's session changes what is read.
+        session = self.store.open_session(batch_id, self.owner, self._clock.now())
+        full = self.store.batch(batch_id)
         loaded = LoadedBatch.from_json(full.spec, Path("/"))
-        session = self.store.open_session(record.id, self.owner, self._clock.now())
         summary, final = Summary(loaded.plan), bytearray(full.total)
-        for result in self.store.results(record.id):
+        for result in self.store.results(batch_id):
             final[result.ordinal] = 1
             summary.add(result)
-        summary.retried = sum(1 for _ in self.store.results(record.id, final_only=False, outcomes=[Outcome.ERRORED]))
+        summary.retried = sum(1 for _ in self.store.results(batch_id, final_only=False, outcomes=[Outcome.ERRORED]))
         summary.retried -= summary.counts[Outcome.ERRORED]
         limited, deadline_told = 0, False
-        for sealed in self.store.audit_entries(record.id):
+        for sealed in self.store.audit_entries(batch_id):
             limited += sealed.entry.type in LIMITED
             deadline_told |= sealed.entry.type is EventType.DEADLINE_EXCEEDED
-        environments = list(self.store.environments(record.id))
+        environments = list(self.store.environments(batch_id))
         # The document is large and can be read again; what is needed of it is in ``loaded``.
         slim = replace(full, spec=None, epoch=session.epoch)
         return ActiveBatch(
             ref, slim, loaded, session, summary, final, environments, limited, deadline_told=deadline_told
+        )
+
+
+def _progress(batch: ActiveBatch) -> str:
+    return f"{batch.summary.finished} of {batch.record.total} trials finished"
+
+
+def _keep_state(batch: ActiveBatch, environment: EnvironmentRecord | None, update: BatchUpdate | None) -> None:
+    if environment is not None:
+        _put(batch.environments, environment)
+    if update is not None:
+        batch.record = replace(
+            batch.record,
+            phase=update.phase,
+            reason=update.reason,
+            message=update.message,
+            status=update.status if update.status is not None else batch.record.status,
+            started_at=update.started_at or batch.record.started_at,
+            completed_at=update.completed_at or batch.record.completed_at,
         )
 
 
@@ -304,8 +359,3 @@ def _put(environments: list[EnvironmentRecord], changed: EnvironmentRecord) -> N
             environments[index] = changed
             return
     environments.append(changed)
-
-
-def released(environment: EnvironmentRecord | None) -> bool:
-    """Return whether nothing of the batch's newest place is left."""
-    return environment is None or environment.state is EnvironmentState.RELEASED

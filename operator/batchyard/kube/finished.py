@@ -1,15 +1,16 @@
-"""What is left to do for a batch that is over: its status if a crash came before it, and its end after its time.
+"""What is left to do for a BatchTest that is over: its status if a crash came before it, and its end after its time.
 
 Costs a finished BatchTest no write unless something is out of step.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import Conflict, NotFound
 from batchyard.kube.objects import GROUP_VERSION, PLURAL
-from batchyard.model.outcome import Phase
+from batchyard.model.outcome import Phase, Reason
 
 if TYPE_CHECKING:
     from batchyard.apiserver.client import ApiClient
@@ -39,12 +40,17 @@ class Finished:
         if not seen.exists:
             self._objects.forget(seen.ref.uid)
             return None
-        if not _says_so(seen):
+        if not _says_so(seen, record):
             environments = await self._batches.threads(lambda: self._batches.store.environments(record.id))
-            await self._statuses.write_final(seen, record, environments[-1] if environments else None)
-        if seen.ttl_seconds is None or record.completed_at is None:
+            full = await self._batches.threads(lambda: self._batches.store.batch(record.id))
+            await self._statuses.write_final(seen, full, environments[-1] if environments else None)
+        return await self.expire(seen, record.completed_at)
+
+    async def expire(self, seen: BatchTestObject, over_at: datetime | None) -> float | None:
+        """Delete an object that has been over for its time; return when to look again."""
+        if seen.ttl_seconds is None or over_at is None:
             return None
-        left = seen.ttl_seconds - (self._clock.now() - record.completed_at).total_seconds()
+        left = seen.ttl_seconds - (self._clock.now() - over_at).total_seconds()
         if left > 0:
             # A timer of days would be lost with the process anyway; looking again costs nothing.
             return min(left, _LONGEST_TIMER_SECONDS)
@@ -53,12 +59,29 @@ class Finished:
 
     async def _delete(self, seen: BatchTestObject) -> None:
         ref = seen.ref
+        await self._batches.check_leading()
         try:
             await self._api.delete(GROUP_VERSION, PLURAL, ref.namespace, ref.name, uid=ref.uid)
         except (NotFound, Conflict):  # gone already, or another of the same name
             self._objects.lose(ref)
 
 
-def _says_so(seen: BatchTestObject) -> bool:
-    """Return whether the object's status tells that the batch is over."""
-    return seen.status.get("phase") in {phase.value for phase in Phase if phase.final}
+def was_rejected(seen: BatchTestObject) -> bool:
+    """Return whether this very spec was refused before: looking again would find the same faults."""
+    if seen.phase != Phase.FAILED:
+        return False
+    status = seen.status
+    return status.get("reason") == Reason.INVALID_SPEC and status.get("observedGeneration") == seen.generation
+
+
+def rejected_at(seen: BatchTestObject) -> datetime | None:
+    """Return when a BatchTest that was refused was told so."""
+    try:
+        return datetime.fromisoformat(str(seen.status.get("completionTime")))
+    except ValueError:
+        return None
+
+
+def _says_so(seen: BatchTestObject, record: BatchRecord) -> bool:
+    """Return whether the object's status tells how its batch ended, and of its newest generation."""
+    return seen.phase == record.phase and seen.status.get("observedGeneration") == seen.generation

@@ -15,10 +15,13 @@ from batchyard.kube.objects import PLURAL
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from typing import TypeAlias
 
     from batchyard.kube.objects import Objects
     from batchyard.kube.queue import WorkQueue
+
+    Watch: TypeAlias = Callable[[kopf.OperatorRegistry, Sequence[str], asyncio.Event], Awaitable[None]]
 
 _KIND = "BatchTest"
 # One watch is not told anything for this long, bookmarks included: it is dead, whatever the socket says.

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from batchyard.apiserver.errors import ApiError, Conflict, NotFound
+from batchyard.apiserver.errors import ApiError, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from batchyard.apiserver.client import ApiClient
     from batchyard.clock import Clock
@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 GROUP_VERSION = "coordination.k8s.io/v1"
 PLURAL = "leases"
 
+_RELEASE_SECONDS = 5.0
+
 
 class LeadershipLost(Exception):
     """The Lease could not be kept; this process must stop acting at once."""
@@ -36,11 +38,20 @@ class LeaseLock:
     """Takes and keeps one Lease. ``seconds`` is how long a leader that is silent is waited for."""
 
     def __init__(
-        self, api: ApiClient, namespace: str, name: str, identity: str, clock: Clock, *, seconds: float = 15.0
+        self,
+        api: ApiClient,
+        namespace: str,
+        name: str,
+        identity: str,
+        clock: Clock,
+        *,
+        seconds: float = 15.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """``identity`` must differ between any two processes."""
         self._api, self._namespace, self._name = api, namespace, name
         self._identity, self._clock, self._seconds = identity, clock, seconds
+        self._sleep = sleep
         self._seen: tuple[str, float] | None = None
         self._renewed_at: float | None = None
         self._looked_at: float | None = None
@@ -63,54 +74,61 @@ class LeaseLock:
                     return
             except ApiError as err:
                 _log.warning("the Lease could not be read or taken", lease=self._name, error=str(err))
-            await asyncio.sleep(self.retry_seconds)
+            await self._sleep(self.retry_seconds)
 
     async def keep(self) -> None:
         """Renew the Lease until cancelled. Raises ``LeadershipLost``."""
         while True:
-            await asyncio.sleep(self.retry_seconds)
-            try:
-                held = await self._try()
-            except ApiError as err:
-                _log.warning("the Lease could not be renewed", lease=self._name, error=str(err))
-                held = True
-            silent = self._clock.monotonic() - (self._renewed_at or 0.0)
+            await self._sleep(self.retry_seconds)
             # A third of the time is kept back for whatever is under way when it is found out.
-            if not held or silent > self._seconds * 2 / 3:
+            left = (self._renewed_at or 0.0) + self._seconds * 2 / 3 - self._clock.monotonic()
+            if left <= 0 or not await self._renewed_within(left):
                 raise LeadershipLost(f"Lease {self._namespace}/{self._name} is not held by {self._identity} any more")
 
     async def release(self) -> None:
         """Give the Lease back, so that the next leader need not wait."""
         try:
-            lease = await self._api.get(GROUP_VERSION, PLURAL, self._namespace, self._name)
-            if lease["spec"].get("holderIdentity") == self._identity:
-                lease["spec"] = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
-                await self._api.replace(GROUP_VERSION, PLURAL, self._namespace, self._name, lease)
-        except ApiError as err:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                lease = await self._api.get(GROUP_VERSION, PLURAL, self._namespace, self._name)
+                if lease["spec"].get("holderIdentity") == self._identity:
+                    lease["spec"] = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                    await self._api.replace(GROUP_VERSION, PLURAL, self._namespace, self._name, lease)
+        except (ApiError, TimeoutError) as err:
             _log.warning("the Lease could not be given back; it runs out by itself", error=str(err))
 
+    async def _renewed_within(self, seconds: float) -> bool:
+        """Try to renew; return False if the Lease is another's, or if there is no answer in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._try()
+        except TimeoutError:
+            return False
+        except ApiError as err:
+            _log.warning("the Lease could not be renewed", lease=self._name, error=str(err))
+            return True
+
     async def _try(self) -> bool:
-        """Take or renew the Lease if that is allowed; return whether it is held."""
+        """Take or renew the Lease if that is allowed; return whether it is held. Raises ``ApiError``.
+
+        ``Conflict`` if anybody was quicker with any change of it, which is only known after another look.
+        """
         asked_at = self._clock.monotonic()
         try:
             lease = await self._api.get(GROUP_VERSION, PLURAL, self._namespace, self._name)
         except NotFound:
             lease = None
         self._looked_at = asked_at
-        try:
-            if lease is None:
-                body = {"metadata": {"name": self._name}, "spec": self._spec({}, taken=True)}
-                await self._api.create(GROUP_VERSION, PLURAL, self._namespace, body)
-            else:
-                spec = lease.get("spec") or {}
-                ours = spec.get("holderIdentity") == self._identity
-                if not ours and not self._is_free(lease):
-                    return False
-                lease["spec"] = self._spec(spec, taken=not ours)
-                # The resource version in it makes the API server refuse if another was quicker.
-                await self._api.replace(GROUP_VERSION, PLURAL, self._namespace, self._name, lease)
-        except Conflict:
-            return False
+        if lease is None:
+            body = {"metadata": {"name": self._name}, "spec": self._spec({}, taken=True)}
+            await self._api.create(GROUP_VERSION, PLURAL, self._namespace, body)
+        else:
+            spec = lease.get("spec") or {}
+            ours = spec.get("holderIdentity") == self._identity
+            if not ours and not self._is_free(lease):
+                return False
+            lease["spec"] = self._spec(spec, taken=not ours)
+            # The resource version in it makes the API server refuse if another was quicker.
+            await self._api.replace(GROUP_VERSION, PLURAL, self._namespace, self._name, lease)
         self._renewed_at = asked_at
         return True
 
@@ -128,6 +146,7 @@ class LeaseLock:
         return now - self._seen[1] > float(spec.get("leaseDurationSeconds") or self._seconds)
 
     def _spec(self, old: Mapping[str, JSON], *, taken: bool) -> dict[str, JSON]:
+        """Return the Lease as this process holds it; ``old`` is empty if there was none."""
         now = _micro(self._clock.now())
         return {
             **old,
@@ -135,7 +154,7 @@ class LeaseLock:
             "leaseDurationSeconds": max(1, round(self._seconds)),
             "renewTime": now,
             "acquireTime": now if taken else old.get("acquireTime", now),
-            "leaseTransitions": int(old.get("leaseTransitions") or 0) + taken,
+            "leaseTransitions": int(old.get("leaseTransitions") or 0) + (taken and bool(old)),
         }
 
 

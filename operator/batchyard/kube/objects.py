@@ -5,8 +5,10 @@ Not for their specs: those are read once, when a BatchTest is accepted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import orjson
 
 from batchyard.engine.cluster_ports import ClusterRef
 
@@ -18,38 +20,50 @@ if TYPE_CHECKING:
 GROUP_VERSION = "batchyard.dev/v1alpha1"
 PLURAL = "batchtests"
 
+_NO_STATUS = b"{}"
+
 
 @dataclass(frozen=True, slots=True)
 class BatchTestObject:
-    """What can change about a BatchTest after it was accepted, and its status as the cluster has it."""
+    """What can change about a BatchTest after it was accepted, and its status as the cluster has it.
+
+    ``version`` tells which of two sights of it is the newer one; 0 if that cannot be told.
+    """
 
     ref: ClusterRef
     generation: int = 1
-    created: str = ""
+    version: int = 0
     suspend: bool = False
     cancel: bool = False
     ttl_seconds: float | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    status: Mapping[str, JSON] = field(default_factory=dict)
+    phase: str = ""
+    packed_status: bytes = _NO_STATUS
     exists: bool = True
 
     @classmethod
     def from_body(cls, body: Mapping[str, JSON]) -> BatchTestObject:
         """Return the object of a watch event or an answer; a field of the wrong type counts as not set."""
-        metadata, spec = body["metadata"], body.get("spec") or {}
-        ttl = spec.get("ttlSecondsAfterFinished")
+        metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+        ttl, version = spec.get("ttlSecondsAfterFinished"), str(metadata.get("resourceVersion") or "")
         return cls(
             ref=ClusterRef(metadata["namespace"], metadata["name"], metadata["uid"]),
             generation=metadata.get("generation", 1),
-            created=metadata.get("creationTimestamp", ""),
+            version=int(version) if version.isdecimal() else 0,
             suspend=spec.get("suspend") is True,
             cancel=spec.get("cancel") is True,
-            ttl_seconds=float(ttl) if isinstance(ttl, int | float) else None,
-            labels=dict(metadata.get("labels") or {}),
-            status=dict(body.get("status") or {}),
+            ttl_seconds=float(ttl) if isinstance(ttl, int | float) and not isinstance(ttl, bool) else None,
+            phase=str(status.get("phase") or ""),
+            # As an object it would take ten times the room, and there is one for every finished BatchTest.
+            packed_status=orjson.dumps(status) if status else _NO_STATUS,
             # What is being deleted is as good as gone; everything of it goes with its owner.
             exists=not metadata.get("deletionTimestamp"),
         )
+
+    @property
+    def status(self) -> dict[str, JSON]:
+        """Return the status, unpacked anew each time."""
+        found: dict[str, JSON] = orjson.loads(self.packed_status)
+        return found
 
 
 class Objects:
@@ -70,10 +84,14 @@ class Objects:
         return self._by_uid.get(uid)
 
     def see(self, body: Mapping[str, JSON], *, deleted: bool = False) -> BatchTestObject:
-        """Take over what an event or an answer shows; return it."""
+        """Take over what an event or an answer shows, unless something newer was seen; return the newest."""
         seen = BatchTestObject.from_body(body)
+        known = self._by_uid.get(seen.ref.uid)
         if deleted:
             seen = replace(seen, exists=False)
+        elif known is not None and (not known.exists or seen.version < known.version):
+            # A watch lags behind the answers to our own writes; and a deletion is never taken back.
+            return known
         self._by_uid[seen.ref.uid] = seen
         return seen
 
@@ -86,9 +104,3 @@ class Objects:
     def forget(self, uid: str) -> None:
         """Drop an object that is gone and done with."""
         self._by_uid.pop(uid, None)
-
-    def wrote(self, uid: str, status: Mapping[str, JSON]) -> None:
-        """Remember a status that was just written, before the watch shows it."""
-        known = self._by_uid.get(uid)
-        if known is not None:
-            self._by_uid[uid] = replace(known, status=dict(status))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from batchyard.apiserver.errors import ApiError, Conflict, NotFound
-from batchyard.kube.steps import KEPT
-from batchyard.model.errors import StoreError
+from batchyard.kube.status import KEPT
+from batchyard.model.errors import StaleLeader, StoreError
 from batchyard.model.events import EventType
 
 if TYPE_CHECKING:
@@ -44,22 +44,24 @@ class OrphanSweeper:
         self._recorded, self._seconds = recorded, seconds
 
     async def run(self) -> None:
-        """Sweep until cancelled; what goes wrong is tried again the next time."""
+        """Sweep until cancelled; what goes wrong is tried again the next time. Raises ``StaleLeader``."""
         while True:
             await asyncio.sleep(self._seconds)
-            try:
-                await self.sweep()
-            except (ApiError, StoreError) as err:
-                _log.warning("orphans could not be looked for", error=str(err))
+            await self.sweep()
 
     async def sweep(self) -> int:
-        """Delete every orphan; return how many there were."""
+        """Delete every orphan that can be; return how many there were. Raises ``StaleLeader``."""
         count = 0
         for place in self._places:
             for namespace in self._namespaces:
-                for child in await place.children(namespace):
-                    if await self._is_orphan(child):
-                        count += await self._remove(place, child)
+                try:
+                    for child in await place.children(namespace):
+                        if await self._is_orphan(child):
+                            count += await self._remove(place, child)
+                except StaleLeader:
+                    raise
+                except (ApiError, StoreError) as err:
+                    _log.warning("orphans could not be removed", namespace=namespace, error=str(err))
         return count
 
     async def _is_orphan(self, child: Child) -> bool:
@@ -75,19 +77,25 @@ class OrphanSweeper:
         return True
 
     async def _remove(self, place: Place, child: Child) -> bool:
+        await self._batches.check_leading()
         try:
             await place.remove(child)
         except (NotFound, Conflict):  # somebody else was quicker
             return False
         _log.warning("removed an orphan", namespace=child.namespace, name=child.name)
-        record = await self._batches.record_of(child.owner_uid)
-        if record is not None:
-            ref = await self._batches.ref_of(record.id)
-            batch = await self._batches.open(ref, record)
-            async with batch.lock:
-                text = f"{child.name} was still there although nothing needed it any more"
-                await self._batches.commit(batch, entries=[self._batches.entry(batch, EventType.ORPHAN_REMOVED, text)])
-            if record.phase.final:
-                self._batches.forget(batch)
-            self._recorded()
+        await self._record(child)
+        self._recorded()
         return True
+
+    async def _record(self, child: Child) -> None:
+        record = await self._batches.record_of(child.owner_uid)
+        if record is None or record.audit_pruned_at is not None:
+            return
+        known = self._batches.known(record.id)
+        batch = known or await self._batches.open(await self._batches.ref_of(record.id), record.id)
+        async with batch.lock:
+            text = f"{child.name} was still there although nothing needed it any more"
+            entry = self._batches.entry(batch, EventType.ORPHAN_REMOVED, text)
+            await self._batches.commit(batch, entries=[entry], last=known is None and batch.record.phase.final)
+        if known is None and batch.record.phase.final:
+            self._batches.forget(batch)

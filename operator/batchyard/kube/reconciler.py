@@ -7,14 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
-from batchyard.decide.lifecycle import Attempt, Conclude, Facts, Hold, Release, Rest, Seen, Wait, next_step
+from batchyard.decide.lifecycle import (
+    Attempt,
+    Conclude,
+    Facts,
+    Hold,
+    Release,
+    Rest,
+    Seen,
+    Wait,
+    hold_seconds,
+    next_step,
+)
 from batchyard.kube.batches import ActiveBatch
-from batchyard.model.outcome import Phase, Reason
+from batchyard.kube.finished import rejected_at, was_rejected
+from batchyard.model.errors import EnvironmentUnavailable
 
 if TYPE_CHECKING:
     from batchyard.clock import Clock
+    from batchyard.decide.lifecycle import Step
     from batchyard.engine.cluster_ports import EnvironmentRecord
     from batchyard.engine.places import Observation
     from batchyard.kube.acceptance import Acceptance
@@ -25,10 +36,7 @@ if TYPE_CHECKING:
     from batchyard.kube.steps import Steps
     from batchyard.metrics import Metrics
 
-_log = structlog.get_logger(__name__)
-
 _STEPS_AT_ONCE = 12
-_HELD_SECONDS = 300.0
 _GONE_SECONDS = 1.0
 
 
@@ -69,10 +77,12 @@ class Reconciler:
             return await self._take_in(seen)
         if record.phase.final and not await self._is_open(uid, record.id):
             return await self._finished.tidy(seen, record)
-        ref = seen.ref if seen is not None else await self._batches.ref_of(record.id)
-        batch = await self._batches.open(ref, record)
+        if seen is None:
+            # In no namespace that is watched now: neither there nor gone, as far as is known.
+            return None
+        batch = await self._batches.open(seen.ref, record.id)
         await self._acceptance.begun(batch)
-        return await self._move(seen, batch)
+        return await self._move(batch)
 
     async def _is_open(self, uid: str, batch_id: str) -> bool:
         return self._batches.by_uid(uid) is not None or not await self._batches.is_released(batch_id)
@@ -83,71 +93,75 @@ class Reconciler:
         if not seen.exists:
             self._objects.forget(seen.ref.uid)
             return None
-        if _was_rejected(seen):
-            return None
+        if was_rejected(seen):
+            return await self._finished.expire(seen, rejected_at(seen))
         accepted = await self._acceptance.accept(seen)
-        return (
-            await self._move(self._objects.get(seen.ref.uid), accepted)
-            if isinstance(accepted, ActiveBatch)
-            else accepted
-        )
+        return await self._move(accepted) if isinstance(accepted, ActiveBatch) else accepted
 
-    async def _move(self, seen: BatchTestObject | None, batch: ActiveBatch) -> float | None:
+    async def _move(self, batch: ActiveBatch) -> float | None:
         for _ in range(_STEPS_AT_ONCE):
-            step = next_step(self._facts(seen, batch, observation := await self._steps.observe(batch)))
+            observation = await self._steps.observe(batch)
+            facts = self._facts(batch, observation)
+            step = next_step(facts)
             if isinstance(step, Wait):
-                return await self._tell(seen, batch, step.seconds)
+                return await self._tell(batch, step.seconds)
             if isinstance(step, Rest):
-                return await self._rest(seen, batch)
-            try:
-                await self._steps.take(batch, step, observation)
-            finally:
-                # The end is told once its place is given back, and also if that cannot be done.
-                if not isinstance(step, Conclude) or batch.environment is None:
-                    await self._tell(seen, batch, None)
-                    seen = self._objects.get(batch.ref.uid)
+                return await self._rest(batch)
+            await self._take(batch, step, observation)
             if isinstance(step, Hold):
-                return _HELD_SECONDS
+                return await self._tell(batch, hold_seconds(facts))
             if isinstance(step, Release) and batch.releasing:
                 return _GONE_SECONDS
         return 0.0
 
-    async def _rest(self, seen: BatchTestObject | None, batch: ActiveBatch) -> float | None:
-        await self._tell(seen, batch, None)
+    async def _take(self, batch: ActiveBatch, step: Step, observation: Observation | None) -> None:
+        try:
+            await self._steps.take(batch, step, observation)
+        except EnvironmentUnavailable:
+            # The end is told once its place is given back, and also if that cannot be done.
+            await self._tell(batch, None)
+            raise
+        if not isinstance(step, Conclude) or batch.environment is None:
+            await self._tell(batch, None)
+
+    async def _rest(self, batch: ActiveBatch) -> float | None:
+        seen = self._objects.get(batch.ref.uid)
+        if seen is not None and seen.exists:
+            await self._statuses.write(seen, batch, last=True)
         self._batches.forget(batch)
-        self._statuses.forget(batch.id)
         return await self._finished.tidy(self._objects.get(batch.ref.uid), batch.record)
 
-    async def _tell(self, seen: BatchTestObject | None, batch: ActiveBatch, wait: float | None) -> float | None:
+    async def _tell(self, batch: ActiveBatch, wait: float | None) -> float | None:
         """Write the status if that is due; return the shorter of the two times to come back."""
+        seen = self._objects.get(batch.ref.uid)
         if seen is None or not seen.exists:
             return wait
         later = await self._statuses.write(seen, batch)
         known = [seconds for seconds in (wait, later) if seconds is not None]
         return min(known) if known else None
 
-    def _facts(self, seen: BatchTestObject | None, batch: ActiveBatch, observation: Observation | None) -> Facts:
-        spec, environment = batch.loaded.batch.spec, batch.environment
-        now = self._clock.now()
+    def _facts(self, batch: ActiveBatch, observation: Observation | None) -> Facts:
+        spec, environment, record = batch.loaded.batch.spec, batch.environment, batch.record
+        seen, now = self._objects.get(batch.ref.uid), self._clock.now()
         cancel, suspend = (seen.cancel, seen.suspend) if seen is not None else (False, False)
-        if cancel or suspend:
-            batch.asked_at = batch.asked_at or now
-        else:
-            batch.asked_at = None
+        batch.asked_at = (batch.asked_at or now) if cancel or suspend else None
         return Facts(
             now=now,
-            phase=batch.record.phase,
-            deadline_at=batch.record.deadline_at,
+            phase=record.phase,
+            deadline_at=record.deadline_at,
             open_trials=batch.open_trials,
             environment_seconds=spec.deadlines.environment_seconds,
             grace_seconds=spec.deadlines.grace_seconds,
-            exists=seen is not None and seen.exists,
+            exists=seen is None or seen.exists,
             suspend=suspend,
             cancel=cancel,
             attempt=_attempt(environment, batch, observation) if environment is not None else None,
             barren=batch.barren(),
             max_barren=spec.retry.max_attempts,
             retry_seconds=spec.retry.backoff_seconds,
+            longest_retry_seconds=spec.retry.backoff_max_seconds,
+            reason=record.reason,
+            message=record.message,
         )
 
 
@@ -156,23 +170,16 @@ def _attempt(environment: EnvironmentRecord, batch: ActiveBatch, observation: Ob
     return Attempt(
         number=environment.attempt,
         requested_at=environment.requested_at,
+        ensured=batch.ensured == environment.attempt,
+        refused_at=batch.refused_at,
         started=environment.started_at is not None,
         ended_at=environment.ended_at,
         released=environment.released_at is not None,
         done=environment.done_stop,
+        done_message=environment.message if environment.done_stop is not None else "",
         heard_at=max(heard, default=None),
         asked_at=batch.asked_at,
         seen=Seen(observation.state.value) if observation is not None else None,
         seen_reason=observation.reason if observation is not None else environment.reason,
         seen_message=observation.message if observation is not None else environment.message,
-    )
-
-
-def _was_rejected(seen: BatchTestObject) -> bool:
-    """Return whether this very spec was refused before: looking again would find the same faults."""
-    status = seen.status
-    return (
-        status.get("phase") == Phase.FAILED
-        and status.get("reason") == Reason.INVALID_SPEC
-        and status.get("observedGeneration") == seen.generation
     )

@@ -5,6 +5,7 @@ Not for counting trials (``engine.summary``) nor for the write itself.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ import orjson
 
 from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.model.outcome import Phase, Reason
+from batchyard.model.plain_json import plain_text
 from batchyard.model.status import ConditionType, Truth
 
 if TYPE_CHECKING:
@@ -28,6 +30,14 @@ STATUS_BYTES = 16 * 1024
 _ROOM_BYTES = STATUS_BYTES - 512
 _MESSAGE_CHARACTERS = 1024
 _SHORT_CHARACTERS = 160
+_SHORT_BYTES = 320
+_ROW_BYTES = 200
+_REASON_CHARACTERS = 128
+# As the API server wants a condition's reason.
+_REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
+KEPT = "Kept"
+"""The reason of a place that was left standing on purpose."""
+
 _READY_STATES = frozenset({EnvironmentState.READY, EnvironmentState.RUNNING})
 # They move with every entry, also with those that tell of the end; a write for them alone would never stop.
 _NO_NEWS = ("audit",)
@@ -54,16 +64,17 @@ def build_status(
     ``previous`` is what the object has now: conditions that did not change keep their time. A place that is being
     given back (``releasing``) is told as given back: the cluster has taken the order, and one write says it all.
     """
-    if environment is not None and releasing:
-        environment = replace(environment, state=EnvironmentState.RELEASED, reason="", message="")
+    if environment is not None and (releasing or environment.state is EnvironmentState.RELEASED):
+        environment = _given_back(environment, final=record.phase.final)
     body: dict[str, JSON] = dict(record.status or {})
     trials = body.get("trials") or {}
+    finished = trials.get("total", 0) - trials.get("pending", 0) - trials.get("running", 0)
     body |= {
         "observedGeneration": generation,
         "phase": record.phase.value,
-        "reason": record.reason,
+        "reason": _cut(record.reason, _REASON_CHARACTERS),
         "message": _cut(record.message),
-        "progress": f"{trials.get('total', 0) - trials.get('pending', 0) - trials.get('running', 0)}/{record.total}",
+        "progress": f"{finished}/{record.total}",
         "startTime": _time(record.accepted_at),
         "deadlineTime": _time(record.deadline_at),
         "audit": {"entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head},
@@ -79,7 +90,7 @@ def build_status(
             "message": _cut(environment.message),
         }
     body["conditions"] = _conditions(_facts(record, environment, body.get("gate")), generation, previous, now)
-    return fit({key: value for key, value in body.items() if value is not None})
+    return fit(_without_nulls(body))
 
 
 def rejected_status(
@@ -94,13 +105,17 @@ def rejected_status(
         _Fact(ConditionType.RECONCILING, _truth(not final), reason),
         _Fact(ConditionType.STALLED, _truth(final), reason),
     ]
-    return {
+    body: dict[str, JSON] = {
         "observedGeneration": generation,
         "phase": (Phase.FAILED if final else Phase.PENDING).value,
         "reason": reason,
         "message": _cut(message),
         "conditions": _conditions(facts, generation, previous, now),
     }
+    if final:
+        again = previous.get("observedGeneration") == generation and previous.get("completionTime")
+        body["completionTime"] = again or _time(now)
+    return fit(body)
 
 
 def is_news(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
@@ -109,10 +124,15 @@ def is_news(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
 
 
 def is_urgent(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
-    """Return whether what changed is more than progress: a phase, a condition, a place."""
+    """Return whether what changed is more than progress: the phase, its reason, the truth of a condition."""
     return any(status.get(key) != known.get(key) for key in ("phase", "reason", "observedGeneration")) or (
-        _truths(status) != _truths(known)
+        _conditions_by(status, "status") != _conditions_by(known, "status")
     )
+
+
+def is_trouble(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
+    """Return whether there is another reason why a condition is as it is, such as why there is no place yet."""
+    return _conditions_by(status, "reason") != _conditions_by(known, "reason")
 
 
 def patch_of(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -132,15 +152,26 @@ def fit(status: dict[str, JSON], limit: int = _ROOM_BYTES) -> dict[str, JSON]:
     failures = [{**row, "message": _cut(row["message"], _SHORT_CHARACTERS)} for row in status.get("failures", [])]
     rows = [{key: value for key, value in row.items() if key != "metrics"} for row in rows]
     status = {**status, "combinations": rows, "failures": failures}
-    while _size(status) > limit and rows:
+    while (over := _size(status) - limit) > 0 and rows:
         # The best come first, and all of them are in the store.
-        over = _size(status) - limit
-        rows = rows[: max(0, len(rows) - 1 - over // 200)]
+        rows = rows[: max(0, len(rows) - 1 - over // _ROW_BYTES)]
         status = {**status, "combinations": rows}
     while _size(status) > limit and failures:
         failures = failures[:-1]
         status = {**status, "failures": failures}
-    return status
+    return status if _size(status) <= limit else _shortened(status)
+
+
+def _shortened(status: dict[str, JSON]) -> dict[str, JSON]:
+    """Return the status with short messages everywhere: what is left of it then is small."""
+    made = {**status, "message": _cut_bytes(status["message"])}
+    made["conditions"] = [{**one, "message": _cut_bytes(one["message"])} for one in status["conditions"]]
+    if "environment" in status:
+        made["environment"] = {**status["environment"], "message": _cut_bytes(status["environment"]["message"])}
+    if "gate" in status:
+        checks = [{**one, "message": _cut_bytes(one["message"])} for one in status["gate"].get("checks", [])]
+        made["gate"] = {**status["gate"], "checks": checks}
+    return made
 
 
 def _facts(record: BatchRecord, environment: EnvironmentRecord | None, gate: JSON) -> list[_Fact]:
@@ -181,7 +212,7 @@ def _conditions(facts: list[_Fact], generation: int, previous: Mapping[str, JSON
                 "status": fact.truth.value,
                 "observedGeneration": generation,
                 "lastTransitionTime": before["lastTransitionTime"] if before is not None and same else _time(now),
-                "reason": fact.reason,
+                "reason": _word(fact.reason),
                 "message": _cut(fact.message),
             }
         )
@@ -208,8 +239,21 @@ def _nulls_for(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> dict[st
     return made
 
 
-def _truths(status: Mapping[str, JSON]) -> dict[str, tuple[str, str]]:
-    return {one["type"]: (one["status"], one["reason"]) for one in status.get("conditions") or []}
+def _conditions_by(status: Mapping[str, JSON], field: str) -> dict[str, JSON]:
+    return {one["type"]: one[field] for one in status.get("conditions") or []}
+
+
+def _without_nulls(value: JSON) -> JSON:
+    """Return the value without any null: the API server drops them, and it would never look the same again."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _given_back(environment: EnvironmentRecord, *, final: bool) -> EnvironmentRecord:
+    released = replace(environment, state=EnvironmentState.RELEASED)
+    # Between two places it still matters what became of the last one; in the end only whether it was kept.
+    return replace(released, reason="", message="") if final and environment.reason != KEPT else released
 
 
 def _without(status: Mapping[str, JSON], keys: tuple[str, ...]) -> dict[str, JSON]:
@@ -225,7 +269,24 @@ def _time(moment: datetime) -> str:
 
 
 def _cut(text: str, characters: int = _MESSAGE_CHARACTERS) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+    plain = plain_text(text)
+    return plain if len(plain) <= characters else plain[: characters - 1] + "…"
+
+
+def _cut_bytes(text: str) -> str:
+    """Return the beginning of the text that takes no more than a few hundred bytes as JSON."""
+    cut = text
+    while (size := len(orjson.dumps(cut))) > _SHORT_BYTES:
+        cut = cut[: len(cut) * _SHORT_BYTES // (size + _SHORT_BYTES // 8)]
+    return cut if cut == text else cut + "…"
+
+
+def _word(reason: str) -> str:
+    """Return the reason as a condition may have it; others than we make them up, too."""
+    if len(reason) <= _REASON_CHARACTERS and _REASON.fullmatch(reason):
+        return reason
+    kept = re.sub(r"[^A-Za-z0-9_]", "", reason).lstrip("0123456789_")[:_REASON_CHARACTERS]
+    return kept or "Unknown"
 
 
 def _size(status: Mapping[str, JSON]) -> int:

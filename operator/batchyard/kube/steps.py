@@ -8,9 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import structlog
+
+from batchyard.apiserver.errors import ApiError
 from batchyard.decide.lifecycle import Conclude, EndAttempt, Ensure, Hold, Provision, Release, Start, Step
 from batchyard.engine.cluster_ports import EnvironmentRecord, EnvironmentState
-from batchyard.engine.places import Observation, PlaceRequest, place_name
+from batchyard.engine.places import Observation, PlaceRequest, PlaceState, place_name
+from batchyard.kube.status import KEPT
+from batchyard.model.errors import SpecInvalid
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Phase, Reason
 
@@ -26,8 +31,7 @@ if TYPE_CHECKING:
     from batchyard.metrics import Metrics
     from batchyard.model.spec_environment import Provider
 
-KEPT = "Kept"
-"""The reason of a place that was left standing on purpose."""
+_log = structlog.get_logger(__name__)
 
 _NO_FAILURE = frozenset({Reason.SUSPENDED, Reason.INTERRUPTED})
 
@@ -56,20 +60,23 @@ class Steps:
         self._clock, self._metrics, self._recorded = clock, metrics, recorded
 
     async def observe(self, batch: ActiveBatch) -> Observation | None:
-        """Return what can be seen of the newest place, None if nothing has to be seen."""
+        """Return what can be seen of the newest place, None if nothing has to be seen. Raises ``ApiError``."""
         environment = batch.environment
         if environment is not None:
             self._owners.add(batch.ref.namespace, environment.name, batch.id)
         if environment is None or environment.ended_at is not None or batch.record.phase.final:
             return None
+        if environment.done_stop is not None:
+            return None
         seen = await self._place(batch).observe(self._request(batch, environment.attempt), environment.identity)
-        if (seen.reason, seen.message) != (environment.reason, environment.message):
-            # Only for the status; what was seen last is written down with the next change.
-            batch.environments[-1] = replace(environment, reason=seen.reason, message=seen.message)
+        if seen.state is PlaceState.ABSENT and batch.refused_at is not None:
+            # It is not there because it could not be made; why says more.
+            seen = replace(seen, reason=batch.newest.reason, message=batch.newest.message)
+        _note(batch, seen.reason, seen.message)
         return seen
 
     async def take(self, batch: ActiveBatch, step: Step, seen: Observation | None) -> None:
-        """Do the step. Raises ``ApiError`` or ``StoreError``; doing it again is safe then."""
+        """Do the step. Raises ``EnvironmentUnavailable`` or ``StoreError``; doing it again is safe then."""
         match step:
             case Provision(number):
                 await self._provision(batch, number)
@@ -104,22 +111,31 @@ class Steps:
         )
         text = f"{provider} {environment.name}" + (f", attempt {number}" if number > 1 else "")
         async with batch.lock:
-            batch.running = 0
+            batch.running, batch.refused_at = 0, None
             entry = self._batches.entry(batch, EventType.ENVIRONMENT_PROVISIONING, text, {"attempt": number})
             update = self._batches.update(batch, Phase.PROVISIONING)
             await self._batches.commit(batch, entries=[entry], environment=environment, update=update)
-        await self._ensure(batch)
 
     async def _ensure(self, batch: ActiveBatch) -> None:
+        """Make the place. If that is refused, keep why: it may be all there is to say when its time is over."""
         request = self._request(batch, batch.newest.attempt)
-        items = await self._sources.items(batch)
-        await self._place(batch).ensure(replace(request, source_items=items))
+        await self._batches.check_leading()
+        try:
+            items = await self._sources.items(batch)
+            await self._place(batch).ensure(replace(request, source_items=items))
+        except (ApiError, SpecInvalid) as err:
+            _log.warning("a place could not be made", batch=batch.id, place=request.name, error=str(err))
+            batch.refused_at = self._clock.now()
+            reason = err.reason if isinstance(err, ApiError) else Reason.INVALID_SPEC
+            _note(batch, reason or "Refused", f"{request.name} could not be made: {err}")
+        else:
+            batch.ensured, batch.refused_at = request.attempt, None
 
     async def _start(self, batch: ActiveBatch, seen: Observation | None) -> None:
         environment = batch.newest
         identity = seen.identity if seen is not None else ""
-        now = self._clock.now()
         async with batch.lock:
+            now = self._clock.now()
             # A worker in a pod of its own may have sent something already.
             known = batch.newest
             if known.ready_at is None:
@@ -127,10 +143,11 @@ class Steps:
                     known, state=EnvironmentState.READY, ready_at=now, identity=identity, reason="", message=""
                 )
                 await self._batches.commit(batch, entries=[self._batches.ready_entry(batch, ready)], environment=ready)
+        await self._batches.check_leading()
         await self._place(batch).start(self._request(batch, environment.attempt))
         async with batch.lock:
-            current = batch.environments[-1]
-            started = replace(current, started_at=now, identity=current.identity or identity)
+            current = batch.newest
+            started = replace(current, started_at=self._clock.now(), identity=current.identity or identity)
             await self._batches.commit(
                 batch, environment=started, update=self._batches.update(batch, Phase.RUNNING, started=True)
             )
@@ -141,7 +158,7 @@ class Steps:
         environment = batch.newest
         async with batch.lock:
             ended = replace(
-                batch.environments[-1],
+                batch.newest,
                 state=EnvironmentState.ENDED,
                 ended_at=self._clock.now(),
                 reason=reason,
@@ -160,23 +177,29 @@ class Steps:
     async def _release(self, batch: ActiveBatch) -> None:
         environment = batch.newest
         if self._is_kept(batch):
-            batch.environments[-1] = replace(environment, reason=KEPT)
-            await self._write_released(batch, f"{environment.name} is kept for inspection (keepOnFailure)")
+            text = f"{environment.name} is kept for inspection (keepOnFailure)"
+            await self._write_released(batch, text, reason=KEPT, message=text)
             return
+        await self._batches.check_leading()
         gone = await self._place(batch).release(self._request(batch, environment.attempt))
         batch.releasing = True
         if gone:
-            await self._write_released(batch, f"{environment.provider} {environment.name}")
+            text = f"{environment.provider} {environment.name}"
+            await self._write_released(batch, text, reason=environment.reason, message=environment.message)
 
-    async def _write_released(self, batch: ActiveBatch, text: str) -> None:
-        now = self._clock.now()
+    async def _write_released(self, batch: ActiveBatch, text: str, *, reason: str, message: str) -> None:
         async with batch.lock:
-            environment = batch.environments[-1]
+            environment, now = batch.newest, self._clock.now()
             released = replace(
-                environment, state=EnvironmentState.RELEASED, released_at=now, ended_at=environment.ended_at or now
+                environment,
+                state=EnvironmentState.RELEASED,
+                released_at=now,
+                ended_at=environment.ended_at or now,
+                reason=reason,
+                message=message,
             )
             entry = self._batches.entry(batch, EventType.ENVIRONMENT_RELEASED, text, {"attempt": environment.attempt})
-            await self._batches.commit(batch, entries=[entry], environment=released)
+            await self._batches.commit(batch, entries=[entry], environment=released, last=batch.record.phase.final)
         batch.releasing = False
 
     def _is_kept(self, batch: ActiveBatch) -> bool:
@@ -209,3 +232,11 @@ class Steps:
             source_items=None,
             deadline_at=batch.record.deadline_at,
         )
+
+
+def _note(batch: ActiveBatch, reason: str, message: str) -> None:
+    """Keep what was seen of the newest place for the status; it is written down with the next change."""
+    # A worker may have sent something while the place was looked at: that is newer, and its last word is final.
+    newest = batch.newest
+    if newest.done_stop is None and (newest.reason, newest.message) != (reason, message):
+        batch.environments[-1] = replace(newest, reason=reason, message=message)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from batchyard.engine.cluster_ports import ClusterRef, EnvironmentRecord, EnvironmentState
-from batchyard.model.errors import SegmentOutOfOrder, StaleLeader, StoreError
+from batchyard.engine.cluster_ports import ClusterRef, EnvironmentRecord, EnvironmentState, Trail
+from batchyard.model.errors import BatchNotFound, SegmentOutOfOrder, StaleLeader, StoreError
 from batchyard.model.outcome import Phase
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
@@ -22,11 +22,13 @@ from batchyard.store.cluster_events import ClusterEvents, add_to_outbox
 from batchyard.store.sql import SqlStore
 from batchyard.store.tables import (
     IS_NOT_RELEASED,
+    IS_OPEN,
     attempts,
     batches,
     cluster_batches,
     environments,
     leadership,
+    sessions,
     settings,
 )
 
@@ -65,10 +67,10 @@ class SqlClusterStore(ClusterEvents, SqlStore):
                 self._check_leadership(connection, self._epoch)
             yield connection
 
-    def _check_leadership(self, connection: sa.Connection, epoch: int) -> None:
-        # FOR SHARE is for PostgreSQL: a new leader waits for this transaction, and the next one sees it.
+    def _check_leadership(self, connection: sa.Connection, epoch: int, *, lock: bool = True) -> None:
         query = sa.select(leadership.c.epoch, leadership.c.holder).where(leadership.c.id == _ONLY)
-        row = connection.execute(query.with_for_update(read=True)).first()
+        # FOR SHARE is for PostgreSQL: a new leader waits for this transaction, and the next one sees it.
+        row = connection.execute(query.with_for_update(read=True) if lock else query).first()
         if row is None or row.epoch != epoch:
             newer = f"{row.holder} (epoch {row.epoch})" if row is not None else "nobody"
             raise StaleLeader(f"this operator led with epoch {epoch}, but now {newer} leads; nothing was written")
@@ -98,6 +100,12 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         with self._read() as connection:
             row = connection.execute(sa.select(leadership.c.epoch, leadership.c.holder)).first()
         return None if row is None else (row.epoch, row.holder)
+
+    def check_leading(self) -> None:
+        """Raise ``StaleLeader`` if another operator leads; without an epoch do nothing."""
+        if self._epoch is not None:
+            with self._read() as connection:
+                self._check_leadership(connection, self._epoch, lock=False)
 
     def token_key(self) -> bytes:
         """Return the store's own 32 secret bytes, made at the first call."""
@@ -152,6 +160,17 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         with self._read() as connection:
             return [(row.batch_id, ClusterRef(row.namespace, row.name, row.uid)) for row in connection.execute(query)]
 
+    def trail_of(self, batch_id: str) -> Trail:
+        """Return where the batch's audit trail stands. Raises ``BatchNotFound``; ``StaleLeader`` as a write does."""
+        columns = (batches.c.audit_entries, batches.c.audit_dropped, batches.c.audit_head)
+        with self._read() as connection:
+            if self._epoch is not None:
+                self._check_leadership(connection, self._epoch, lock=False)
+            row = connection.execute(sa.select(*columns).where(batches.c.id == batch_id)).first()
+        if row is None:
+            raise BatchNotFound(f'store {self._place.shown}: no batch has the id "{batch_id}"')
+        return Trail(row.audit_entries, row.audit_dropped, row.audit_head)
+
     def environments(self, batch_id: str) -> Sequence[EnvironmentRecord]:
         """Return the batch's places, oldest first."""
         query = environments.select().where(environments.c.batch_id == batch_id).order_by(environments.c.attempt)
@@ -171,6 +190,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         environment: EnvironmentRecord | None = None,
         segment: tuple[int, int] | None = None,
         outbox: Sequence[int] = (),
+        last: bool = False,
     ) -> Sequence[tuple[int, int]]:
         """Write one step, all or nothing; return (ordinal, attempt) of the results that were there already."""
         left_out: list[tuple[int, int]] = []
@@ -183,6 +203,8 @@ class SqlClusterStore(ClusterEvents, SqlStore):
                 self._put_environment(connection, environment)
             if outbox:
                 add_to_outbox(connection, session.batch_id, [(seq + 1 + index, entries[index].at) for index in outbox])
+            if last:
+                _end_session(connection, session, entries[-1].at)
 
         self._commit(session, results, entries, dropped, batch, also)
         return left_out
@@ -215,6 +237,12 @@ def _known(
         for result, final in results
         if (result.ordinal, result.attempt) in there or (final and result.ordinal in ended)
     ]
+
+
+def _end_session(connection: sa.Connection, session: Session, now: datetime) -> None:
+    mine = (sessions.c.batch_id == session.batch_id, sessions.c.epoch == session.epoch, IS_OPEN)
+    ended = {"closed_at": rows.to_micros(now), "close_reason": "Finished"}
+    connection.execute(sessions.update().where(*mine), ended)
 
 
 def _take_segment(connection: sa.Connection, batch_id: str, attempt: int, number: int) -> None:

@@ -22,6 +22,7 @@ from batchyard.decide.lifecycle import (
     Seen,
     Start,
     Wait,
+    hold_seconds,
     next_step,
 )
 from batchyard.model.outcome import Phase, Reason
@@ -62,7 +63,32 @@ def test_a_place_that_was_written_down_but_never_made_is_made() -> None:
 
 
 def test_a_place_that_is_being_made_is_waited_for() -> None:
-    assert isinstance(next_step(facts(attempt=attempt(seen=Seen.PENDING))), Wait)
+    assert isinstance(next_step(facts(attempt=attempt(ensured=True, seen=Seen.PENDING))), Wait)
+
+
+def test_a_place_that_another_operator_made_is_made_whole_before_it_is_waited_for() -> None:
+    assert next_step(facts(attempt=attempt(seen=Seen.PENDING))) == Ensure()
+
+
+def test_a_place_that_cannot_be_made_is_tried_more_seldom_the_longer_it_cannot() -> None:
+    refused = attempt(seen=Seen.ABSENT, refused_at=NOW)
+
+    early, late = (facts(attempt=replace(refused, requested_at=ago(seconds))) for seconds in (1, 100))
+
+    assert next_step(early) == Wait(2)
+    assert next_step(late) == Wait(50)
+    assert next_step(replace(late, now=NOW + timedelta(seconds=60))) == Ensure()
+
+
+def test_a_place_that_cannot_be_made_runs_into_the_environments_deadline_in_time() -> None:
+    refused = attempt(
+        requested_at=ago(595), seen=Seen.ABSENT, refused_at=NOW, seen_reason="Forbidden", seen_message="quota"
+    )
+
+    assert next_step(facts(attempt=refused)) == Wait(5)
+    assert next_step(facts(attempt=refused, now=NOW + timedelta(seconds=5))) == Conclude(
+        Reason.ENVIRONMENT_DEADLINE_EXCEEDED, "Forbidden: quota"
+    )
 
 
 def test_a_place_that_is_not_ready_in_time_ends_the_batch_with_what_was_seen() -> None:
@@ -113,6 +139,20 @@ def test_the_next_place_is_waited_for_longer_after_each_that_came_to_nothing() -
     assert next_step(facts(attempt=just, barren=0, max_barren=9)) == Provision(2)
 
 
+def test_the_wait_for_the_next_place_has_a_longest_one() -> None:
+    just = replace(ENDED, ended_at=NOW, released=True)
+
+    assert next_step(facts(attempt=just, barren=7, max_barren=9, longest_retry_seconds=20)) == Wait(20)
+
+
+def test_no_wait_reaches_beyond_the_batchs_deadline() -> None:
+    just = replace(ENDED, ended_at=NOW, released=True)
+
+    step = next_step(facts(attempt=just, barren=5, max_barren=9, deadline_at=NOW + timedelta(seconds=3)))
+
+    assert step == Wait(3)
+
+
 def test_places_that_come_to_nothing_again_and_again_end_the_batch() -> None:
     step = next_step(facts(attempt=replace(ENDED, released=True), barren=2))
 
@@ -121,6 +161,42 @@ def test_places_that_come_to_nothing_again_and_again_end_the_batch() -> None:
 
 def test_a_batch_whose_trials_are_all_final_is_concluded_by_its_results() -> None:
     assert next_step(facts(attempt=RUNNING, open_trials=0)) == Conclude("")
+
+
+def test_a_batch_whose_last_trials_were_all_cut_short_ends_for_the_reason_that_cut_them_short() -> None:
+    stopped = replace(RUNNING, done=Reason.CANCELLED)
+
+    assert next_step(facts(attempt=stopped, open_trials=0, cancel=True)) == Conclude(
+        Reason.CANCELLED, "spec.cancel is true"
+    )
+    assert next_step(facts(attempt=replace(RUNNING, done=""), open_trials=0)) == Conclude("")
+
+
+def test_a_batch_that_was_being_ended_when_a_crash_came_is_ended_for_the_same_reason() -> None:
+    ending = facts(phase=Phase.EVALUATING, attempt=ENDED, reason=Reason.FAIL_FAST, message="one failed")
+
+    for known in (ending, replace(ending, exists=False), replace(ending, cancel=True), replace(ending, open_trials=0)):
+        assert next_step(known) == Conclude(Reason.FAIL_FAST, "one failed")
+
+
+def test_what_a_worker_said_last_says_more_of_the_batchs_end() -> None:
+    stopped = replace(RUNNING, done=Reason.WORKFLOW_INVALID, done_message="no function of that name")
+    broken = replace(RUNNING, done=Reason.ENVIRONMENT_FAILED, done_message="Ray does not start")
+
+    assert next_step(facts(attempt=stopped)) == Conclude(Reason.WORKFLOW_INVALID, "no function of that name")
+    assert next_step(facts(attempt=broken)) == EndAttempt(Reason.ENVIRONMENT_FAILED, "Ray does not start")
+
+
+def test_a_place_whose_worker_speaks_is_looked_at_less_often() -> None:
+    silent = replace(RUNNING, heard_at=ago(21))
+
+    assert next_step(facts(attempt=RUNNING)) == Wait(10)
+    assert next_step(facts(attempt=silent)) == Wait(2)
+
+
+def test_a_batch_that_is_held_is_looked_at_again_at_its_deadline() -> None:
+    assert hold_seconds(facts(deadline_at=NOW + timedelta(seconds=40))) == 40
+    assert hold_seconds(facts(deadline_at=NOW + timedelta(days=1))) == 300
 
 
 def test_why_the_worker_stopped_early_is_why_the_batch_ends() -> None:
@@ -185,6 +261,8 @@ _ATTEMPTS = st.builds(
     Attempt,
     number=st.integers(1, 5),
     requested_at=_SECONDS.map(ago),
+    ensured=st.booleans(),
+    refused_at=_MOMENTS,
     started=st.booleans(),
     ended_at=_MOMENTS,
     released=st.booleans(),

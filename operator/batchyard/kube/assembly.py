@@ -1,0 +1,110 @@
+"""The parts that act on BatchTests, put together for one term of leadership.
+
+Not for what keeps them going: the watch, the queue, the Lease and the ports (``leading``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.environments.kube_job import JobPlace
+from batchyard.environments.kuberay import KubeRayPlace
+from batchyard.environments.manifests import Defaults
+from batchyard.kube.acceptance import Acceptance
+from batchyard.kube.batches import Batches, in_a_thread
+from batchyard.kube.endings import Endings
+from batchyard.kube.finished import Finished
+from batchyard.kube.intake import WorkerIntake, token_of
+from batchyard.kube.inventory import Inventory
+from batchyard.kube.objects import Objects
+from batchyard.kube.orphans import OrphanSweeper
+from batchyard.kube.owners import Owners
+from batchyard.kube.reconciler import Reconciler
+from batchyard.kube.recorder import InThread, OutboxPublisher
+from batchyard.kube.sources import Sources
+from batchyard.kube.statuses import StatusWriter
+from batchyard.kube.steps import Steps
+from batchyard.model.spec_environment import Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchyard.apiserver.client import ApiClient
+    from batchyard.clock import Clock
+    from batchyard.engine.cluster_ports import ClusterStore
+    from batchyard.engine.places import Place
+    from batchyard.engine.ports import Owner
+    from batchyard.kube.health import Health
+    from batchyard.kube.settings import OperatorSettings
+    from batchyard.metrics import Metrics
+
+
+def places_of(settings: OperatorSettings, api: ApiClient, clock: Clock) -> dict[Provider, Place]:
+    """Return the places that batches can have in a cluster."""
+    defaults = Defaults(
+        image=settings.runner_image, ray_version=settings.ray_version, pull_policy=settings.image_pull_policy
+    )
+    return {
+        Provider.IN_PROCESS: JobPlace(api, defaults, clock),
+        Provider.KUBE_RAY: KubeRayPlace(api, defaults, clock),
+    }
+
+
+class Assembly:
+    """All of one operator that acts; nothing in it runs by itself. What it knows is in the store and the cluster."""
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        *,
+        api: ApiClient,
+        store: ClusterStore,
+        places: Mapping[Provider, Place],
+        owner: Owner,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
+        wake: Callable[[str], None],
+        in_thread: InThread = in_a_thread,
+    ) -> None:
+        """``store`` is fenced by this leadership; ``wake`` has a BatchTest, named by its uid, looked at soon."""
+        self._wake = wake
+        key = store.token_key()
+        self.owners, self.objects = Owners(), Objects()
+        self.batches = Batches(store, owner, clock, metrics, in_thread=in_thread)
+        self.publisher = OutboxPublisher(
+            store, api, clock, metrics, in_thread=in_thread, instance=settings.identity, health=health
+        )
+        recorded = self.publisher.wake
+        statuses = StatusWriter(api, self.objects, self.batches, clock)
+        acceptance = Acceptance(api, self.batches, self.objects, statuses, clock, recorded)
+        steps = Steps(
+            batches=self.batches,
+            places=places,
+            sources=Sources(api),
+            endings=Endings(self.batches, clock, metrics),
+            owners=self.owners,
+            token=lambda batch_id, attempt: token_of(key, batch_id, attempt),
+            results_url=settings.results_url,
+            clock=clock,
+            metrics=metrics,
+            recorded=recorded,
+        )
+        self.reconciler = Reconciler(
+            batches=self.batches,
+            objects=self.objects,
+            acceptance=acceptance,
+            steps=steps,
+            finished=Finished(api, self.batches, self.objects, statuses, clock),
+            statuses=statuses,
+            clock=clock,
+            metrics=metrics,
+        )
+        self.intake = WorkerIntake(self.batches, self.objects, key, clock, metrics, self._heard_of)
+        self.sweeper = OrphanSweeper(self.batches, places.values(), settings.namespaces, recorded)
+        self.inventory = Inventory(api, self.batches, self.objects, settings.namespaces, wake)
+
+    def _heard_of(self, uid: str) -> None:
+        """Hear that a worker sent something that may have to be acted on, and told of."""
+        self._wake(uid)
+        self.publisher.wake()

@@ -1,0 +1,91 @@
+"""Compares the BatchTests that are known with those that are there: at the beginning, and now and then.
+
+A watch tells of changes, but not of a deletion that fell into a gap of it. Not for what is done about a BatchTest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from batchyard.apiserver.errors import ApiError
+from batchyard.kube.objects import GROUP_VERSION, PLURAL
+from batchyard.model.errors import StaleLeader, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from batchyard.apiserver.client import ApiClient
+    from batchyard.kube.batches import Batches
+    from batchyard.kube.objects import Objects
+    from batchyard.model.trial import JSON
+
+_log = structlog.get_logger(__name__)
+
+_SECONDS = 600.0
+# A BatchTest may have 64 KiB of cases and 16 KiB of status, and takes ten times that while it is read.
+_PAGE = 50
+
+
+class Inventory:
+    """Knows every BatchTest in the watched namespaces."""
+
+    def __init__(
+        self,
+        api: ApiClient,
+        batches: Batches,
+        objects: Objects,
+        namespaces: Sequence[str],
+        wake: Callable[[str], None],
+    ) -> None:
+        """No ``namespaces`` means all; ``wake`` has a BatchTest, named by its uid, looked at soon."""
+        self._api, self._batches, self._objects = api, batches, objects
+        self._namespaces, self._wake = tuple(namespaces), wake
+
+    async def run(self) -> None:
+        """Take stock now and then until cancelled; what goes wrong is tried again the next time."""
+        while True:
+            await asyncio.sleep(_SECONDS)
+            try:
+                await self.take()
+            except StaleLeader:
+                raise
+            except (ApiError, StoreError) as err:
+                _log.warning("the BatchTests could not be listed", error=str(err))
+
+    async def take(self) -> None:
+        """List everything; have each BatchTest that is new, changed or gone looked at, and each open batch.
+
+        Raises ``ApiError`` or ``StoreError``.
+        """
+        before = {seen.ref.uid: seen for seen in self._objects}
+        there = set()
+        for namespace in self._namespaces or (None,):
+            async for body in self._bodies(namespace):
+                newest = self._objects.see(body)
+                there.add(newest.ref.uid)
+                if newest is not before.get(newest.ref.uid):
+                    self._wake(newest.ref.uid)
+        for uid, seen in before.items():
+            if seen.exists and uid not in there:
+                self._objects.lose(seen.ref)
+                self._wake(uid)
+        for _, ref in await self._batches.threads(self._batches.store.open_batches):
+            if self._objects.get(ref.uid) is None and self._is_watched(ref.namespace):
+                self._objects.lose(ref)
+                self._wake(ref.uid)
+
+    async def _bodies(self, namespace: str | None) -> AsyncIterator[Mapping[str, JSON]]:
+        continue_ = ""
+        while True:
+            page = await self._api.list_page(GROUP_VERSION, PLURAL, namespace, limit=_PAGE, continue_=continue_)
+            for body in page.get("items") or []:
+                yield body
+            continue_ = (page.get("metadata") or {}).get("continue") or ""
+            if not continue_:
+                return
+
+    def _is_watched(self, namespace: str) -> bool:
+        return not self._namespaces or namespace in self._namespaces
