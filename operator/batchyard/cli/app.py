@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batchyard import __version__
-from batchyard.cli import services
+from batchyard.cli import bundle_command, services
 from batchyard.cli.groups import audit_app, db_app
 from batchyard.cli.options import (
     OPERATOR_NAMESPACE,
@@ -175,6 +175,9 @@ def expand(
     from batchyard.cli.files import expand_file
 
     return expand_file(file, output, limit=limit)
+
+
+bundle_command.register(app, _FILES)
 
 
 # -- results ---------------------------------------------------------------------------------------------------------
