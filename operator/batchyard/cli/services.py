@@ -11,7 +11,7 @@ import typer
 from batchyard.cli.options import StoreOption
 from batchyard.cli.registry import command
 
-_PANEL = "Run in a cluster"
+PANEL = "Run in a cluster"
 
 
 def register(app: typer.Typer) -> None:
@@ -21,9 +21,9 @@ def register(app: typer.Typer) -> None:
         "operator",
         "batchyard operator --results-url http://batchyard.batchyard-system:8787",
         "batchyard operator --watch-namespace team-a --watch-namespace team-b --results-url http://10.0.0.5:8787",
-        panel=_PANEL,
+        panel=PANEL,
     )(operator)
-    command(app, "worker", "batchyard worker", panel=_PANEL)(worker)
+    command(app, "worker", "batchyard worker", panel=PANEL)(worker)
 
 
 def operator(
@@ -143,6 +143,15 @@ def worker(
             help="From when on trials wait.",
         ),
     ] = 1024**3,
+    patience: Annotated[
+        float,
+        typer.Option(
+            envvar="BATCHYARD_PATIENCE",
+            metavar="SECONDS",
+            min=0,
+            help="How long an operator that is away is waited for when nothing else is left to do.",
+        ),
+    ] = 900.0,
 ) -> int:
     """Run the trials of one batch in a cluster; the operator starts this in its pods.
 
@@ -160,5 +169,6 @@ def worker(
         source=source,
         ca_file=ca_file if ca_file != Path() else None,
         spool_bytes=spool_limit,
+        patience_seconds=patience,
     )
     return run_worker(settings, SystemClock())
