@@ -114,7 +114,9 @@ def test_a_folder_is_in_the_cluster_what_it_is_here(files: dict[str, bytes], dim
 
 def _is_left_out(path: str) -> bool:
     names = path.split("/")
-    endings = (".db", ".pyc", ".pyo", ".egg-info")
+    endings = (".db", ".pyc", ".pyo")
+    if any(name.endswith(".egg-info") or name in {"__pycache__", "node_modules"} for name in names[:-1]):
+        return True
     return any(name.startswith(".") or name.endswith(endings) or ".db-" in name for name in names)
 
 
