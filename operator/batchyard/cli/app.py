@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batchyard import __version__
-from batchyard.cli import bundle_command, services
+from batchyard.cli import bundle_command, crd, services
 from batchyard.cli.groups import audit_app, db_app
 from batchyard.cli.options import (
     OPERATOR_NAMESPACE,
@@ -271,3 +271,4 @@ def compare(
 
 
 services.register(app)
+crd.register(app)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 60
 
-_PATTERNS: Mapping[str, tuple[str, str]] = {
+PATTERN_WORDS: Mapping[str, tuple[str, str]] = {
     DNS_LABEL_PATTERN: ("is not a DNS-safe name", f"use {DNS_LABEL_RULE}"),
     IMPORT_PATH_PATTERN: ("is not of the form module:function", "write for instance my_package.graph:build"),
     ENV_NAME_PATTERN: ("is not the name of a variable", "use letters, digits and '_', not beginning with a digit"),
@@ -40,6 +40,7 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     RAY_VERSION_PATTERN: ("is not a version of Ray", "write three numbers, for instance 2.52.0"),
     QUANTITY_PATTERN: ("is not a quantity", 'write for instance "2", "500m" or 4Gi'),
 }
+"""What is wrong with a text that does not match, and what to do, for each pattern of the spec."""
 
 _KINDS: Mapping[str, str] = {
     "string_type": "text",
@@ -119,7 +120,7 @@ def _said(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     if kind in {"enum", "literal_error"}:
         return _choice(str(context["expected"]), detail["input"])
     if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(context["pattern"], (f"does not match {context['pattern']}", "change it"))
+        return PATTERN_WORDS.get(context["pattern"], (f"does not match {context['pattern']}", "change it"))
     return _sized(kind, context) or (detail["msg"][:1].lower() + detail["msg"][1:], "change it")
 
 

@@ -1,0 +1,401 @@
+"""The rules of a BatchTest that hold between fields, as CEL for admission: each with what is wrong and what to do.
+
+They say in the words of ``rules``, ``parse`` and ``engine.cluster_source`` what CEL can say at a bounded cost. Left to
+the engine, which checks everything again and tells every fault at once: names of environment variables (they are
+keys, whose length nothing bounds), the names of products of the matrix, what several ``exclude`` leave over together
+and so the exact number of combinations beside them, what is in ConfigMaps, the size of inline cases and what is within
+free JSON.
+
+Not for the rules of evaluators (``crd_evaluators``) nor for putting rules into a schema (``crd``).
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from typing import TYPE_CHECKING
+
+from batchyard.model.faults import PATTERN_WORDS
+from batchyard.model.names import DNS_LABEL_PATTERN, MAX_LABEL
+from batchyard.model.quantity import to_bytes
+from batchyard.model.spec import MAX_COMBINATIONS, MAX_TRIALS, BatchTestSpec, Deadlines, Retry
+from batchyard.model.spec_base import DIMENSION_PATTERN, QUANTITY_PATTERN
+from batchyard.model.spec_workload import MIN_MEMORY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchyard.model.trial import JSON
+
+CHANGEABLE = ("suspend", "cancel", "ttlSecondsAfterFinished")
+"""Fields of an accepted spec that may change."""
+
+_BUNDLE = "run `batchyard bundle FILE | kubectl apply -f -`"
+_CASE_FILE_PATTERN = r"(?i)[^/]\.(jsonl|ndjson|yaml|yml|json|csv)$"
+
+# CEL has no product of a list. More than this many dimensions of two values or more are beyond MAX_TRIALS in any case.
+_MOST_FACTORS = MAX_TRIALS.bit_length() - 1
+_BEYOND_COUNTING = -1
+
+
+def rule(expression: str, message: str, at: str = "", said: str = "", values: str = "") -> dict[str, JSON]:
+    """Return one rule: ``message`` is told, of the field ``at``, where ``expression`` does not hold.
+
+    ``said`` is the message with a %s for each item of ``values``, an expression that gives a list.
+    """
+    made: dict[str, JSON] = {"rule": expression, "message": message}
+    if said:
+        # Not put together with `+`: a number as text has no bound, so that would cost without end.
+        made["messageExpression"] = f"{_quoted(said)}.format({values})"
+    if at:
+        made["fieldPath"] = f".{at}"
+    return made
+
+
+def pattern_rules(pattern: str) -> list[dict[str, JSON]]:
+    """Return a pattern as rules: the keyword itself shows a user nothing but the expression."""
+    message, remedy = PATTERN_WORDS[pattern]
+    text = f"{message}; {remedy}"
+    rules = [rule(f"self.matches({_quoted(pattern)})", text, "", f'"%s" {text}', "[self]")]
+    if pattern == QUANTITY_PATTERN:
+        # A text that is no quantity has been told of above.
+        rules.append(
+            rule(
+                "!isQuantity(self) || quantity(self).isGreaterThan(quantity('0'))",
+                "must be more than zero; write for instance 500m or 2Gi",
+            )
+        )
+    return rules
+
+
+def rules() -> dict[str, list[dict[str, JSON]]]:
+    """Return the rules by the path of the schema they stand in, "" being the object itself."""
+    return {
+        "": [_immutable(), _name()],
+        "spec": [*_case_rules(), _threads(), _trial_cap()],
+        "spec.workflow.source": _one_place("place", ("path", "configMapRef", "image"), "folder"),
+        "spec.casesFrom[]": _one_place("file", ("path", "configMapRef"), "file"),
+        "spec.casesFrom[].configMapRef.key": [_known_ending()],
+        "spec.variants": _variant_rules(),
+        "spec.variants.overrides[].packages": [_no_packages()],
+        "spec.variants.overrides[].resources.memory": [_enough_memory()],
+        "spec.deadlines": _deadline_rules(),
+        "spec.retry": [_backoff_order()],
+        "spec.retry.retryOn[]": [_only_errored()],
+        "spec.environment": [_kube_ray_with_its_provider()],
+        "spec.environment.provider": [_provider_in_a_cluster()],
+        "spec.environment.envFrom[]": _exactly_one("object", ("secretRef", "configMapRef")),
+        "spec.environment.kubeRay.head.resources.memory": [_enough_memory()],
+        "spec.environment.kubeRay.workers.resources.memory": [_enough_memory()],
+        "spec.evaluation.evaluators": [_not_weightless("self")],
+    }
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a literal of CEL."""
+    return f"r'{text}'" if "'" not in text else json.dumps(text)
+
+
+# -- the whole object ----------------------------------------------------------------------------------------------
+
+
+def _immutable() -> dict[str, JSON]:
+    names = [info.alias or name for name, info in BatchTestSpec.model_fields.items()]
+    changed = {name: _differs(name) for name in names if name not in CHANGEABLE}
+    accepted = (
+        "has(oldSelf.status) && has(oldSelf.status.conditions)"
+        " && oldSelf.status.conditions.exists(c, c.type == 'Accepted' && c.status == 'True')"
+    )
+    text = f"cannot change once the batch is accepted, but for {', '.join(CHANGEABLE)}"
+    remedy = "give the changed BatchTest another name"
+    listed = ", ".join(f"{test} ? '{name}' : ''" for name, test in changed.items())
+    return rule(
+        f"!({accepted}) || !({' || '.join(changed.values())})",
+        f"{text}; {remedy}",
+        "spec",
+        f"{text}, and here %s would; {remedy}",
+        f"[[{listed}].filter(name, name != '')]",
+    )
+
+
+def _differs(name: str) -> str:
+    new, old = f"self.spec.{name}", f"oldSelf.spec.{name}"
+    return f"(has({new}) != has({old}) || (has({new}) && {new} != {old}))"
+
+
+def _name() -> dict[str, JSON]:
+    message, remedy = PATTERN_WORDS[DNS_LABEL_PATTERN]
+    return rule(f"self.metadata.name.matches({_quoted(DNS_LABEL_PATTERN)})", f"{message}; {remedy}", at="metadata.name")
+
+
+# -- lists, sources, weights -----------------------------------------------------------------------------------------
+
+
+def _some(place: str) -> str:
+    """Return the expression that something is in a list or mapping that may not be there."""
+    return f"(has({place}) && {place}.size() > 0)"
+
+
+def _exactly_one(noun: str, fields: Sequence[str]) -> list[dict[str, JSON]]:
+    given = f"[{', '.join(f'has(self.{field})' for field in fields)}].filter(given, given).size()"
+    remedy = f"write exactly one of {', '.join(fields[:-1])} and {fields[-1]}"
+    return [
+        rule(f"{given} > 0", f"names no {noun}; {remedy}"),
+        rule(f"{given} < 2", f"names more than one {noun}; {remedy}"),
+    ]
+
+
+def _one_place(noun: str, fields: Sequence[str], local: str) -> list[dict[str, JSON]]:
+    text = f"is a local {local}, which a cluster cannot read; {_BUNDLE}"
+    return [*_exactly_one(noun, fields), rule("!has(self.path)", text, at="path")]
+
+
+def _known_ending() -> dict[str, JSON]:
+    text = "has no ending that is known; use .jsonl, .yaml, .json or .csv"
+    return rule(f"self.matches({_quoted(_CASE_FILE_PATTERN)})", text, "", f'"%s" {text}', "[self]")
+
+
+def _not_weightless(entries: str, at: str = "") -> dict[str, JSON]:
+    return rule(
+        f"{entries}.size() == 0 || {entries}.exists(one, !has(one.weight) || one.weight > 0.0)",
+        "all have weight 0, so nothing would count; give one a weight",
+        at=at,
+    )
+
+
+def _case_rules() -> list[dict[str, JSON]]:
+    weightless = _not_weightless("self.cases", at="cases")
+    return [
+        rule(
+            f"{_some('self.cases')} || {_some('self.casesFrom')}",
+            "gives no case; write one under cases or name a file in casesFrom",
+            at="cases",
+        ),
+        # Beside files, only the engine knows all weights.
+        {**weightless, "rule": f"{_some('self.casesFrom')} || !has(self.cases) || {weightless['rule']}"},
+    ]
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _or_default(field: str, default: float) -> str:
+    return f"(has(self.{field}) ? self.{field} : {default!r})"
+
+
+def _deadline_rules() -> list[dict[str, JSON]]:
+    defaults = Deadlines()
+    batch = _or_default("batchSeconds", defaults.batch_seconds)
+    trial = _or_default("trialSeconds", defaults.trial_seconds)
+    written = f"has(self.trialSeconds) ? 'is' : 'is {defaults.trial_seconds:g} by default,'"
+    return [
+        rule(
+            f"{trial} <= {batch}",
+            "is more than batchSeconds; make it the smaller",
+            "trialSeconds",
+            "%s more than batchSeconds %s; write at most %s",
+            f"[{written}, string({batch}), string({batch})]",
+        ),
+        rule(
+            f"!has(self.nodeSeconds) || self.nodeSeconds <= {trial}",
+            "is more than trialSeconds; make it the smaller",
+            "nodeSeconds",
+            "is more than trialSeconds %s; write at most %s",
+            f"[string({trial}), string({trial})]",
+        ),
+    ]
+
+
+def _backoff_order() -> dict[str, JSON]:
+    defaults = Retry()
+    longest = _or_default("backoffMaxSeconds", defaults.backoff_max_seconds)
+    return rule(
+        f"{_or_default('backoffSeconds', defaults.backoff_seconds)} <= {longest}",
+        "is more than backoffMaxSeconds; make it the smaller",
+        "backoffSeconds",
+        "is more than backoffMaxSeconds %s; make it the smaller",
+        f"[string({longest})]",
+    )
+
+
+def _only_errored() -> dict[str, JSON]:
+    text = "is not Errored, and only a broken place is tried again: a result is a result"
+    return rule("self == 'Errored'", f"{text}; write [Errored], or [] for no retries")
+
+
+def _enough_memory() -> dict[str, JSON]:
+    least = f"{MIN_MEMORY_BYTES // to_bytes('1Mi')}Mi"
+    return rule(
+        f"!isQuantity(self) || quantity(self).compareTo(quantity('{least}')) >= 0",
+        f"is less than {least}, too little for Python itself; write for instance 512Mi or 4Gi",
+    )
+
+
+# -- the environment -------------------------------------------------------------------------------------------------
+
+
+def _kube_ray_with_its_provider() -> dict[str, JSON]:
+    provider = "(has(self.provider) ? self.provider : 'InProcess')"
+    return rule(
+        f"!has(self.kubeRay) || {provider} == 'KubeRay'",
+        "is only for provider KubeRay; write provider: KubeRay or remove kubeRay",
+        "kubeRay",
+        "is only for provider KubeRay, not %s; write provider: KubeRay or remove kubeRay",
+        f"[{provider}]",
+    )
+
+
+def _provider_in_a_cluster() -> dict[str, JSON]:
+    return rule("self != 'Ray'", "is for an address outside a cluster; write KubeRay or InProcess")
+
+
+def _no_packages() -> dict[str, JSON]:
+    text = "packages of a variant's own cannot be installed in a cluster yet"
+    return rule("self.size() == 0", f"{text}; bake them into the runner image, or leave the list empty")
+
+
+def _threads() -> dict[str, JSON]:
+    own = f"{_some('one.env')} || {_some('one.packages')} || has(one.resources)"
+    return rule(
+        "!has(self.environment) || !has(self.environment.isolation) || self.environment.isolation != 'Thread'"
+        f" || !has(self.variants.overrides) || !self.variants.overrides.exists(one, {own})",
+        "env, packages and resources cannot differ between combinations with isolation Thread: all threads share one"
+        " process; write environment.isolation: Process",
+        at="variants.overrides",
+    )
+
+
+# -- combinations ----------------------------------------------------------------------------------------------------
+
+
+def _variant_rules() -> list[dict[str, JSON]]:
+    return [
+        rule(
+            f"{_some('self.matrix')} || {_some('self.include')}",
+            "gives no combination; write matrix: {dimension: [value, ...]}",
+        ),
+        _dimension_names(),
+        _known_to_the_matrix("exclude", "one", "one"),
+        _known_to_the_matrix("include", "one.variants", "one.name"),
+        _known_to_the_matrix("overrides", "one.match", "one.match"),
+        *_whole_includes(),
+        *_combination_caps(),
+        _something_left(),
+    ]
+
+
+def _dimension_names() -> dict[str, JSON]:
+    """Return the rule on the keys of the matrix, character by character: they have no bound, so no pattern may."""
+    message, remedy = PATTERN_WORDS[DIMENSION_PATTERN]
+    letters = string.ascii_letters + string.digits
+    inner, outer = f"'{letters}-_.'.split('')", f"'{letters}'.split('')"
+    fine = (
+        f"key.size() <= {MAX_LABEL} && key.charAt(0) in {outer} && key.charAt(key.size() - 1) in {outer}"
+        f" && {[*range(MAX_LABEL)]}.all(index, index >= key.size() || key.charAt(index) in {inner})"
+    )
+    return rule(
+        f"!has(self.matrix) || self.matrix.all(key, key.size() > 0 && {fine})",
+        f"{message}; {remedy}",
+        "matrix",
+        f"%s {message}; {remedy}",
+        f"[self.matrix.filter(key, key.size() == 0 || !({fine}))]",
+    )
+
+
+def _known_to_the_matrix(field: str, chosen: str, shown: str) -> dict[str, JSON]:
+    known = f"(!has({chosen}) || " if chosen == "one.match" else "("
+    known += f"{chosen}.all(key, key in self.matrix && {chosen}[key] in self.matrix[key]))"
+    text = "names a dimension or a value that is not in the matrix; correct it, or add it to the matrix"
+    return rule(
+        f"!{_some('self.matrix')} || !has(self.{field}) || self.{field}.all(one, {known})",
+        text,
+        field,
+        f"%s {text}",
+        f"[self.{field}.filter(one, !{known}).map(one, {shown})]",
+    )
+
+
+def _whole_includes() -> list[dict[str, JSON]]:
+    """Return the rules that every include has a value for each dimension: the matrix's, or those of the others."""
+    text = "has no value for a dimension; name a value for every dimension"
+    cases: Mapping[str, str] = {
+        f"!{_some('self.matrix')}": "self.matrix.all(key, key in one.variants)",
+        _some("self.matrix"): "one.variants.size() == self.include[0].variants.size()"
+        " && self.include[0].variants.all(key, key in one.variants)",
+    }
+    return [
+        rule(
+            f"{elsewhere} || !has(self.include) || self.include.all(one, {whole})",
+            text,
+            "include",
+            f"%s {text}",
+            f"[self.include.filter(one, !({whole})).map(one, one.name)]",
+        )
+        for elsewhere, whole in cases.items()
+    ]
+
+
+def _products(variants: str) -> str:
+    """Return the expression of how many combinations the matrix gives before any is excluded."""
+    sizes = f"{variants}.matrix.map(key, {variants}.matrix[key].size() > 1, {variants}.matrix[key].size())"
+    # As doubles: an integer would overflow, which is an error and no answer.
+    factors = (f"(sizes.size() > {index} ? double(sizes[{index}]) : 1.0)" for index in range(_MOST_FACTORS))
+    product = " * ".join(factors)
+    counted = f"[{product}].map(product, product > {MAX_TRIALS}.0 ? {_BEYOND_COUNTING} : int(product))[0]"
+    return (
+        f"(!{_some(f'{variants}.matrix')} ? 0 : [{sizes}]"
+        f".map(sizes, sizes.size() > {_MOST_FACTORS} ? {_BEYOND_COUNTING} : {counted})[0])"
+    )
+
+
+def _included(variants: str) -> str:
+    return f"(has({variants}.include) ? {variants}.include.size() : 0)"
+
+
+def _combination_caps() -> list[dict[str, JSON]]:
+    products, included = _products("self"), _included("self")
+    remedy = "remove values or exclude some"
+    return [
+        rule(
+            f"{products} != {_BEYOND_COUNTING}",
+            f"the product of the matrix is more than {MAX_TRIALS:,} combinations;"
+            f" at most {MAX_COMBINATIONS} are allowed; remove dimensions or values",
+        ),
+        rule(
+            f"{_some('self.exclude')} || {products} + {included} <= {MAX_COMBINATIONS}",
+            f"gives more than {MAX_COMBINATIONS} combinations; {remedy}",
+            "",
+            f"gives %s combinations, more than {MAX_COMBINATIONS}; {remedy}",
+            f"[string({products} + {included})]",
+        ),
+    ]
+
+
+def _something_left() -> dict[str, JSON]:
+    # The plain way to exclude everything: every value of one dimension. Other ways are the engine's to find.
+    gone = "self.exclude.map(one, one.size() == 1 && key in one, one[key])"
+    return rule(
+        f"!has(self.exclude) || {_some('self.include')} || !has(self.matrix)"
+        f" || !self.matrix.exists(key, [{gone}].exists(gone, self.matrix[key].all(value, value in gone)))",
+        "leaves no combination; exclude less",
+        at="exclude",
+    )
+
+
+def _trial_cap() -> dict[str, JSON]:
+    """Return the rule on the number of trials; where it cannot be known, on the least that it can be."""
+    products, included = _products("self.variants"), _included("self.variants")
+    open_ended = f"({_some('self.variants.exclude')} || {_some('self.casesFrom')})"
+    combinations = f"({_some('self.variants.exclude')} ? ({included} > 0 ? {included} : 1) : {products} + {included})"
+    cases = " + ".join(f"(has(self.{field}) ? self.{field}.size() : 0)" for field in ("cases", "casesFrom"))
+    repeats = "(has(self.repeats) ? self.repeats : 1)"
+    counts = f"[{combinations}, {cases}, {repeats}]"
+    return rule(
+        f"[{counts}].all(n, n[0] * n[1] * n[2] <= {MAX_TRIALS})",
+        f"gives more than {MAX_TRIALS:,} trials; split the batch or lower repeats",
+        "",
+        f"%s combinations x %s cases x %s repeats are %s%s trials, more than {MAX_TRIALS:,};"
+        " split the batch or lower repeats",
+        f"[{counts}].map(n, [string(n[0]), string(n[1]), string(n[2]), {open_ended} ? 'at least ' : '',"
+        " string(n[0] * n[1] * n[2])])[0]",
+    )
