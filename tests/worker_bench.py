@@ -67,10 +67,10 @@ class OperatorBench:
     """
 
     def __init__(
-        self, folder: Path, factory: str = "noop:build", *, limits: Limits | None = None, provider: str = "InProcess",
+        self, folder: Path, factory: str = "noop:build", *, bounds: Limits | None = None, provider: str = "InProcess",
         **spec: Any,
     ) -> None:  # fmt: skip
-        self.folder, self.clock, self.limits = folder, SystemClock(), limits or Limits()
+        self.folder, self.clock, self.bounds = folder, SystemClock(), bounds or Limits()
         self.loaded: LoadedBatch = load(batch_file(folder, factory, **spec))
         self.store = open_cluster_store(str(folder / "operator.db"))
         self.key = self.store.token_key()
@@ -116,7 +116,7 @@ class OperatorBench:
         self.objects = Objects()
         self.batches = Batches(store, Owner("here", os.getpid(), "bench"), self.clock, self.metrics)
         self.intake = WorkerIntake(self.batches, self.objects, self.key, self.clock, self.metrics, self.woken.append)
-        return results_app(self.intake, clock=self.clock, limits=self.limits, meter=self.meter)
+        return results_app(self.intake, clock=self.clock, limits=self.bounds, meter=self.meter)
 
     # -- the batch ---------------------------------------------------------------------------------------------
 

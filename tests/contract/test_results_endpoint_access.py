@@ -23,7 +23,7 @@ LIMITS = Limits(idle_seconds=0.5, connections=8, linger_seconds=0.2)
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorBench]:
-    with OperatorBench(tmp_path_factory.mktemp("operator"), limits=LIMITS) as made:
+    with OperatorBench(tmp_path_factory.mktemp("operator"), bounds=LIMITS) as made:
         yield made
         assert made.finals == []
         assert made.place.segments == 0
