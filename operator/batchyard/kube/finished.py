@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batchyard.kube.statuses import StatusWriter
 
 _LONGEST_TIMER_SECONDS = 3600.0
+_FINAL = frozenset(phase.value for phase in Phase if phase.final)
 
 
 class Finished:
@@ -66,16 +67,20 @@ class Finished:
             self._objects.lose(ref)
 
 
-def was_rejected(seen: BatchTestObject) -> bool:
-    """Return whether this very spec was refused before: looking again would find the same faults."""
-    if seen.phase != Phase.FAILED:
+def is_settled(seen: BatchTestObject) -> bool:
+    """Return whether its status says that a BatchTest is over, although the store knows nothing of it.
+
+    One that was refused is over until its spec changes. Any other ran under a store that is lost: it never runs again.
+    """
+    if seen.phase not in _FINAL:
         return False
-    status = seen.status
-    return status.get("reason") == Reason.INVALID_SPEC and status.get("observedGeneration") == seen.generation
+    if seen.status.get("reason") != Reason.INVALID_SPEC:
+        return True
+    return seen.status.get("observedGeneration") == seen.generation
 
 
-def rejected_at(seen: BatchTestObject) -> datetime | None:
-    """Return when a BatchTest that was refused was told so."""
+def settled_at(seen: BatchTestObject) -> datetime | None:
+    """Return when its status says that a BatchTest was over."""
     try:
         return datetime.fromisoformat(str(seen.status.get("completionTime")))
     except ValueError:

@@ -20,7 +20,7 @@ from batchyard.decide.lifecycle import (
     next_step,
 )
 from batchyard.kube.batches import ActiveBatch
-from batchyard.kube.finished import rejected_at, was_rejected
+from batchyard.kube.finished import is_settled, settled_at
 from batchyard.model.errors import EnvironmentUnavailable
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Reconciler:
         if not seen.exists:
             self._objects.forget(seen.ref.uid)
             return None
-        if was_rejected(seen):
-            return await self._finished.expire(seen, rejected_at(seen))
+        if is_settled(seen):
+            return await self._finished.expire(seen, settled_at(seen))
         accepted = await self._acceptance.accept(seen)
         return await self._move(accepted) if isinstance(accepted, ActiveBatch) else accepted
 
