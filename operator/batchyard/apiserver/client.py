@@ -2,18 +2,24 @@
 
 The official client finds the server and logs in; its thousands of models stay unloaded, being most of an operator's
 memory. Not for what is written: see ``environments.manifests`` and ``kube``.
+
+What is asked again, within ten seconds in all: a request that the server has turned away unheard (429) or that never
+reached it, and a GET whatever came of it. A write whose answer is lost is not: who writes must look first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
+from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 
-from batchyard.apiserver.errors import ApiError, Unreachable
+from batchyard.apiserver.errors import ApiError, Expired, NotFound, Unreachable
 from batchyard.model.errors import EnvironmentUnavailable
 
 if TYPE_CHECKING:
@@ -28,7 +34,8 @@ _PAGE = 500
 _TRIES = 4
 _PAUSE_SECONDS = 0.2
 _LONGEST_LINE = 8 * 1024 * 1024
-_RETRIED = frozenset({429, 500, 502, 503, 504})
+_PASSING = frozenset({0, 500, 502, 503, 504})
+_NO_PART_OF_A_NAME = re.compile(r"[/%?#\\\x00-\x20\x7f]")
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -51,6 +58,11 @@ class ApiClient:
         self._configuration = configuration
         self._host = str(configuration.host).rstrip("/")
         self._session = RESTClientObject(configuration)._create_pool_manager()
+        if hasattr(self._session, "_retry_connection"):
+            # aiohttp sends a PUT or DELETE once more by itself; a conflict could be with what the first one did.
+            self._session._retry_connection = False
+        route = {"proxy": configuration.proxy, "server_hostname": configuration.tls_server_name}
+        self._route: dict[str, Any] = {name: value for name, value in route.items() if value}
         self.current_namespace = namespace
         self.on_request: Callable[[str, int | None], None] = lambda _verb, _code: None
         self.before: Hook = _nothing
@@ -115,17 +127,37 @@ class ApiClient:
     # -- many objects ------------------------------------------------------------------------------------------
 
     async def list(
-        self, group_version: str, plural: str, namespace: str | None = None, *, label_selector: str = ""
+        self,
+        group_version: str,
+        plural: str,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        page: int = _PAGE,
     ) -> AsyncIterator[dict[str, JSON]]:
-        """Yield every object, page by page."""
-        continue_ = ""
+        """Yield every object once, ``page`` at a time.
+
+        If the server forgets meanwhile where it was, the list is read again from its beginning, in one piece.
+        """
+        yielded: set[str] = set()
+        continue_, limit = "", page
         while True:
-            page = await self.list_page(
-                group_version, plural, namespace, label_selector=label_selector, continue_=continue_
-            )
-            for item in page.get("items") or []:
-                yield item
-            continue_ = (page.get("metadata") or {}).get("continue") or ""
+            try:
+                found = await self.list_page(
+                    group_version, plural, namespace,
+                    label_selector=label_selector, field_selector=field_selector, limit=limit, continue_=continue_,
+                )  # fmt: skip
+            except Expired:
+                if not continue_:
+                    raise
+                continue_, limit = "", 0
+                continue
+            for item in found.get("items") or []:
+                if item["metadata"]["uid"] not in yielded:
+                    yielded.add(item["metadata"]["uid"])
+                    yield item
+            continue_ = (found.get("metadata") or {}).get("continue") or ""
             if not continue_:
                 return
 
@@ -140,9 +172,9 @@ class ApiClient:
         limit: int = _PAGE,
         continue_: str = "",
     ) -> dict[str, JSON]:
-        """Return one page of a list, with its ``metadata.resourceVersion`` and ``metadata.continue``."""
+        """Return one page of a list, with its ``metadata.resourceVersion`` and ``metadata.continue``; 0 is no limit."""
         query = {
-            "limit": str(limit),
+            "limit": str(limit or ""),
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
             "continue": continue_,
@@ -174,7 +206,7 @@ class ApiClient:
         limits = aiohttp.ClientTimeout(total=seconds + 30, sock_connect=_SECONDS, sock_read=150)
         try:
             async with self._session.get(
-                self._host + path, params=_given(query), headers=await self._headers(), timeout=limits
+                self._host + path, params=_given(query), headers=await self._headers(), timeout=limits, **self._route
             ) as response:
                 self.on_request("watch", response.status)
                 if response.status >= 400:
@@ -195,7 +227,16 @@ class ApiClient:
     async def _call(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Mapping[str, JSON] | None = None
     ) -> dict[str, JSON]:
-        answer: dict[str, JSON] = json.loads(await self._answer(method, path, query=query, body=body))
+        text = await self._answer(method, path, query=query, body=body)
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise Unreachable(
+                f"{self._host} answered {method} {path} with what no API server says: {text[:100]!r}; "
+                "check the address, and what stands between"
+            )
         return answer
 
     async def _answer(
@@ -209,18 +250,20 @@ class ApiClient:
     ) -> bytes:
         verb = _VERBS.get(method, "get")
         await self.before(verb, path)
-        for tried in range(1, _TRIES + 1):
+        loop = asyncio.get_running_loop()
+        give_up_at, tried = loop.time() + _SECONDS, 0
+        while True:
+            tried += 1
             try:
                 answer = await self._once(method, verb, path, query=query, body=body, headers=headers)
             except ApiError as err:
-                # Only what asks and changes nothing is asked again here; who writes must look first.
-                if method != "GET" or tried == _TRIES or not (err.status in _RETRIED or err.status == 0):
+                pause = err.retry_after or _PAUSE_SECONDS * 2**tried
+                if tried == _TRIES or not _may_repeat(method, err) or loop.time() + pause >= give_up_at:
                     raise
-                await asyncio.sleep(min(err.retry_after or _PAUSE_SECONDS * 2**tried, _SECONDS))
+                await asyncio.sleep(pause)
             else:
                 await self.after(verb, path)
                 return answer
-        raise AssertionError("unreachable")
 
     async def _once(
         self,
@@ -242,6 +285,7 @@ class ApiClient:
                 data=content,
                 headers={"Content-Type": kind, **await self._headers(), **(headers or {})},
                 timeout=aiohttp.ClientTimeout(total=_SECONDS),
+                **self._route,
             ) as response:
                 self.on_request(verb, response.status)
                 if response.status >= 400:
@@ -251,32 +295,38 @@ class ApiClient:
             self.on_request(verb, None)
             raise Unreachable(
                 f"the API server {self._host} did not answer {verb} {path}: {err!r}; "
-                "check the connection and `kubectl get --raw /readyz`"
+                "check the connection and `kubectl get --raw /readyz`",
+                sent=not isinstance(err, aiohttp.ClientConnectorError),
             ) from err
 
     async def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": "batchyard"}
         for setting in (await self._configuration.auth_settings()).values():
             if setting["in"] == "header" and setting["value"]:
-                headers[str(setting["key"])] = str(setting["value"])
+                # A file's last line end is no part of the token, and none of a header.
+                headers[str(setting["key"])] = str(setting["value"]).strip()
         return headers
 
 
-async def connect(context: str | None = None) -> ApiClient:
+async def connect(context: str | None = None, *, service_account: Path = _SERVICE_ACCOUNT) -> ApiClient:
     """Return a client for this pod's cluster, or for the current (or named) context of the kubeconfig.
 
-    Raises ``EnvironmentUnavailable`` if no cluster is configured.
+    ``service_account`` is the folder that a pod has its token in. Raises ``EnvironmentUnavailable`` if no cluster is
+    configured.
     """
     from kubernetes.aio.client.configuration import Configuration
     from kubernetes.aio.config.config_exception import ConfigException
-    from kubernetes.aio.config.incluster_config import load_incluster_config
+    from kubernetes.aio.config.incluster_config import InClusterConfigLoader
     from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_kube_config
 
     configuration = Configuration()
     try:
-        if context is None and (_SERVICE_ACCOUNT / "token").exists():
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            namespace = (_SERVICE_ACCOUNT / "namespace").read_text().strip()
+        if context is None and (service_account / "token").exists():
+            InClusterConfigLoader(  # type: ignore[no-untyped-call]
+                token_filename=str(service_account / "token"), cert_filename=str(service_account / "ca.crt")
+            ).load_and_set(configuration)
+            configuration.refresh_api_key_hook = _reading(service_account / "token")  # type: ignore[assignment]
+            namespace = (service_account / "namespace").read_text().strip()
         else:
             await load_kube_config(  # type: ignore[no-untyped-call]
                 context=context, client_configuration=configuration
@@ -291,7 +341,30 @@ async def connect(context: str | None = None) -> ApiClient:
     return ApiClient(configuration, namespace)
 
 
+def _reading(token: Path) -> Callable[[Any], None]:
+    """Return a hook that reads the token anew for every request: kubelet replaces it before it runs out."""
+
+    def read(configuration: Any) -> None:
+        # While the file is being replaced the old token is still good.
+        with suppress(OSError):
+            configuration.api_key["BearerToken"] = f"Bearer {token.read_text().strip()}"
+
+    return read
+
+
+def _may_repeat(method: str, err: ApiError) -> bool:
+    """Return whether a request may be sent again after this."""
+    if isinstance(err.__cause__, aiohttp.ClientSSLError):
+        return False  # no other certificate will be there in a second
+    unheard = err.status == HTTPStatus.TOO_MANY_REQUESTS or (isinstance(err, Unreachable) and not err.sent)
+    return unheard or (method == "GET" and err.status in _PASSING)
+
+
 def _path(group_version: str, plural: str, namespace: str | None, name: str | None = None) -> str:
+    """Return the path of objects or of one. Raises ``NotFound`` for what is no name and would lead elsewhere."""
+    for given in (namespace, name):
+        if given is not None and (given in {"", ".", ".."} or _NO_PART_OF_A_NAME.search(given)):
+            raise NotFound(HTTPStatus.NOT_FOUND, "NotFound", f"{plural} {given!r} not found: that is no name")
     root = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
     within = f"/namespaces/{namespace}" if namespace is not None else ""
     return f"{root}{within}/{plural}" + (f"/{name}" if name is not None else "")
@@ -302,7 +375,7 @@ def _given(query: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
-    text = await response.text(errors="replace")
+    text = (await response.read()).decode(errors="replace")
     try:
         body = json.loads(text)
     except ValueError:

@@ -33,6 +33,11 @@ class ApiError(EnvironmentUnavailable):
 class NotFound(ApiError):
     """There is no such object, or no such kind of object."""
 
+    @property
+    def is_of_kind(self) -> bool:
+        """Whether the API server knows no such kind, which it says in other words and, of a group, as plain text."""
+        return self.reason != "NotFound" or "could not find the requested resource" in str(self)
+
 
 class Conflict(ApiError):
     """The object exists already, or was changed meanwhile."""
@@ -51,11 +56,12 @@ class Invalid(ApiError):
 
 
 class Unreachable(ApiError):
-    """There was no answer."""
+    """There was no answer; ``sent`` is whether the request may have been heard all the same."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, sent: bool = True) -> None:
         """Say what was tried and what came of it."""
         super().__init__(0, "Unreachable", message)
+        self.sent = sent
 
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {

@@ -93,6 +93,11 @@ class Place(Protocol):
 
 
 def place_name(ref: ClusterRef, attempt: int) -> str:
-    """Return the name of the place: the same after any restart, and short enough for a RayCluster (53)."""
+    """Return the name of the place: the same after any restart, and one that KubeRay takes.
+
+    That is a DNS-1035 label, which begins with a letter, of at most 50 characters: what is longer it cuts when it
+    names a cluster's Secret.
+    """
     uid = hashlib.sha256(ref.uid.encode()).hexdigest()[:6]
-    return f"{ref.name[:30].rstrip('-.').replace('.', '-')}-{uid}-{attempt}"
+    name = ref.name if ref.name[:1].isalpha() else f"b-{ref.name}"
+    return f"{name[:30].rstrip('-.').replace('.', '-')}-{uid}-{attempt}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchyard.apiserver.errors import Conflict, NotFound
+from batchyard.apiserver.errors import NotFound
 from batchyard.engine.places import Child, Observation, PlaceState
-from batchyard.environments import pods
-from batchyard.environments.manifests import MANAGED_LABEL, UID_LABEL, job, token_secret
+from batchyard.environments import owned, pods
+from batchyard.environments.manifests import RUNNER, job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from batchyard.apiserver.client import ApiClient
     from batchyard.clock import Clock
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GROUP_VERSION = "batch/v1"
 PLURAL = "jobs"
+_KIND = "Job"
 
 
 class JobPlace:
@@ -28,109 +29,93 @@ class JobPlace:
     def __init__(self, api: ApiClient, defaults: Defaults, clock: Clock) -> None:
         """``defaults`` has the runner image."""
         self._api, self._defaults, self._clock = api, defaults, clock
+        self._refusals = owned.Refusals()
 
     async def ensure(self, request: PlaceRequest) -> None:
         """Create the Job and then its Secret, unless they are there; the pod waits for it."""
         left = (request.deadline_at - self._clock.now()).total_seconds()
         body = job(request, self._defaults, max(0.0, left))
-        namespace = request.ref.namespace
-        try:
-            made = await self._api.create(GROUP_VERSION, PLURAL, namespace, body)
-        except Conflict:
-            made = await self._api.get(GROUP_VERSION, PLURAL, namespace, request.name)
-        await create_secret(self._api, request, {**made, "apiVersion": GROUP_VERSION, "kind": "Job"})
+        with self._refusals.noted(request):
+            made = await owned.ensure_owned(self._api, request, GROUP_VERSION, PLURAL, body)
+            if made is not None:
+                await owned.ensure_secret(self._api, request, made)
 
     async def observe(self, request: PlaceRequest, identity: str) -> Observation:
-        """Look at the Job's pod; the Job itself only tells when there is none."""
-        found = await pods_of(self._api, request)
+        """Look at the Job's pod; the Job itself only tells when there is none, or none that runs."""
+        found = await owned.pods_of(self._api, request)
         if not found:
             return await self._without_pod(request, identity)
         pod = found[-1]
-        uid, phase = pod["metadata"]["uid"], pod.get("status", {}).get("phase")
+        uid, phase = pod["metadata"]["uid"], (pod.get("status") or {}).get("phase")
         if identity and uid != identity:
             return Observation(PlaceState.LOST, "PodReplaced", "the runner pod was replaced", uid)
-        if phase == "Succeeded":
-            return Observation(PlaceState.ENDED, "", "the worker ended", uid)
-        if phase == "Failed":
-            end = pods.ending(pod) or pods.Finding("PodFailed", "the runner pod failed")
-            return Observation(PlaceState.ENDED, end.reason, end.message, uid)
-        if phase == "Running" and not pod["metadata"].get("deletionTimestamp"):
+        if phase in {"Succeeded", "Failed"} or pods.has_ended(pod, RUNNER):
+            return _ended(pod, uid)
+        if pods.is_going(pod):
+            state = PlaceState.RUNNING if identity else PlaceState.PENDING
+            return Observation(state, "PodGoing", pods.why_going(pod), identity)
+        if phase == "Running":
             return Observation(PlaceState.RUNNING, identity=uid)
-        trouble = pods.trouble([pod])
-        if trouble is not None:
-            return Observation(PlaceState.PENDING, trouble.reason, trouble.message)
-        return Observation(PlaceState.PENDING, "", "the runner pod starts")
+        return await self._starting(request, pod)
 
     async def start(self, request: PlaceRequest) -> None:
         """Do nothing: the pod's container is the worker."""
 
     async def release(self, request: PlaceRequest) -> bool:
         """Delete the Job; return whether it and its pod are gone."""
-        return await delete_all(self._api, request, GROUP_VERSION, PLURAL)
+        self._refusals.forget(request)
+        return await owned.delete_all(self._api, request, GROUP_VERSION, PLURAL)
 
     async def children(self, namespace: str | None) -> Sequence[Child]:
         """Return every Job that an operator made."""
-        return await list_children(self._api, GROUP_VERSION, PLURAL, namespace)
+        return await owned.list_children(self._api, GROUP_VERSION, PLURAL, namespace)
 
     async def remove(self, child: Child) -> None:
         """Delete a Job."""
         await self._api.delete(GROUP_VERSION, PLURAL, child.namespace, child.name, uid=child.uid)
 
+    # -- what is seen ------------------------------------------------------------------------------------------
+
+    async def _starting(self, request: PlaceRequest, pod: Mapping[str, JSON]) -> Observation:
+        try:
+            found = await self._api.get(GROUP_VERSION, PLURAL, request.ref.namespace, request.name)
+        except NotFound:
+            return Observation(PlaceState.PENDING, "PodGoing", "the Job is gone, its pod not yet")
+        missing = await owned.without_secret(self._api, request, found)
+        if missing is not None:
+            return missing
+        trouble = pods.trouble([pod]) or await owned.warning_about(self._api, pod)
+        if trouble is not None:
+            return Observation(PlaceState.PENDING, trouble.reason, trouble.message)
+        return Observation(PlaceState.PENDING, "", "the runner pod starts")
+
     async def _without_pod(self, request: PlaceRequest, identity: str) -> Observation:
         try:
             found = await self._api.get(GROUP_VERSION, PLURAL, request.ref.namespace, request.name)
         except NotFound:
-            return Observation(PlaceState.ABSENT, "", "there is no such Job")
+            return self._refusals.absent(request, "there is no such Job")
+        if not owned.is_ours(found, request):
+            return owned.name_taken(_KIND, request)
+        failed = pods.condition_of(found, "Failed") or pods.condition_of(found, "FailureTarget")
+        if failed is not None:
+            return Observation(PlaceState.ENDED, failed.reason, f"the Job failed: {failed.message}")
         if identity:
             return Observation(PlaceState.LOST, "PodDeleted", "the runner pod was deleted")
-        for condition in found.get("status", {}).get("conditions") or []:
-            if condition["type"] == "Failed" and condition["status"] == "True":
-                return Observation(PlaceState.ENDED, condition.get("reason", ""), condition.get("message", ""))
-        return Observation(PlaceState.PENDING, "NoPod", "the Job has no pod yet; see its events, and the quota")
+        missing = await owned.without_secret(self._api, request, found)
+        if missing is not None:
+            return missing
+        if (found.get("spec") or {}).get("suspend"):
+            return Observation(PlaceState.PENDING, "Suspended", "the Job is suspended: a queue has not admitted it yet")
+        refused = await owned.warning_about(self._api, found)
+        if refused is not None:
+            return Observation(PlaceState.PENDING, refused.reason, f"the Job has no pod: {refused.message}")
+        return Observation(PlaceState.PENDING, "NoPod", "the Job has no pod yet")
 
 
-async def create_secret(api: ApiClient, request: PlaceRequest, owner: dict[str, JSON]) -> None:
-    """Create the Secret with the worker's token unless it is there."""
-    try:
-        await api.create("v1", "secrets", request.ref.namespace, token_secret(request, owner))
-    except Conflict:
-        return
-
-
-async def pods_of(api: ApiClient, request: PlaceRequest) -> list[dict[str, JSON]]:
-    """Return the place's pods, oldest first."""
-    selector = f"{UID_LABEL}={request.ref.uid},batchyard.dev/attempt={request.attempt}"
-    found = [pod async for pod in api.list("v1", "pods", request.ref.namespace, label_selector=selector)]
-    return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
-
-
-async def delete_all(api: ApiClient, request: PlaceRequest, group_version: str, plural: str) -> bool:
-    """Delete the place's object; return whether it and its pods are gone."""
-    try:
-        found = await api.get(group_version, plural, request.ref.namespace, request.name)
-    except NotFound:
-        return not await pods_of(api, request)
-    if not found["metadata"].get("deletionTimestamp"):
-        try:
-            await api.delete(group_version, plural, request.ref.namespace, request.name)
-        except NotFound:
-            return not await pods_of(api, request)
-    return False
-
-
-async def list_children(api: ApiClient, group_version: str, plural: str, namespace: str | None) -> list[Child]:
-    """Return the objects with our label, with the BatchTests they belong to."""
-    selector = f"{MANAGED_LABEL}=batchyard"
-    try:
-        return [
-            Child(
-                found["metadata"]["namespace"],
-                found["metadata"]["name"],
-                found["metadata"]["uid"],
-                (found["metadata"].get("labels") or {}).get(UID_LABEL, ""),
-            )
-            async for found in api.list(group_version, plural, namespace, label_selector=selector)
-            if not found["metadata"].get("deletionTimestamp")
-        ]
-    except NotFound:  # no such kind here: so none of them either
-        return []
+def _ended(pod: Mapping[str, JSON], uid: str) -> Observation:
+    """Return how the worker ended: what else ran in its pod explains it only if it does not itself."""
+    if (pod.get("status") or {}).get("phase") == "Failed":
+        end = pods.ending(pod) or pods.Finding("PodFailed", "the runner pod failed")
+    else:
+        end = pods.ending_of(pod, RUNNER) or pods.Finding("", "the worker ended")
+    return Observation(PlaceState.ENDED, end.reason, end.message, uid)

@@ -1,7 +1,8 @@
 """The objects that a place in a cluster is made of, as JSON. Pure: the same request gives the same objects.
 
 Every pod keeps to the ``restricted`` Pod Security Standard, gets no token of the cluster and no service variables.
-The Secret with the worker's token belongs to the Job or RayCluster, so that it goes with it.
+The Secret with the worker's token belongs to the Job or RayCluster, so that it goes with it. No value of a Secret is
+in any of them: pods name their Secrets. Not for what a user's template may change (``overlay``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchyard.environments.overlay import overlaid
+from batchyard.environments.overlay import OWN_VOLUMES, overlaid
+from batchyard.environments.ray import RAY_SETTINGS, cpus_per_trial
 from batchyard.model.quantity import to_cpus
 from batchyard.model.spec_environment import KubeRay
 
@@ -32,6 +34,10 @@ SPOOL_FOLDER = "/var/lib/batchyard"
 TOKEN_FOLDER = "/var/run/batchyard/token"  # noqa: S105 - a folder
 SECRETS_FOLDER = "/var/run/batchyard/secrets"
 
+RUNNER = "runner"
+HEAD, WORKER = "ray-head", "ray-worker"
+"""The containers that run what is ours; each pod has one of them, and it comes first."""
+
 DASHBOARD_PORT = 8265
 _USER = 10001
 _GRACE_SECONDS = 30
@@ -47,6 +53,14 @@ class Defaults:
     pull_policy: str = ""
 
 
+# With these a Ray would let anybody in, or the driver would look for another one.
+_RAY_ENV = frozenset({
+    "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_K8S_TOKEN_AUTH",
+})  # fmt: skip
+
+# Trials run on the workers, and the dashboard is where the operator looks for it.
+_HEAD_PARAMS = frozenset({"num-cpus", "dashboard-port", "include-dashboard"})
+
 _SMALL = {"cpu": "200m", "memory": "512Mi"}
 _HEAD = {"cpu": "200m", "memory": "1Gi"}
 
@@ -55,12 +69,12 @@ def job(request: PlaceRequest, defaults: Defaults, seconds_left: float) -> dict[
     """Return the Job with the one runner pod of the InProcess provider; ``seconds_left`` are those to its deadline."""
     spec = request.batch.spec
     container = {
-        **_container(request, defaults, name="runner", image=_image(request, defaults), trusted=True),
+        **_container(request, defaults, name=RUNNER, image=_image(request, defaults), trusted=True),
         "args": ["worker"],
         "resources": {"requests": dict(_SMALL)},
     }
-    pod = overlaid(_pod(request, [container], trusted=True), spec.environment.template)
-    pod["restartPolicy"] = "Never"
+    template = _template(request, container, spec.environment.template, trusted=True)
+    template["spec"]["restartPolicy"] = "Never"
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -69,8 +83,10 @@ def job(request: PlaceRequest, defaults: Defaults, seconds_left: float) -> dict[
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
+            # Else a second pod begins while the first is still being deleted, and both would be this attempt.
+            "podReplacementPolicy": "Failed",
             "activeDeadlineSeconds": max(1, math.ceil(seconds_left + spec.deadlines.grace_seconds) + _BACKSTOP_SECONDS),
-            "template": {"metadata": {"labels": _labels(request)}, "spec": pod},
+            "template": template,
         },
     }
 
@@ -90,9 +106,9 @@ def ray_cluster(request: PlaceRequest, defaults: Defaults) -> dict[str, JSON]:
                 "rayStartParams": {
                     "num-cpus": "0",
                     "dashboard-host": "0.0.0.0",  # noqa: S104 - the operator has to reach it
-                    **asked.head.ray_start_params,
+                    **{key: value for key, value in asked.head.ray_start_params.items() if key not in _HEAD_PARAMS},
                 },
-                "template": _ray_template(request, defaults, asked.head, "ray-head", trusted=True),
+                "template": _ray_template(request, defaults, asked.head, HEAD),
             },
             "workerGroupSpecs": [
                 {
@@ -100,8 +116,8 @@ def ray_cluster(request: PlaceRequest, defaults: Defaults) -> dict[str, JSON]:
                     "replicas": replicas,
                     "minReplicas": replicas,
                     "maxReplicas": max(1, replicas),
-                    "rayStartParams": {"num-cpus": str(_slots(request, replicas)), **asked.workers.ray_start_params},
-                    "template": _ray_template(request, defaults, asked.workers, "ray-worker", trusted=False),
+                    "rayStartParams": {"num-cpus": str(_cpus(request, replicas)), **asked.workers.ray_start_params},
+                    "template": _ray_template(request, defaults, asked.workers, WORKER),
                 }
             ],
         },
@@ -135,6 +151,26 @@ def token_secret(request: PlaceRequest, owner: Mapping[str, JSON]) -> dict[str, 
     }
 
 
+def runtime_env(request: PlaceRequest) -> dict[str, JSON]:
+    """Return Ray's runtime environment of the driver; like a template it sets none of our variables."""
+    asked = _kube_ray(request).runtime_env
+    env = asked.get("env_vars")
+    if not isinstance(env, dict):
+        return asked
+    protected = protected_env(request)
+    return {**asked, "env_vars": {name: value for name, value in env.items() if name not in protected}}
+
+
+def protected_env(request: PlaceRequest) -> frozenset[str]:
+    """Return the variables that nothing in a BatchTest sets; others are settings, such as BATCHYARD_CA_FILE."""
+    return _RAY_ENV.union(_own_env(request, trusted=True))
+
+
+def secret_names(request: PlaceRequest) -> tuple[str, ...]:
+    """Return the Secrets whose values the place's pods have."""
+    return tuple(_secrets(request).values())
+
+
 def token_name(place: str) -> str:
     """Return the name of the Secret with the token of a place's worker."""
     return f"{place}-results"
@@ -143,22 +179,39 @@ def token_name(place: str) -> str:
 # -- pods --------------------------------------------------------------------------------------------------------
 
 
-def _ray_template(
-    request: PlaceRequest, defaults: Defaults, part: RayHead | RayWorkers, name: str, *, trusted: bool
+def _ray_template(request: PlaceRequest, defaults: Defaults, part: RayHead | RayWorkers, name: str) -> dict[str, JSON]:
+    head = name == HEAD
+    image = _kube_ray(request).image or _image(request, defaults)
+    container = _container(request, defaults, name=name, image=image, trusted=head)
+    container["resources"] = _resources(part.resources, _HEAD if head else _SMALL)
+    return _template(request, container, request.batch.spec.environment.template, part.template, trusted=head)
+
+
+def _template(
+    request: PlaceRequest, container: dict[str, JSON], *overlays: Mapping[str, JSON], trusted: bool
 ) -> dict[str, JSON]:
-    asked = _kube_ray(request)
-    image = asked.image or _image(request, defaults)
-    container = _container(request, defaults, name=name, image=image, trusted=trusted)
-    container["resources"] = _resources(part.resources, _HEAD if trusted else _SMALL)
-    pod = _pod(request, [container], trusted=trusted)
-    pod = overlaid(overlaid(pod, request.batch.spec.environment.template), part.template)
-    return {"metadata": {"labels": _labels(request)}, "spec": pod}
+    template = {"metadata": {"labels": _labels(request)}, "spec": _pod(request, [container], trusted=trusted)}
+    return _with_secrets_known(overlaid(template, *overlays, protected=protected_env(request)))
+
+
+def _with_secrets_known(template: dict[str, JSON]) -> dict[str, JSON]:
+    """Mount a template's own Secrets where the worker looks for values that it must never write anywhere."""
+    volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+    own = template["spec"]["containers"][0]
+    names = dict.fromkeys(mount["name"] for mount in own["volumeMounts"] if not OWN_VOLUMES.match(mount["name"]))
+    own["volumeMounts"] += [
+        {"name": name, "mountPath": f"{SECRETS_FOLDER}/volume-{name}", "readOnly": True}
+        for name in names
+        if {"secret", "projected"} & volumes.get(name, {}).keys()
+    ]
+    return template
 
 
 def _container(request: PlaceRequest, defaults: Defaults, *, name: str, image: str, trusted: bool) -> dict[str, JSON]:
     environment = request.batch.spec.environment
-    env: list[JSON] = [{"name": key, "value": value} for key, value in environment.env.items()]
-    env += [{"name": key, "value": value} for key, value in _own_env(request, trusted=trusted).items()]
+    protected = protected_env(request)
+    given = {key: value for key, value in environment.env.items() if key not in protected}
+    env = {**given, **_own_env(request, trusted=trusted)}
     mounts: list[JSON] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
         {"name": "spool", "mountPath": SPOOL_FOLDER},
@@ -174,7 +227,7 @@ def _container(request: PlaceRequest, defaults: Defaults, *, name: str, image: s
     container: dict[str, JSON] = {
         "name": name,
         "image": image,
-        "env": env,
+        "env": [{"name": key, "value": value} for key, value in env.items()],
         "envFrom": [_env_from(entry.model_dump(mode="json", by_alias=True)) for entry in environment.env_from],
         "volumeMounts": mounts,
         "securityContext": {
@@ -194,10 +247,9 @@ def _own_env(request: PlaceRequest, *, trusted: bool) -> dict[str, str]:
         "BATCHYARD_SPOOL": SPOOL_FOLDER,
         "BATCHYARD_HOME": SPOOL_FOLDER,
         "BATCHYARD_SOURCE": SOURCE_FOLDER if _source_map(request) is not None else "",
-        "BATCHYARD_SECRET_FILES": SECRETS_FOLDER if _secrets(request) else "",
-        "RAY_USAGE_STATS_ENABLED": "0",
+        "BATCHYARD_SECRET_FILES": SECRETS_FOLDER,
+        **RAY_SETTINGS,
         # Whatever a trial leaves behind dies with its worker, not with the pod.
-        "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
         "RAY_process_group_cleanup_enabled": "true",
     }
     if trusted:
@@ -263,11 +315,13 @@ def _resources(asked: Resources | None, default: Mapping[str, str]) -> dict[str,
     return {"requests": {**default, **given}, "limits": given}
 
 
-def _slots(request: PlaceRequest, replicas: int) -> int:
-    """Return how many trials one worker pod runs at a time."""
+def _cpus(request: PlaceRequest, replicas: int) -> int:
+    """Return the processors that Ray counts on a worker pod: enough for its share of the trials, or what it has."""
+    batch = request.batch
+    share = math.ceil(batch.spec.parallelism / max(1, replicas))
+    needed = math.ceil(share * cpus_per_trial(batch))
     cpu = (resources := _kube_ray(request).workers.resources) and resources.cpu
-    shared = math.ceil(request.batch.spec.parallelism / max(1, replicas))
-    return max(shared, math.floor(to_cpus(cpu))) if cpu else shared
+    return max(1, needed, math.floor(to_cpus(cpu)) if cpu else 0)
 
 
 def _kube_ray(request: PlaceRequest) -> KubeRay:

@@ -1,11 +1,11 @@
-"""What pods say about themselves, in a sentence for people: why they wait, and why they ended. Pure."""
+"""What pods and events say about a place, in a sentence for people: why it waits, and why it ended. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batchyard.model.trial import JSON
 
@@ -24,69 +24,166 @@ class Finding(NamedTuple):
 def trouble(pods: Sequence[Mapping[str, JSON]]) -> Finding | None:
     """Return what keeps the first troubled pod from being ready; None if nothing is the matter."""
     for pod in pods:
-        found = _scheduling(pod) or _containers(pod) or _evicted(pod)
+        found = _whole_pod(pod) or _scheduling(pod) or _containers(pod)
         if found is not None:
-            return Finding(found.reason, f"pod {pod['metadata']['name']}: {found.message}")
+            return Finding(found.reason, cut(f"pod {name_of(pod)}: {found.message}"))
     return None
 
 
 def ending(pod: Mapping[str, JSON]) -> Finding | None:
     """Return how a pod ended that is over; None if it succeeded."""
-    evicted = _evicted(pod)
+    evicted = _whole_pod(pod)
     if evicted is not None:
         return evicted
     for container in _statuses(pod):
-        ended = container.get("state", {}).get("terminated")
-        if ended and ended.get("exitCode") != 0:
-            return _terminated(container["name"], ended)
-    phase = pod.get("status", {}).get("phase")
+        ended = _terminated(container)
+        if ended is not None and ended.get("exitCode") != 0:
+            return _end(container["name"], ended)
+    phase = _status(pod).get("phase")
     return Finding("PodFailed", "the pod failed") if phase == "Failed" else None
 
 
+def has_ended(pod: Mapping[str, JSON], container: str) -> bool:
+    """Return whether this container is over, whatever else runs in its pod."""
+    return any(_terminated(one) is not None for one in _statuses(pod) if one["name"] == container)
+
+
+def ending_of(pod: Mapping[str, JSON], container: str) -> Finding | None:
+    """Return how this container ended, now or the last time that it ran; None if it did not, or if it succeeded."""
+    for one in _statuses(pod):
+        if one["name"] == container:
+            ended = _terminated(one) or (one.get("lastState") or {}).get("terminated")
+            return _end(container, ended) if ended and ended.get("exitCode") != 0 else None
+    return None
+
+
+def is_down(pod: Mapping[str, JSON], container: str) -> bool:
+    """Return whether this container ran and does not run now: what it ran is gone, also if it is started again."""
+    for one in _statuses(pod):
+        if one["name"] == container:
+            state = one.get("state") or {}
+            ran = bool(one.get("restartCount")) or bool((one.get("lastState") or {}).get("terminated"))
+            return bool(state.get("terminated")) or (ran and bool(state.get("waiting")))
+    return False
+
+
 def is_ready(pod: Mapping[str, JSON]) -> bool:
-    """Return whether the pod's Ready condition holds."""
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    """Return whether the pod's Ready condition holds and nobody is deleting it."""
+    return _condition(pod, "Ready", "True") is not None and not is_going(pod)
+
+
+def is_going(pod: Mapping[str, JSON]) -> bool:
+    """Return whether the pod is being deleted."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def why_going(pod: Mapping[str, JSON]) -> str:
+    """Return why a pod is being deleted, as far as it says."""
+    found = _disruption(pod)
+    return f"pod {name_of(pod)} is being deleted" + (f": {found.message}" if found is not None else "")
+
+
+def label(pod: Mapping[str, JSON], name: str) -> str:
+    """Return a label of the pod, "" if it has none of this name."""
+    return str((pod["metadata"].get("labels") or {}).get(name, ""))
+
+
+def name_of(pod: Mapping[str, JSON]) -> str:
+    """Return the pod's name."""
+    return str(pod["metadata"]["name"])
+
+
+def newest_warning(events: Iterable[Mapping[str, JSON]]) -> Finding | None:
+    """Return what the last of the warnings among these events (``v1`` Event) says; None if there is none."""
+    warnings = [event for event in events if event.get("type") == "Warning"]
+    if not warnings:
+        return None
+    newest = max(warnings, key=_moment)
+    reason = str(newest.get("reason") or "Warning")
+    return Finding(reason, cut(" ".join(str(newest.get("message") or reason).split())))
+
+
+def condition_of(found: Mapping[str, JSON], kind: str) -> Finding | None:
+    """Return what a condition of any object says if it is true."""
+    one = _condition(found, kind, "True")
+    return Finding(one.get("reason") or kind, cut(one.get("message") or kind)) if one is not None else None
+
+
+def cut(text: str) -> str:
+    """Return the text, shortened to what fits a status."""
+    return text if len(text) <= _MESSAGE_CHARACTERS else text[: _MESSAGE_CHARACTERS - 1] + "…"
+
+
+# -- parts of a pod's status -------------------------------------------------------------------------------------
+
+
+def _whole_pod(pod: Mapping[str, JSON]) -> Finding | None:
+    """Return why the pod as a whole was ended: evicted, preempted, refused by its node."""
+    status = _status(pod)
+    if status.get("phase") != "Failed":
+        return None
+    if status.get("reason"):
+        return Finding(status["reason"], status.get("message") or status["reason"])
+    return _disruption(pod)
+
+
+def _disruption(pod: Mapping[str, JSON]) -> Finding | None:
+    one = _condition(pod, "DisruptionTarget", "True")
+    if one is None:
+        return None
+    reason = one.get("reason") or "Disrupted"
+    return Finding(reason, one.get("message") or reason)
 
 
 def _scheduling(pod: Mapping[str, JSON]) -> Finding | None:
-    for one in pod.get("status", {}).get("conditions") or []:
-        if one["type"] == "PodScheduled" and one["status"] == "False":
-            return Finding(one.get("reason") or "Unschedulable", _cut(one.get("message") or "cannot be scheduled"))
-    return None
+    one = _condition(pod, "PodScheduled", "False")
+    if one is None:
+        return None
+    return Finding(one.get("reason") or "Unschedulable", one.get("message") or "cannot be scheduled")
 
 
 def _containers(pod: Mapping[str, JSON]) -> Finding | None:
     for container in _statuses(pod):
-        state = container.get("state", {})
-        waiting = state.get("waiting")
+        waiting = (container.get("state") or {}).get("waiting")
         if waiting and waiting.get("reason") not in _USUAL:
-            last = container.get("lastState", {}).get("terminated")
-            why = _terminated(container["name"], last).message if last else waiting.get("message") or ""
-            return Finding(waiting.get("reason") or "Waiting", _cut(f"container {container['name']} waits: {why}"))
-        ended = state.get("terminated")
-        if ended and ended.get("exitCode") != 0:
-            return _terminated(container["name"], ended)
+            last = (container.get("lastState") or {}).get("terminated")
+            reason = waiting.get("reason") or "Waiting"
+            why = _end(container["name"], last).message if last else waiting.get("message") or reason
+            return Finding(reason, f"container {container['name']} waits: {why}")
+        ended = _terminated(container)
+        if ended is not None and ended.get("exitCode") != 0:
+            return _end(container["name"], ended)
     return None
 
 
-def _evicted(pod: Mapping[str, JSON]) -> Finding | None:
-    status = pod.get("status", {})
-    if status.get("phase") == "Failed" and status.get("reason"):
-        return Finding(status["reason"], _cut(status.get("message") or status["reason"]))
-    return None
-
-
-def _terminated(container: str, ended: Mapping[str, JSON]) -> Finding:
+def _end(container: str, ended: Mapping[str, JSON]) -> Finding:
     reason = ended.get("reason") or "Error"
     said = f": {ended['message']}" if ended.get("message") else ""
-    return Finding(reason, _cut(f"container {container} ended with {ended.get('exitCode')} ({reason}){said}"))
+    return Finding(reason, cut(f"container {container} ended with {ended.get('exitCode')} ({reason}){said}"))
+
+
+def _terminated(container: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
+    ended: Mapping[str, JSON] | None = (container.get("state") or {}).get("terminated")
+    return ended
 
 
 def _statuses(pod: Mapping[str, JSON]) -> list[JSON]:
-    status = pod.get("status", {})
+    status = _status(pod)
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MESSAGE_CHARACTERS else text[: _MESSAGE_CHARACTERS - 1] + "…"
+def _status(found: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    status: Mapping[str, JSON] = found.get("status") or {}
+    return status
+
+
+def _condition(found: Mapping[str, JSON], kind: str, status: str) -> Mapping[str, JSON] | None:
+    conditions: list[Mapping[str, JSON]] = _status(found).get("conditions") or []
+    return next((one for one in conditions if one["type"] == kind and one["status"] == status), None)
+
+
+def _moment(event: Mapping[str, JSON]) -> str:
+    """Return when the event was seen last; RFC 3339 in UTC, so that texts compare as times do."""
+    series = event.get("series") or {}
+    moments = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return max((moment for moment in moments if moment), default=event["metadata"].get("creationTimestamp") or "")

@@ -69,7 +69,7 @@ class RayHead(SpecModel):
 class RayWorkers(SpecModel):
     """The workers of the RayCluster."""
 
-    replicas: int = Field(default=2, ge=0, le=1000, description="How many worker pods there are.")
+    replicas: int = Field(default=2, ge=1, le=1000, description="How many worker pods there are.")
     resources: Resources | None = Field(default=None, description="What each worker's pod asks for.")
     ray_start_params: dict[str, str] = Field(default_factory=dict, description="Options of `ray start`.")
     template: dict[str, JSON] = Field(default_factory=dict, description="Overlay on the workers' pod template.")
