@@ -48,6 +48,12 @@ _FINAL = tuple(phase.value for phase in Phase if phase.final)
 _MOMENTS = ("requested_at", "ready_at", "started_at", "heard_at", "ended_at", "released_at")
 
 
+# Made once: every transaction of an operator asks.
+_LEADER = sa.select(leadership.c.epoch, leadership.c.holder).where(leadership.c.id == _ONLY)
+# FOR SHARE is for PostgreSQL: a new leader waits for this transaction, and the next one sees it.
+_LEADER_HELD = _LEADER.with_for_update(read=True)
+
+
 class SqlClusterStore(ClusterEvents, SqlStore):
     """Implements ``ClusterStore``. With an ``epoch`` every writing transaction first checks that it still leads."""
 
@@ -55,6 +61,9 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         """Take over ``engine``, whose schema must be the newest."""
         super().__init__(engine)
         self._epoch = epoch
+        put, keys = self._insert(environments), environments.primary_key.columns
+        changed = {name: column for name, column in put.excluded.items() if name not in keys}
+        self._put = put.on_conflict_do_update(index_elements=list(keys), set_=changed)
 
     def fenced(self, epoch: int) -> SqlClusterStore:
         """Return a view on the same connections that writes only while leadership has this epoch."""
@@ -68,9 +77,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
             yield connection
 
     def _check_leadership(self, connection: sa.Connection, epoch: int, *, lock: bool = True) -> None:
-        query = sa.select(leadership.c.epoch, leadership.c.holder).where(leadership.c.id == _ONLY)
-        # FOR SHARE is for PostgreSQL: a new leader waits for this transaction, and the next one sees it.
-        row = connection.execute(query.with_for_update(read=True) if lock else query).first()
+        row = connection.execute(_LEADER_HELD if lock else _LEADER).first()
         if row is None or row.epoch != epoch:
             newer = f"{row.holder} (epoch {row.epoch})" if row is not None else "nobody"
             raise StaleLeader(f"this operator led with epoch {epoch}, but now {newer} leads; nothing was written")
@@ -98,7 +105,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
     def leadership(self) -> tuple[int, str] | None:
         """Return the epoch and the holder; None before the first."""
         with self._read() as connection:
-            row = connection.execute(sa.select(leadership.c.epoch, leadership.c.holder)).first()
+            row = connection.execute(_LEADER).first()
         return None if row is None else (row.epoch, row.holder)
 
     def check_leading(self) -> None:
@@ -210,11 +217,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         return left_out
 
     def _put_environment(self, connection: sa.Connection, environment: EnvironmentRecord) -> None:
-        row = _environment_row(environment)
-        changed = {name: value for name, value in row.items() if name not in {"batch_id", "attempt"}}
-        statement = self._insert(environments).values(row)
-        keys = [environments.c.batch_id, environments.c.attempt]
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+        connection.execute(self._put, _environment_row(environment))
 
 
 def _known(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -39,29 +39,41 @@ def add_to_outbox(connection: sa.Connection, batch_id: str, items: Sequence[tupl
     connection.execute(outbox.insert(), made)
 
 
+def _due() -> sa.Select[Any]:
+    """Return the query for what is to be posted ``now``, at most so many (``most``); of each batch its oldest first."""
+    now, older = sa.bindparam("now", type_=sa.BigInteger), outbox.alias("older")
+    blocked = sa.exists().where(
+        older.c.batch_id == outbox.c.batch_id,
+        older.c.seq < outbox.c.seq,
+        older.c.parked.is_(False),
+        older.c.next_at > now,
+    )
+    entry = sa.and_(audit_entries.c.batch_id == outbox.c.batch_id, audit_entries.c.seq == outbox.c.seq)
+    ref = outbox.join(cluster_batches, cluster_batches.c.batch_id == outbox.c.batch_id)
+    columns = (
+        outbox.c.batch_id.label("of"), outbox.c.tries, outbox.c.created_at,
+        cluster_batches.c.namespace, cluster_batches.c.name, cluster_batches.c.uid,
+    )  # fmt: skip
+    return (
+        sa.select(*columns, audit_entries)
+        .select_from(ref.join(audit_entries, entry))
+        .where(outbox.c.parked.is_(False), outbox.c.next_at <= now, ~blocked)
+        .order_by(outbox.c.created_at, outbox.c.batch_id, outbox.c.seq)
+        .limit(sa.bindparam("most", type_=sa.Integer))
+    )
+
+
+_DUE = _due()
+
+
 class ClusterEvents(SqlStore):
     """The methods of ``ClusterStore`` that are about Kubernetes events."""
 
     def outbox_due(self, now: datetime, limit: int) -> Sequence[OutboxItem]:
         """Return what is to be posted now, oldest first; of a batch nothing overtakes what is older."""
-        older = outbox.alias("older")
-        blocked = sa.exists().where(
-            older.c.batch_id == outbox.c.batch_id,
-            older.c.seq < outbox.c.seq,
-            older.c.parked.is_(False),
-            older.c.next_at > rows.to_micros(now),
-        )
-        entry = sa.and_(audit_entries.c.batch_id == outbox.c.batch_id, audit_entries.c.seq == outbox.c.seq)
-        due = sa.select(
-            outbox.c.batch_id.label("of"), outbox.c.tries, outbox.c.created_at,
-            cluster_batches.c.namespace, cluster_batches.c.name, cluster_batches.c.uid, audit_entries,
-        ).select_from(
-            outbox.join(cluster_batches, cluster_batches.c.batch_id == outbox.c.batch_id).join(audit_entries, entry)
-        )  # fmt: skip
-        due = due.where(outbox.c.parked.is_(False), outbox.c.next_at <= rows.to_micros(now), ~blocked)
-        due = due.order_by(outbox.c.created_at, outbox.c.batch_id, outbox.c.seq).limit(limit)
+        given = {"now": rows.to_micros(now), "most": limit}
         with self._read() as connection:
-            found = connection.execute(due).mappings().all()
+            found = connection.execute(_DUE, given).mappings().all()
         return [
             OutboxItem(
                 batch_id=row["of"],
