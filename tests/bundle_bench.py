@@ -35,6 +35,11 @@ def a_batch_test(**spec: Any) -> Object:
     }
 
 
+def of_provider(name: str, **environment: Any) -> Object:
+    """Return the part of a spec that names a provider, and further fields of the environment."""
+    return {"environment": {"provider": name, **environment}}
+
+
 def a_file(folder: Path, document: Object | None = None, **spec: Any) -> Path:
     """Write a BatchTest and its graph.py into a folder and return its path."""
     (folder / "graph.py").write_text("def build(variants): ...\n")
