@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchyard.apiserver.errors import ApiError, Unreachable
+from batchyard.apiserver.errors import Conflict, Unreachable
 from batchyard.engine.cluster_ports import ClusterRef
 from batchyard.engine.places import PlaceState
 from batchyard.environments.manifests import token_name
@@ -82,30 +82,29 @@ def test_a_job_without_its_secret_is_made_whole_by_the_next_operator(bench: Benc
     assert bench.secret()
 
 
-def test_a_secret_of_an_earlier_job_of_the_same_name_is_replaced(bench: Bench) -> None:
-    """Its owner is gone, so it would soon be collected under the new Job's pod."""
-    bench.ensure()
-    stale = bench.secret()["metadata"]["uid"]
-    bench.cluster.remove(JOBS, bench.name)
-
-    bench.ensure()
-
-    assert bench.secret()["metadata"]["uid"] != stale
-    bench.cluster.collect_garbage()
-    assert bench.secret()["metadata"]["ownerReferences"][0]["uid"] == bench.owner()["metadata"]["uid"]
-
-
-def test_a_stale_secret_is_noticed_after_a_crash_that_came_before_it_was_replaced(bench: Bench) -> None:
+def test_a_secret_of_an_earlier_job_of_the_same_name_is_waited_out(bench: Bench) -> None:
+    """Its owner is gone, so it would be collected under the new Job's pod."""
     bench.ensure()
     bench.cluster.remove(JOBS, bench.name)
-    bench.cluster.fail("DELETE", "secrets", 500)
-    with pytest.raises(ApiError):
+    with pytest.raises(Conflict):
         bench.ensure()
+    between = bench.observe().state
+    bench.cluster.collect_garbage()
 
-    assert bench.observe().state is PlaceState.ABSENT
     bench.ensure()
 
+    assert between is PlaceState.ABSENT
+    assert bench.observe().state is PlaceState.PENDING
     assert bench.secret()["metadata"]["ownerReferences"][0]["uid"] == bench.owner()["metadata"]["uid"]
+
+
+def test_nothing_is_needed_of_secrets_but_to_read_and_to_make_them(bench: Bench) -> None:
+    bench.ensure()
+    bench.pod(phase="Pending")
+    bench.observe()
+    bench.release()
+
+    assert {one.method for one in bench.cluster.asked if "/secrets" in one.path} == {"POST", "GET"}
 
 
 # -- what belongs to somebody else -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ An object of the right name that belongs to somebody else is neither used nor de
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -102,18 +102,18 @@ def name_taken(kind: str, request: PlaceRequest) -> Observation:
 
 
 async def ensure_secret(api: ApiClient, request: PlaceRequest, owner: Mapping[str, JSON]) -> None:
-    """Create the Secret with the worker's token; one that belongs to an earlier object of this name is replaced."""
-    body, namespace = token_secret(request, owner), request.ref.namespace
+    """Create the Secret with the worker's token.
+
+    Raises ``Conflict`` while one is there whose owner, an earlier object of this name, is gone: it would be collected
+    under the pod that waits for it, so that has to come first.
+    """
+    name, namespace = token_name(request.name), request.ref.namespace
     try:
-        await api.create("v1", "secrets", namespace, body)
+        await api.create("v1", "secrets", namespace, token_secret(request, owner))
     except Conflict:
-        found = await api.get("v1", "secrets", namespace, token_name(request.name))
-        if belongs_to(found, owner) or not _is_of_place(found, request):
-            return
-        # Its owner is gone, so it would be collected under the pod that waits for it.
-        with suppress(NotFound):
-            await api.delete("v1", "secrets", namespace, token_name(request.name), uid=found["metadata"]["uid"])
-        await api.create("v1", "secrets", namespace, body)
+        found = await api.get("v1", "secrets", namespace, name)
+        if not belongs_to(found, owner) and _is_of_place(found, request):
+            raise
 
 
 async def without_secret(api: ApiClient, request: PlaceRequest, owner: Mapping[str, JSON]) -> Observation | None:
