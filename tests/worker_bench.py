@@ -9,13 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from batch_bench import WORKFLOWS, batch_file
-from batchyard.clock import SystemClock
 from batchyard.engine.cluster_ports import ClusterRef, EnvironmentRecord, EnvironmentState
 from batchyard.engine.ports import BatchRecord, Owner
 from batchyard.engine.sources import load
@@ -31,11 +31,11 @@ from batchyard.model.wire import Segment
 from batchyard.runners.linux import descendants
 from batchyard.store.opening import open_cluster_store
 from endpoint_bench import Answered, Served, served
-from runner_bench import LONG, await_true
+from runner_bench import CLOCK, LONG
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from batchyard.engine.sources import LoadedBatch
@@ -47,7 +47,6 @@ T = TypeVar("T")
 
 BATCH = "bench-1a2b3c4d"
 REF = ClusterRef("team-a", "bench", "uid-1")
-_MIB = 1024**2
 
 
 class FakeMeter:
@@ -70,7 +69,7 @@ class OperatorBench:
         self, folder: Path, factory: str = "noop:build", *, bounds: Limits | None = None, provider: str = "InProcess",
         **spec: Any,
     ) -> None:  # fmt: skip
-        self.folder, self.clock, self.bounds = folder, SystemClock(), bounds or Limits()
+        self.folder, self.clock, self.bounds = folder, CLOCK, bounds or Limits()
         self.loaded: LoadedBatch = load(batch_file(folder, factory, **spec))
         self.store = open_cluster_store(str(folder / "operator.db"))
         self.key = self.store.token_key()
@@ -291,10 +290,11 @@ class WorkerProcess:
         """What it wrote to its log."""
         return self.log.read_text(errors="replace")[-4000:]
 
-    def until(self, condition: Any, what: str) -> None:
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
         """Wait until a condition holds; fail with the worker's log if the worker ended or it never does."""
-        try:
-            await_true(lambda: condition() or not self.runs, what)
-            assert condition(), what
-        except AssertionError as err:
-            raise AssertionError(f"{err}; the worker's log: {self.words}") from None
+        give_up, pause = CLOCK.monotonic() + seconds, threading.Event()
+        while not condition():
+            alive = self.runs and CLOCK.monotonic() < give_up
+            # Once more, since it may have come true just before the worker's end.
+            assert alive or condition(), f"never came true: {what}; the worker's log: {self.words}"
+            pause.wait(0.02)
