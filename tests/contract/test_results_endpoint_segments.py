@@ -237,6 +237,17 @@ def test_how_much_runs_is_what_the_worker_says_within_reason(bench: OperatorBenc
     assert bench.batch.heard_at is not None
 
 
+def test_workers_that_were_given_up_are_counted_until_another_place_begins(bench: OperatorBench) -> None:
+    bench.post(1, Segment(hello=HELLO, abandoned=1))
+    bench.post(2, Segment(abandoned=2))
+    assert bench.batch.abandoned == 3
+
+    bench.next_place()
+    bench.post(1, Segment(hello=HELLO), attempt=2)
+
+    assert bench.batch.abandoned == 0
+
+
 @pytest.mark.parametrize(
     ("asked", "directive"),
     [

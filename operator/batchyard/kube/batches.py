@@ -58,7 +58,8 @@ class ActiveBatch:
     ``final`` has a byte for every trial: 1 if its result stands. ``lock`` is held while anything is committed or
     changed; never while the cluster is asked anything. ``limited`` counts the entries that
     may have no event of their own. ``ensured`` is the attempt whose place is known to be made, and ``refused_at`` when
-    the newest one's making was last refused.
+    the newest one's making was last refused. ``opened_at`` is since when this operator hears its workers.
+    ``abandoned`` counts what the newest worker could not end.
     """
 
     ref: ClusterRef
@@ -68,8 +69,10 @@ class ActiveBatch:
     summary: Summary
     final: bytearray
     environments: list[EnvironmentRecord]
+    opened_at: datetime
     limited: int = 0
     running: int = 0
+    abandoned: int = 0
     heard_at: datetime | None = None
     asked_at: datetime | None = None
     ensured: int = 0
@@ -313,7 +316,8 @@ class Batches:
 
     def _read(self, ref: ClusterRef, batch_id: str) -> ActiveBatch:
         # First of all: from then on no other operator's session changes what is read.
-        session = self.store.open_session(batch_id, self.owner, self._clock.now())
+        opened_at = self._clock.now()
+        session = self.store.open_session(batch_id, self.owner, opened_at)
         full = self.store.batch(batch_id)
         loaded = LoadedBatch.from_json(full.spec, Path("/"))
         summary, final = Summary(loaded.plan), bytearray(full.total)
@@ -330,7 +334,7 @@ class Batches:
         # The document is large and can be read again; what is needed of it is in ``loaded``.
         slim = replace(full, spec=None, epoch=session.epoch)
         return ActiveBatch(
-            ref, slim, loaded, session, summary, final, environments, limited, deadline_told=deadline_told
+            ref, slim, loaded, session, summary, final, environments, opened_at, limited, deadline_told=deadline_told
         )
 
 

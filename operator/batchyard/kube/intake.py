@@ -144,6 +144,8 @@ class WorkerIntake:
         except SegmentOutOfOrder as err:
             batch.summary.retried -= segment.retried
             raise OutOfOrder(err.next) from err
+        # A worker's first word: what another place left running went with it.
+        batch.abandoned = segment.abandoned + (0 if segment.hello is not None else batch.abandoned)
         again = set(left_out)
         late = [result for result, _ in segment.results if (result.ordinal, result.attempt) in again]
         if late:

@@ -134,17 +134,20 @@ class Leading:
         open_batches = self._parts.batches.all()
         running: Counter[str] = Counter()
         places: Counter[tuple[str, str]] = Counter()
+        abandoned = 0
         for batch in open_batches:
             place = batch.environment
             if place is not None:
                 places[place.provider, place.state.value] += 1
                 if place.ended_at is None:
                     running["Ray" if place.provider == Provider.KUBE_RAY else "Threads"] += batch.running
+                    abandoned += batch.abandoned
         age = self._serving.health.age(Part.WATCH)
         return StateSnapshot(
             batches=Counter(seen.phase or Phase.PENDING for seen in self._parts.objects if seen.exists),
             trials_running=running,
             trials_pending=sum(max(0, batch.open_trials - batch.running) for batch in open_batches),
+            abandoned_workers=abandoned,
             environments=places,
             outbox_pending=pending,
             outbox_oldest_seconds=(self._clock.now() - oldest).total_seconds() if oldest else 0.0,
