@@ -95,13 +95,14 @@ def test_another_operator_goes_on_where_the_last_one_was(bench: OperatorBench) -
     assert bench.told("TrialPassed") == ["passed"]
 
 
-def test_an_operator_that_has_just_begun_asks_workers_to_come_again(bench: OperatorBench) -> None:
+def test_an_operator_that_has_just_begun_asks_workers_to_come_again_by_another_connection(bench: OperatorBench) -> None:
     bench.stop()
     bench.start(opened=False)
 
     for refused in (bench.ask("manifest"), bench.post(1), bench.ask("heartbeat", b'{"running": 1}')):
         assert refused.status == 503
         assert int(refused.headers["Retry-After"]) >= 1
+        assert refused.headers["Connection"] == "close"
 
 
 def test_a_store_that_takes_nothing_now_is_no_refusal_and_loses_nothing(bench: OperatorBench) -> None:

@@ -67,6 +67,7 @@ class Attempt:
 class Facts:
     """Everything a decision may depend on. ``barren`` counts the newest attempts in a row that came to nothing.
 
+    ``listening_since`` is since when this operator could have heard the worker; None if it always could.
     ``reason`` and ``message`` are why a batch in phase ``Evaluating`` is being ended.
     """
 
@@ -84,6 +85,7 @@ class Facts:
     max_barren: int = 2
     retry_seconds: float = 1.0
     longest_retry_seconds: float = 30.0
+    listening_since: datetime | None = None
     reason: str = ""
     message: str = ""
 
@@ -202,7 +204,9 @@ def _after_the_worker(facts: Facts, attempt: Attempt) -> Step:
 
 def _past_deadline(facts: Facts) -> Step:
     """The worker ends its trials itself; without one, or if it does not, the operator ends the batch."""
-    attempt, over = facts.attempt, (facts.now - facts.deadline_at).total_seconds()
+    attempt = facts.attempt
+    # What a worker spooled while no operator listened is still on its way.
+    over = (facts.now - _latest(facts.deadline_at, facts.listening_since)).total_seconds()
     patience = facts.grace_seconds + PATIENCE_SECONDS if attempt is not None and _is_alive(facts, attempt) else 0.0
     if over < patience:
         return Wait(patience - over)
@@ -222,7 +226,13 @@ def _is_alive(facts: Facts, attempt: Attempt) -> bool:
     """Return whether a worker is likely to hear and to answer."""
     if attempt.ended_at is not None or attempt.seen in {Seen.ABSENT, Seen.ENDED, Seen.LOST}:
         return False
-    return attempt.heard_at is not None and (facts.now - attempt.heard_at).total_seconds() < _SILENT_SECONDS
+    if attempt.heard_at is None:
+        return False
+    return (facts.now - _latest(attempt.heard_at, facts.listening_since)).total_seconds() < _SILENT_SECONDS
+
+
+def _latest(moment: datetime, other: datetime | None) -> datetime:
+    return moment if other is None else max(moment, other)
 
 
 def _without_place(facts: Facts) -> Step:
@@ -236,7 +246,9 @@ def _without_place(facts: Facts) -> Step:
         return Provision(1)
     if facts.barren >= facts.max_barren:
         return Conclude(Reason.ENVIRONMENT_FAILED, attempt.seen_message)
-    pause = facts.retry_seconds * 2 ** max(0, facts.barren - 1) if facts.barren else 0.0
+    # Whoever resumes a batch has waited enough.
+    waits = facts.barren > 0 and facts.phase is not Phase.SUSPENDED
+    pause = facts.retry_seconds * 2 ** (facts.barren - 1) if waits else 0.0
     left = min(pause, facts.longest_retry_seconds) - (facts.now - attempt.ended_at).total_seconds()
     return Wait(left) if left > 0 else Provision(attempt.number + 1)
 

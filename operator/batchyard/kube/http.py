@@ -214,7 +214,9 @@ async def _told(call: Awaitable[T]) -> T:
     except WireInvalid as err:
         raise Refused(HTTPStatus.BAD_REQUEST, str(err)) from err
     except Busy as err:
-        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(err), retry_after=err.retry_after) from err
+        # Behind one address there may be several operators: the next try is to reach another one.
+        away = {"Connection": "close"}
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(err), retry_after=err.retry_after, headers=away) from err
     except StoreError as err:
         # Its text names places of the operator's own.
         raise Refused(

@@ -160,6 +160,7 @@ class Reconciler:
             max_barren=spec.retry.max_attempts,
             retry_seconds=spec.retry.backoff_seconds,
             longest_retry_seconds=spec.retry.backoff_max_seconds,
+            listening_since=batch.opened_at,
             reason=record.reason,
             message=record.message,
         )

@@ -44,7 +44,10 @@ class Refused(Exception):
 
     def response(self) -> web.Response:
         """Return the answer."""
-        return answer({"error": self.message, **self.more}, status=self.status, headers=self.headers)
+        made = answer({"error": self.message, **self.more}, status=self.status, headers=self.headers)
+        if self.headers.get("Connection") == "close":
+            made.force_close()
+        return made
 
 
 def answer(

@@ -139,6 +139,12 @@ def test_the_next_place_is_waited_for_longer_after_each_that_came_to_nothing() -
     assert next_step(facts(attempt=just, barren=0, max_barren=9)) == Provision(2)
 
 
+def test_a_batch_that_is_resumed_does_not_wait_for_its_next_place() -> None:
+    just = replace(ENDED, ended_at=NOW, released=True)
+
+    assert next_step(facts(phase=Phase.SUSPENDED, attempt=just, barren=1)) == Provision(2)
+
+
 def test_the_wait_for_the_next_place_has_a_longest_one() -> None:
     just = replace(ENDED, ended_at=NOW, released=True)
 
@@ -217,6 +223,16 @@ def test_the_worker_is_given_time_to_end_its_trials_at_the_deadline() -> None:
     assert isinstance(next_step(passed), Wait)
     much_later = replace(passed, deadline_at=ago(5 + PATIENCE_SECONDS))
     assert next_step(much_later) == Conclude(Reason.BATCH_DEADLINE_EXCEEDED)
+
+
+def test_an_operator_that_was_away_over_the_deadline_waits_for_what_the_worker_kept_for_it() -> None:
+    silent = attempt(started=True, heard_at=ago(100), seen=Seen.RUNNING)
+    back = facts(attempt=silent, deadline_at=ago(60), listening_since=ago(1))
+
+    assert next_step(back) == Wait(5 + PATIENCE_SECONDS - 1)
+
+    longer_ago = replace(back, listening_since=ago(5 + PATIENCE_SECONDS))
+    assert next_step(longer_ago) == Conclude(Reason.BATCH_DEADLINE_EXCEEDED)
 
 
 def test_without_a_worker_the_operator_ends_the_batch_at_its_deadline_at_once() -> None:
