@@ -148,7 +148,8 @@ def test_a_driver_that_failed_is_quoted_with_its_last_words(bench: RayBench) -> 
 
 
 KEY = "-----BEGIN KEY-----\nAAAABBBBCCCCDDDD\nEEEEFFFFGGGGHHHH\n-----END KEY-----\n"
-SECRETS_OF_THE_POD = ["sk-live-123456", "AAAABBBBCCCCDDDD", "EEEEFFFFGGGGHHHH", "plain-but-secret", RAY_TOKEN]
+LONG = "".join(f"<{number:03}>" for number in range(200))
+SECRETS_OF_THE_POD = ["sk-live-123456", "AAAABBBBCCCCDDDD", "EEEEFFFFGGGGHHHH", "plain-but-secret", LONG, RAY_TOKEN]
 
 
 @pytest.mark.parametrize(
@@ -161,15 +162,16 @@ SECRETS_OF_THE_POD = ["sk-live-123456", "AAAABBBBCCCCDDDD", "EEEEFFFFGGGGHHHH", 
         "x" * 5000 + "sk-live-123456",
         "sk-live-123456" + "\n" + "y" * 2990,
         "sk-live-123456 " * 2000,
-        "EEEEFFFFGGGGHHHH " * 190,
+        "EEEEFFFFGGGGHHHH " * 20,
+        (LONG + "\n") * 4,
     ],
-    ids=["mapping", "tokens", "lines", "escaped", "long line", "cut", "often", "often a part"],
+    ids=["mapping", "tokens", "lines", "escaped", "long line", "cut", "often", "often a part", "long"],
 )
 @pytest.mark.parametrize("prefix", ["", LOST_LOG], ids=["in other words", "as Ray says it"])
 def test_no_secret_that_the_driver_prints_is_quoted(output: str, prefix: str) -> None:
     entries = [{"secretRef": {"name": "llm"}}, {"secretRef": {"name": "not-there"}}]
     with ray_bench(envFrom=entries, env={"API_TOKEN": "plain-but-secret"}) as bench:
-        bench.cluster.put(SECRETS, "llm", secret_of("llm", OPENAI="sk-live-123456\n", key=KEY))
+        bench.cluster.put(SECRETS, "llm", secret_of("llm", OPENAI="sk-live-123456\n", key=KEY, long=LONG))
         identity = bench.begun()
         bench.ray.end(bench.name, "FAILED", prefix + output, "JOB_ENTRYPOINT_COMMAND_ERROR")
 
