@@ -38,7 +38,8 @@ test: check ## Everything that must pass before a change lands
 	$(BIN)/pytest -n 2 -m "not hostile and not kill and not cluster" $(PYTEST_ARGS)
 	$(BIN)/pytest -m "(hostile or kill) and not cluster" $(PYTEST_ARGS)
 	@$(BED) up --if-possible
-	$(BIN)/pytest -m cluster tests/cluster $(PYTEST_ARGS)
+	$(BIN)/pytest -n 3 -m "cluster and not alone" tests/cluster $(PYTEST_ARGS)
+	$(BIN)/pytest -m "cluster and alone" tests/cluster $(PYTEST_ARGS)
 
 cluster: setup ## Bring up, or repair, the Kubernetes of the tests
 	@$(BED) up

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 
@@ -21,16 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Durability is not what these tests are about, and a real fsync would make each of them wait for the disk.
-_SETTINGS = "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c max_connections=60"
+_SETTINGS = "-c fsync=off -c full_page_writes=off -c max_connections=60"
 _NOBODY = 65534
+
+
+class Network(NamedTuple):
+    """Where a server listens besides its socket, and who is let in."""
+
+    address: str
+    port: int
+    clients: str
 
 
 class PostgresServer:
     """A running server. Each database it makes is new and empty."""
 
-    def __init__(self, sockets: Path) -> None:
-        """Know the folder of the server's socket; it listens nowhere else."""
-        self._sockets = sockets
+    def __init__(self, sockets: Path, port: int = 5432) -> None:
+        """Know the folder of the server's socket."""
+        self._sockets, self._port = sockets, port
         self._numbers = count(1)
 
     @contextmanager
@@ -43,7 +51,7 @@ class PostgresServer:
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database of this server."""
-        return f"postgresql://postgres@/{database}?host={self._sockets}"
+        return f"postgresql://postgres@/{database}?host={self._sockets}&port={self._port}"
 
     def _run(self, statement: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
@@ -51,7 +59,7 @@ class PostgresServer:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
+def running_server(network: Network | None = None) -> Iterator[PostgresServer]:
     """Make a server in a folder of its own, and stop and remove it in the end."""
     # A socket's path must be short, so not pytest's folders.
     root = Path(tempfile.mkdtemp(prefix="batchyard-pg-", dir="/tmp"))
@@ -67,9 +75,14 @@ def running_server() -> Iterator[PostgresServer]:
             os.chown(data, _NOBODY, _NOBODY)
         _run(binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "-N")
         control = (binaries / "pg_ctl", "-D", data, "-w")
-        _run(*control, "-l", sockets / "log", "-o", f"{_SETTINGS} -k {sockets}", "start")
+        listening = f"-c listen_addresses='{network.address if network else ''}'"
+        if network is not None:
+            listening += f" -p {network.port}"
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {network.clients} trust\n")
+        _run(*control, "-l", sockets / "log", "-o", f"{_SETTINGS} {listening} -k {sockets}", "start")
         try:
-            yield PostgresServer(sockets)
+            yield PostgresServer(sockets, network.port if network else 5432)
         finally:
             _run(*control, "-m", "immediate", "stop")
     finally:

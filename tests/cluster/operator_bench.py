@@ -8,18 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from batchyard.store.opening import open_store
+from batchyard.decide.publish import PUBLISHED
+from batchyard.model.audit import verify_chain
+from batchyard.store.opening import open_cluster_store, open_store
 from cluster.bed.layout import GATEWAY
 from cluster.bed.running import holds_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from batchyard.engine.cluster_ports import EnvironmentRecord
     from batchyard.engine.ports import BatchRecord
     from batchyard.model.audit import SealedEntry
     from batchyard.model.trial import AttemptResult
@@ -68,12 +72,32 @@ def batch_test(
 class OperatorProcess:
     """One ``batchyard operator``; several may share a store. Ends with its context, killed if need be."""
 
-    def __init__(self, cluster: Cluster, namespace: str, folder: Path, *, options: Sequence[str] = ()) -> None:
-        """``folder`` keeps store and log."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        folder: Path,
+        *,
+        options: Sequence[str] = (),
+        ports: tuple[int, int] | None = None,
+        store: str = "",
+        results_url: str = "",
+        lease_namespace: str = "",
+        lease_seconds: float = 15.0,
+    ) -> None:
+        """``folder`` keeps the log, and the store unless another is named.
+
+        ``ports`` are those of an operator whose place this one takes. ``results_url`` is how pods reach it, if not
+        directly.
+        """
         self.cluster, self.namespace, self.folder = cluster, namespace, folder
-        self.results_port, self.metrics_port = free_ports(2)
-        self.store = str(folder / "store.db")
-        self.log = folder / f"operator-{self.results_port}.log"
+        self.ports = ports or free_ports()
+        self.results_port, self.metrics_port = self.ports
+        self.store = store or str(folder / "store.db")
+        self.log = folder / "operator.log"
+        self._lease_seconds = lease_seconds
+        self._lease_namespace = lease_namespace or namespace
+        self.results_url = results_url or f"http://{GATEWAY}:{self.results_port}"
         self._options = list(options)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -95,11 +119,11 @@ class OperatorProcess:
         """Return how it is started."""
         return [
             *(sys.executable, "-m", "batchyard", "-v", "operator"),
-            *("--results-url", f"http://{GATEWAY}:{self.results_port}"),
+            *("--results-url", self.results_url),
             *("--results-port", str(self.results_port), "--metrics-port", str(self.metrics_port)),
             *("--runner-image", RUNNER_IMAGE, "--image-pull-policy", "IfNotPresent"),
-            *("--watch-namespace", self.namespace, "--namespace", self.namespace),
-            *("--lease-seconds", "3", "--store", self.store, *self._options),
+            *("--watch-namespace", self.namespace, "--namespace", self._lease_namespace),
+            *("--lease-seconds", str(self._lease_seconds), "--store", self.store, *self._options),
         ]
 
     def start(self, *, wait: bool = True) -> None:
@@ -135,6 +159,23 @@ class OperatorProcess:
     def exit_code(self) -> int | None:
         """Return how it ended, None while it runs."""
         return self._process.poll() if self._process is not None else None
+
+    def start_again_if_ended(self) -> None:
+        """Start it if it ended, having lost its Lease for one: what a Deployment would do."""
+        if self.exit_code is not None:
+            self.start()
+
+    def leads(self) -> bool:
+        """Return whether the store has this process as its leader."""
+        with closing(open_cluster_store(self.store)) as store:
+            known = store.leadership()
+        return known is not None and f"_{self.pid}_" in known[1]
+
+    def epoch(self) -> int:
+        """Return how often leadership was taken."""
+        with closing(open_cluster_store(self.store)) as store:
+            known = store.leadership()
+        return known[0] if known else 0
 
     def is_ready(self) -> bool:
         """Return whether it says that it is."""
@@ -183,9 +224,7 @@ class OperatorProcess:
     def places(self) -> list[str]:
         """Return the Jobs, RayClusters, pods and Secrets of batches in the namespace."""
         kinds = "jobs,rayclusters,pods,secrets"
-        return self.cluster.kubectl(
-            "get", kinds, "-n", self.namespace, "-l", "app.kubernetes.io/managed-by=batchyard", "-o", "name"
-        ).split()
+        return self.cluster.kubectl("get", kinds, "-n", self.namespace, "-l", "batchyard.dev/uid", "-o", "name").split()
 
     def events(self, name: str) -> list[Object]:
         """Return the Kubernetes events of our own about a BatchTest, by audit sequence."""
@@ -212,6 +251,31 @@ class OperatorProcess:
         with open_store(self.store) as store:
             return list(store.audit_entries(store.batch(name).id))
 
+    def attempts(self, name: str) -> list[AttemptResult]:
+        """Return the results of all attempts of a batch."""
+        with open_store(self.store) as store:
+            return list(store.results(store.batch(name).id, final_only=False))
+
+    def batch_ids(self) -> list[str]:
+        """Return the id of every batch that is not over."""
+        with closing(open_cluster_store(self.store)) as store:
+            return [batch_id for batch_id, _ in store.open_batches()]
+
+    def has_begun(self, name: str) -> bool:
+        """Return whether a batch is accepted."""
+        return self.condition(name, "Accepted") == "True"
+
+    def place_records(self, name: str) -> Sequence[EnvironmentRecord]:
+        """Return every place that a batch was given, oldest first."""
+        with closing(open_cluster_store(self.store)) as store:
+            return store.environments(store.batch(name).id)
+
+    def provider(self, name: str) -> str:
+        """Return which provider a batch asked for."""
+        with open_store(self.store) as store:
+            found: str = store.batch(name).spec["spec"]["environment"]["provider"]
+            return found
+
     def until(self, seconds: float, what: str, holds: Callable[[], bool], look_at: str = "") -> None:
         """Wait until a condition holds; else fail with the operator's last words and the state of the BatchTest."""
         if holds_within(seconds, holds, every=0.2):
@@ -222,15 +286,38 @@ class OperatorProcess:
         raise AssertionError(f"waited {seconds:.0f} s for {what}\n{shown}\n{places}\n{words}")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens to now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
+def check_trail(operator: OperatorProcess, name: str) -> None:
+    """Check that the trail is whole, that the status has one of its heads, and that events and entries agree."""
+    trail = operator.trail(name)
+    assert verify_chain(trail, operator.record(name).audit_head) == ""
+    anchored = operator.status(name)["audit"]
+    assert trail[anchored["entries"] - 1].hash == anchored["head"]
+    # The last entries and their events come after the end is told.
+    operator.until(15, "an event for each entry", lambda: _posted(operator, name) == _published(operator, name), name)
+
+
+def _posted(operator: OperatorProcess, name: str) -> list[tuple[int, str, str]]:
+    return [
+        (
+            int(event["metadata"]["labels"]["batchyard.dev/audit-seq"]),
+            event["metadata"]["annotations"]["batchyard.dev/audit-hash"],
+            event["reason"],
+        )
+        for event in operator.events(name)
+    ]
+
+
+def _published(operator: OperatorProcess, name: str) -> list[tuple[int, str, str]]:
+    trail = operator.trail(name)
+    return [(sealed.seq, sealed.hash, sealed.entry.type.value) for sealed in trail if sealed.entry.type in PUBLISHED]
+
+
+def free_ports() -> tuple[int, int]:
+    """Return two ports that nobody listens to now."""
+    with socket.socket() as one, socket.socket() as other:
         one.bind(("", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+        other.bind(("", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def own_events(trail: Sequence[SealedEntry]) -> Iterator[SealedEntry]:

@@ -17,7 +17,7 @@ from cluster.pods import in_namespace, logs, ray_cluster, restricted_pod, wait_f
 if TYPE_CHECKING:
     from cluster.bed.client import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 def test_bringing_up_a_running_cluster_changes_nothing(cluster: Cluster) -> None:

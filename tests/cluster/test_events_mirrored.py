@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batchyard.model.audit import AuditEntry
     from cluster.bed.client import Cluster
 
-pytestmark = [pytest.mark.cluster]
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 
 PLACE = "docs-search-0a1b2c-1"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cluster.bed import definitions
 from cluster.bed.built import Built
 from cluster.bed.running import BedFailed, holds_within, run
+from cluster.bed.settings import process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,9 +25,11 @@ class Cluster:
     """A running cluster."""
 
     def __init__(self, bed: Bed) -> None:
-        """Ask the bed where the cluster is."""
+        """Ask the bed where the cluster is, and bring it up to this checkout's definitions."""
         self._bed = bed
         self.kubeconfig: Path = bed.kubeconfig
+        # They may have changed since it was brought up, or it is somebody else's.
+        definitions.apply(bed.kubectl, bed.kubeconfig)
         self.logs: Path | None = bed.logs
         server = self.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
         self.api_url: str = server.strip()
@@ -40,6 +45,13 @@ class Cluster:
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl on this cluster and return what it printed; raises BedFailed with what it said."""
         return run(self._bed.kubectl, f"--kubeconfig={self.kubeconfig}", *arguments, stdin=stdin, timeout=timeout)
+
+    def attempt(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run kubectl on this cluster and return how it ended, well or not, with all that it said."""
+        words = [self._bed.kubectl, f"--kubeconfig={self.kubeconfig}", *arguments]
+        return subprocess.run(
+            words, capture_output=True, text=True, timeout=timeout, env=process_environment(), check=False
+        )
 
     def apply(self, namespace: str, *documents: Mapping[str, Any]) -> None:
         """Apply objects in a namespace."""

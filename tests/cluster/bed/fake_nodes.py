@@ -22,7 +22,6 @@ _STAGES = (
     "fast-node-initialize.yaml",
     "heartbeat-with-lease-node-heartbeat-with-lease.yaml",
     "fast-pod-ready.yaml",
-    "fast-pod-complete.yaml",
     "fast-pod-delete.yaml",
 )
 

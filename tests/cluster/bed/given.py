@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.bed import definitions
 from cluster.bed.running import BedFailed, run
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ class Given:
         self.kubectl = shutil.which("kubectl") or "kubectl"
 
     def up(self) -> None:
-        """Check that it is up and has KubeRay."""
+        """Check that it is up and has KubeRay, and let it know our definitions."""
         faults = self.faults()
         if faults:
             raise BedFailed(
                 f"the cluster of BATCHYARD_KUBECONFIG={self.kubeconfig} cannot be used: {'; '.join(faults)}"
             )
+        definitions.apply(self.kubectl, self.kubeconfig)
 
     def load_images(self) -> None:
         """Do nothing: whoever gives the cluster also gives it batchyard/operator:test and batchyard/runner:test."""

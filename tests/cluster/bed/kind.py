@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cluster.bed import tools
+from cluster.bed import definitions, tools
 from cluster.bed.images import TARGETS, name
 from cluster.bed.kuberay import KubeRay
 from cluster.bed.running import locked, run, say, succeeds
@@ -46,6 +46,7 @@ class Kind:
                 run("kind", *create, f"--kubeconfig={self.kubeconfig}", timeout=600)
             run("kind", "export", "kubeconfig", f"--name={_NAME}", f"--kubeconfig={self.kubeconfig}")
             self._reach_pods()
+            definitions.apply(self.kubectl, self.kubeconfig)
             self.kuberay.start()
         self.load_images()
 
