@@ -1,6 +1,6 @@
 """The CustomResourceDefinition of BatchTest, put together from the models; ``crds/`` holds what comes out.
 
-Not for single schemas (``crd_schema``) nor for the rules between fields (``crd_rules``, ``crd_evaluators``).
+Not for single schemas (``crd_schema``) nor for the rules between fields (``crd_rules`` and what it names).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchyard.model.crd_rules import rule
+from batchyard.model.crd_cel import rule
 from batchyard.model.crd_schema import structural
 from batchyard.model.spec_evaluators import EVALUATOR_CONFIGS, EvaluatorName
 

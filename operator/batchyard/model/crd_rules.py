@@ -6,24 +6,25 @@ keys, whose length nothing bounds), the names of products of the matrix, what se
 and so the exact number of combinations beside them, what is in ConfigMaps, the size of inline cases and what is within
 free JSON.
 
-Not for the rules of evaluators (``crd_evaluators``) nor for putting rules into a schema (``crd``).
+``format`` and ``isQuantity`` ask for Kubernetes 1.30 or later. Not for the rules of variants (``crd_variants``) and of
+evaluators (``crd_evaluators``), nor for putting rules into a schema (``crd``).
 """
 
 from __future__ import annotations
 
-import json
-import string
 from typing import TYPE_CHECKING
 
+from batchyard.model.crd_cel import quoted, rule, some
+from batchyard.model.crd_variants import trial_cap, variant_rules
 from batchyard.model.faults import PATTERN_WORDS
-from batchyard.model.names import DNS_LABEL_PATTERN, MAX_LABEL
+from batchyard.model.names import DNS_LABEL_PATTERN
 from batchyard.model.quantity import to_bytes
-from batchyard.model.spec import MAX_COMBINATIONS, MAX_TRIALS, BatchTestSpec, Deadlines, Retry
-from batchyard.model.spec_base import DIMENSION_PATTERN, QUANTITY_PATTERN
+from batchyard.model.spec import BatchTestSpec, Deadlines, Retry
+from batchyard.model.spec_base import QUANTITY_PATTERN
 from batchyard.model.spec_workload import MIN_MEMORY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from batchyard.model.trial import JSON
 
@@ -33,30 +34,12 @@ CHANGEABLE = ("suspend", "cancel", "ttlSecondsAfterFinished")
 _BUNDLE = "run `batchyard bundle FILE | kubectl apply -f -`"
 _CASE_FILE_PATTERN = r"(?i)[^/]\.(jsonl|ndjson|yaml|yml|json|csv)$"
 
-# CEL has no product of a list. More than this many dimensions of two values or more are beyond MAX_TRIALS in any case.
-_MOST_FACTORS = MAX_TRIALS.bit_length() - 1
-_BEYOND_COUNTING = -1
-
-
-def rule(expression: str, message: str, at: str = "", said: str = "", values: str = "") -> dict[str, JSON]:
-    """Return one rule: ``message`` is told, of the field ``at``, where ``expression`` does not hold.
-
-    ``said`` is the message with a %s for each item of ``values``, an expression that gives a list.
-    """
-    made: dict[str, JSON] = {"rule": expression, "message": message}
-    if said:
-        # Not put together with `+`: a number as text has no bound, so that would cost without end.
-        made["messageExpression"] = f"{_quoted(said)}.format({values})"
-    if at:
-        made["fieldPath"] = f".{at}"
-    return made
-
 
 def pattern_rules(pattern: str) -> list[dict[str, JSON]]:
     """Return a pattern as rules: the keyword itself shows a user nothing but the expression."""
     message, remedy = PATTERN_WORDS[pattern]
     text = f"{message}; {remedy}"
-    rules = [rule(f"self.matches({_quoted(pattern)})", text, "", f'"%s" {text}', "[self]")]
+    rules = [rule(f"self.matches({quoted(pattern)})", text, "", f'"%s" {text}', "[self]")]
     if pattern == QUANTITY_PATTERN:
         # A text that is no quantity has been told of above.
         rules.append(
@@ -72,11 +55,11 @@ def rules() -> dict[str, list[dict[str, JSON]]]:
     """Return the rules by the path of the schema they stand in, "" being the object itself."""
     return {
         "": [_immutable(), _name()],
-        "spec": [*_case_rules(), _threads(), _trial_cap()],
+        "spec": [*_case_rules(), _threads(), trial_cap()],
         "spec.workflow.source": _one_place("place", ("path", "configMapRef", "image"), "folder"),
         "spec.casesFrom[]": _one_place("file", ("path", "configMapRef"), "file"),
         "spec.casesFrom[].configMapRef.key": [_known_ending()],
-        "spec.variants": _variant_rules(),
+        "spec.variants": variant_rules(),
         "spec.variants.overrides[].packages": [_no_packages()],
         "spec.variants.overrides[].resources.memory": [_enough_memory()],
         "spec.deadlines": _deadline_rules(),
@@ -89,11 +72,6 @@ def rules() -> dict[str, list[dict[str, JSON]]]:
         "spec.environment.kubeRay.workers.resources.memory": [_enough_memory()],
         "spec.evaluation.evaluators": [_not_weightless("self")],
     }
-
-
-def _quoted(text: str) -> str:
-    """Return a text as a literal of CEL."""
-    return f"r'{text}'" if "'" not in text else json.dumps(text)
 
 
 # -- the whole object ----------------------------------------------------------------------------------------------
@@ -125,15 +103,10 @@ def _differs(name: str) -> str:
 
 def _name() -> dict[str, JSON]:
     message, remedy = PATTERN_WORDS[DNS_LABEL_PATTERN]
-    return rule(f"self.metadata.name.matches({_quoted(DNS_LABEL_PATTERN)})", f"{message}; {remedy}", at="metadata.name")
+    return rule(f"self.metadata.name.matches({quoted(DNS_LABEL_PATTERN)})", f"{message}; {remedy}", at="metadata.name")
 
 
 # -- lists, sources, weights -----------------------------------------------------------------------------------------
-
-
-def _some(place: str) -> str:
-    """Return the expression that something is in a list or mapping that may not be there."""
-    return f"(has({place}) && {place}.size() > 0)"
 
 
 def _exactly_one(noun: str, fields: Sequence[str]) -> list[dict[str, JSON]]:
@@ -152,7 +125,7 @@ def _one_place(noun: str, fields: Sequence[str], local: str) -> list[dict[str, J
 
 def _known_ending() -> dict[str, JSON]:
     text = "has no ending that is known; use .jsonl, .yaml, .json or .csv"
-    return rule(f"self.matches({_quoted(_CASE_FILE_PATTERN)})", text, "", f'"%s" {text}', "[self]")
+    return rule(f"self.matches({quoted(_CASE_FILE_PATTERN)})", text, "", f'"%s" {text}', "[self]")
 
 
 def _not_weightless(entries: str, at: str = "") -> dict[str, JSON]:
@@ -167,12 +140,12 @@ def _case_rules() -> list[dict[str, JSON]]:
     weightless = _not_weightless("self.cases", at="cases")
     return [
         rule(
-            f"{_some('self.cases')} || {_some('self.casesFrom')}",
+            f"{some('self.cases')} || {some('self.casesFrom')}",
             "gives no case; write one under cases or name a file in casesFrom",
             at="cases",
         ),
         # Beside files, only the engine knows all weights.
-        {**weightless, "rule": f"{_some('self.casesFrom')} || !has(self.cases) || {weightless['rule']}"},
+        {**weightless, "rule": f"{some('self.casesFrom')} || !has(self.cases) || {weightless['rule']}"},
     ]
 
 
@@ -255,147 +228,11 @@ def _no_packages() -> dict[str, JSON]:
 
 
 def _threads() -> dict[str, JSON]:
-    own = f"{_some('one.env')} || {_some('one.packages')} || has(one.resources)"
+    own = f"{some('one.env')} || {some('one.packages')} || has(one.resources)"
     return rule(
         "!has(self.environment) || !has(self.environment.isolation) || self.environment.isolation != 'Thread'"
         f" || !has(self.variants.overrides) || !self.variants.overrides.exists(one, {own})",
         "env, packages and resources cannot differ between combinations with isolation Thread: all threads share one"
         " process; write environment.isolation: Process",
         at="variants.overrides",
-    )
-
-
-# -- combinations ----------------------------------------------------------------------------------------------------
-
-
-def _variant_rules() -> list[dict[str, JSON]]:
-    return [
-        rule(
-            f"{_some('self.matrix')} || {_some('self.include')}",
-            "gives no combination; write matrix: {dimension: [value, ...]}",
-        ),
-        _dimension_names(),
-        _known_to_the_matrix("exclude", "one", "one"),
-        _known_to_the_matrix("include", "one.variants", "one.name"),
-        _known_to_the_matrix("overrides", "one.match", "one.match"),
-        *_whole_includes(),
-        *_combination_caps(),
-        _something_left(),
-    ]
-
-
-def _dimension_names() -> dict[str, JSON]:
-    """Return the rule on the keys of the matrix, character by character: they have no bound, so no pattern may."""
-    message, remedy = PATTERN_WORDS[DIMENSION_PATTERN]
-    letters = string.ascii_letters + string.digits
-    inner, outer = f"'{letters}-_.'.split('')", f"'{letters}'.split('')"
-    fine = (
-        f"key.size() <= {MAX_LABEL} && key.charAt(0) in {outer} && key.charAt(key.size() - 1) in {outer}"
-        f" && {[*range(MAX_LABEL)]}.all(index, index >= key.size() || key.charAt(index) in {inner})"
-    )
-    return rule(
-        f"!has(self.matrix) || self.matrix.all(key, key.size() > 0 && {fine})",
-        f"{message}; {remedy}",
-        "matrix",
-        f"%s {message}; {remedy}",
-        f"[self.matrix.filter(key, key.size() == 0 || !({fine}))]",
-    )
-
-
-def _known_to_the_matrix(field: str, chosen: str, shown: str) -> dict[str, JSON]:
-    known = f"(!has({chosen}) || " if chosen == "one.match" else "("
-    known += f"{chosen}.all(key, key in self.matrix && {chosen}[key] in self.matrix[key]))"
-    text = "names a dimension or a value that is not in the matrix; correct it, or add it to the matrix"
-    return rule(
-        f"!{_some('self.matrix')} || !has(self.{field}) || self.{field}.all(one, {known})",
-        text,
-        field,
-        f"%s {text}",
-        f"[self.{field}.filter(one, !{known}).map(one, {shown})]",
-    )
-
-
-def _whole_includes() -> list[dict[str, JSON]]:
-    """Return the rules that every include has a value for each dimension: the matrix's, or those of the others."""
-    text = "has no value for a dimension; name a value for every dimension"
-    cases: Mapping[str, str] = {
-        f"!{_some('self.matrix')}": "self.matrix.all(key, key in one.variants)",
-        _some("self.matrix"): "one.variants.size() == self.include[0].variants.size()"
-        " && self.include[0].variants.all(key, key in one.variants)",
-    }
-    return [
-        rule(
-            f"{elsewhere} || !has(self.include) || self.include.all(one, {whole})",
-            text,
-            "include",
-            f"%s {text}",
-            f"[self.include.filter(one, !({whole})).map(one, one.name)]",
-        )
-        for elsewhere, whole in cases.items()
-    ]
-
-
-def _products(variants: str) -> str:
-    """Return the expression of how many combinations the matrix gives before any is excluded."""
-    sizes = f"{variants}.matrix.map(key, {variants}.matrix[key].size() > 1, {variants}.matrix[key].size())"
-    # As doubles: an integer would overflow, which is an error and no answer.
-    factors = (f"(sizes.size() > {index} ? double(sizes[{index}]) : 1.0)" for index in range(_MOST_FACTORS))
-    product = " * ".join(factors)
-    counted = f"[{product}].map(product, product > {MAX_TRIALS}.0 ? {_BEYOND_COUNTING} : int(product))[0]"
-    return (
-        f"(!{_some(f'{variants}.matrix')} ? 0 : [{sizes}]"
-        f".map(sizes, sizes.size() > {_MOST_FACTORS} ? {_BEYOND_COUNTING} : {counted})[0])"
-    )
-
-
-def _included(variants: str) -> str:
-    return f"(has({variants}.include) ? {variants}.include.size() : 0)"
-
-
-def _combination_caps() -> list[dict[str, JSON]]:
-    products, included = _products("self"), _included("self")
-    remedy = "remove values or exclude some"
-    return [
-        rule(
-            f"{products} != {_BEYOND_COUNTING}",
-            f"the product of the matrix is more than {MAX_TRIALS:,} combinations;"
-            f" at most {MAX_COMBINATIONS} are allowed; remove dimensions or values",
-        ),
-        rule(
-            f"{_some('self.exclude')} || {products} + {included} <= {MAX_COMBINATIONS}",
-            f"gives more than {MAX_COMBINATIONS} combinations; {remedy}",
-            "",
-            f"gives %s combinations, more than {MAX_COMBINATIONS}; {remedy}",
-            f"[string({products} + {included})]",
-        ),
-    ]
-
-
-def _something_left() -> dict[str, JSON]:
-    # The plain way to exclude everything: every value of one dimension. Other ways are the engine's to find.
-    gone = "self.exclude.map(one, one.size() == 1 && key in one, one[key])"
-    return rule(
-        f"!has(self.exclude) || {_some('self.include')} || !has(self.matrix)"
-        f" || !self.matrix.exists(key, [{gone}].exists(gone, self.matrix[key].all(value, value in gone)))",
-        "leaves no combination; exclude less",
-        at="exclude",
-    )
-
-
-def _trial_cap() -> dict[str, JSON]:
-    """Return the rule on the number of trials; where it cannot be known, on the least that it can be."""
-    products, included = _products("self.variants"), _included("self.variants")
-    open_ended = f"({_some('self.variants.exclude')} || {_some('self.casesFrom')})"
-    combinations = f"({_some('self.variants.exclude')} ? ({included} > 0 ? {included} : 1) : {products} + {included})"
-    cases = " + ".join(f"(has(self.{field}) ? self.{field}.size() : 0)" for field in ("cases", "casesFrom"))
-    repeats = "(has(self.repeats) ? self.repeats : 1)"
-    counts = f"[{combinations}, {cases}, {repeats}]"
-    return rule(
-        f"[{counts}].all(n, n[0] * n[1] * n[2] <= {MAX_TRIALS})",
-        f"gives more than {MAX_TRIALS:,} trials; split the batch or lower repeats",
-        "",
-        f"%s combinations x %s cases x %s repeats are %s%s trials, more than {MAX_TRIALS:,};"
-        " split the batch or lower repeats",
-        f"[{counts}].map(n, [string(n[0]), string(n[1]), string(n[2]), {open_ended} ? 'at least ' : '',"
-        " string(n[0] * n[1] * n[2])])[0]",
     )
