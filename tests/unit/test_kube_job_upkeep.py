@@ -141,6 +141,7 @@ def test_a_child_is_removed_only_if_it_is_still_the_same(bench: Bench) -> None:
     bench.ensure()
     (child,) = bench.do(lambda place: place.children("team-a"))
     bench.cluster.remove(JOBS, bench.name)
+    bench.cluster.collect_garbage()
     bench.ensure()
 
     with pytest.raises(Conflict):

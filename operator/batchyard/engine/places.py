@@ -65,10 +65,16 @@ class Child:
 
 
 class Place(Protocol):
-    """Makes, looks at and gives back places of one kind. Every method may be called again; each raises ``ApiError``."""
+    """Makes, looks at and gives back places of one kind.
+
+    Every method may be called again; each raises ``ApiError``, and ``start`` also other ``EnvironmentUnavailable``.
+    """
 
     async def ensure(self, request: PlaceRequest) -> None:
-        """Make the place unless it is there."""
+        """Make the place, or what is missing of it, unless it is there.
+
+        What would be refused again is not raised: ``observe`` says that the place has ended, and why.
+        """
         ...
 
     async def observe(self, request: PlaceRequest, identity: str) -> Observation:

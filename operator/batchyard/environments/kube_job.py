@@ -77,14 +77,16 @@ class JobPlace:
     # -- what is seen ------------------------------------------------------------------------------------------
 
     async def _starting(self, request: PlaceRequest, pod: Mapping[str, JSON]) -> Observation:
-        try:
-            found = await self._api.get(GROUP_VERSION, PLURAL, request.ref.namespace, request.name)
-        except NotFound:
-            return Observation(PlaceState.PENDING, "PodGoing", "the Job is gone, its pod not yet")
-        missing = await owned.without_secret(self._api, request, found)
-        if missing is not None:
-            return missing
-        trouble = pods.trouble([pod]) or await owned.warning_about(self._api, pod)
+        trouble = pods.trouble([pod])
+        if trouble is None:
+            try:
+                found = await self._api.get(GROUP_VERSION, PLURAL, request.ref.namespace, request.name)
+            except NotFound:
+                return Observation(PlaceState.PENDING, "PodGoing", "the Job is gone, its pod not yet")
+            missing = await owned.without_secret(self._api, request, found)
+            if missing is not None:
+                return missing
+            trouble = await owned.warning_about(self._api, pod)
         if trouble is not None:
             return Observation(PlaceState.PENDING, trouble.reason, trouble.message)
         return Observation(PlaceState.PENDING, "", "the runner pod starts")

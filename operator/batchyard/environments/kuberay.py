@@ -157,11 +157,11 @@ class KubeRayPlace:
         identity: str,
     ) -> Observation:
         state = PlaceState.RUNNING if identity else PlaceState.PENDING
-        if not identity:
+        trouble = pods.trouble(found) or pods.condition_of(cluster, "ReplicaFailure")
+        if trouble is None and not identity:
             missing = await owned.without_secret(self._api, request, cluster)
             if missing is not None:
                 return missing
-        trouble = pods.trouble(found) or pods.condition_of(cluster, "ReplicaFailure")
         if trouble is None and (cluster.get("spec") or {}).get("suspend"):
             text = "the RayCluster is suspended: a queue has not admitted it yet"
             trouble = pods.Finding("Suspended", text)
