@@ -1,4 +1,4 @@
-"""Fakes of what an operator acts on: an API server, places in its cluster, and a store that an operator can die in.
+"""Fakes of what an operator acts on: an API server, and places in its cluster.
 
 Each is strict about its use, counts what is written, and can be told to let the operator die, or to fail, at any of
 its writes: before the write happened, or right after.
@@ -6,23 +6,19 @@ its writes: before the write happened, or right after.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from batchyard.apiserver.errors import ApiError, Conflict, Invalid, NotFound, Unreachable
 from batchyard.engine.places import Child, Observation, PlaceState
 from batchyard.model.status import BatchStatus
-from batchyard.store.cluster import SqlClusterStore
-from batchyard.store.faults import StoreBusy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-
-    import sqlalchemy as sa
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from batchyard.apiserver.client import ApiClient
     from batchyard.engine.places import PlaceRequest
@@ -46,6 +42,23 @@ class Crash(BaseException):
     """The operator's process ends here, as by kill -9."""
 
 
+class Gate:
+    """Lets an operator's acts pass, but holds it before one of them, as SIGSTOP would, until it is opened."""
+
+    def __init__(self, number: int | None = None) -> None:
+        self._number, self._passed = number, 0
+        self.is_reached, self._opened = asyncio.Event(), asyncio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def __call__(self) -> None:
+        number, self._passed = self._passed, self._passed + 1
+        if number == self._number:
+            self.is_reached.set()
+            await self._opened.wait()
+
+
 @dataclass(slots=True)
 class Fate:
     """One operator process. ``strikes`` maps the number of a write and a side of it to what happens there.
@@ -56,6 +69,7 @@ class Fate:
     strikes: dict[tuple[int, str], str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     dead: bool = False
+    gate: Gate = field(default_factory=Gate)
 
     def check(self) -> None:
         if self.dead:
@@ -88,6 +102,7 @@ class FakeCluster:
         self.changes: list[tuple[str, Kind, Object]] = []
         self.writes: Counter[str] = Counter()
         self.refuse: Callable[[str, Kind, Object], ApiError | None] = lambda *_: None
+        self.is_away = False
         self._version = self._uids = 0
 
     # -- for people ------------------------------------------------------------------------------------------------
@@ -125,10 +140,15 @@ class FakeCluster:
         return self._put(kind, body, "ADDED")
 
     def find(self, kind: Kind, namespace: str | None, name: str) -> Object:
+        self.check_there()
         found = self.objects.get((kind, namespace or "", name))
         if found is None:
             raise NotFound(404, "NotFound", f'{kind[1]} "{name}" not found')
         return found
+
+    def check_there(self) -> None:
+        if self.is_away:
+            raise Unreachable("the API server does not answer")
 
     def update(self, kind: Kind, body: Object) -> Object:
         known = self.find(kind, body["metadata"]["namespace"], body["metadata"]["name"])
@@ -150,10 +170,16 @@ class FakeCluster:
         self._version += 1
         gone = {**body, "metadata": {**metadata, "resourceVersion": str(self._version)}}
         self.changes.append(("DELETED", kind, gone))
-        for (of, _, _), other in list(self.objects.items()):
-            owners = other["metadata"].get("ownerReferences") or []
-            if any(owner["uid"] == metadata["uid"] for owner in owners):
-                self.remove(of, other)
+        self.collect_garbage()
+
+    def collect_garbage(self) -> None:
+        """Remove what belongs to something that is gone."""
+        uids = {body["metadata"]["uid"] for body in self.objects.values()}
+        for (kind, _, _), body in list(self.objects.items()):
+            owners = body["metadata"].get("ownerReferences") or []
+            if owners and not any(owner["uid"] in uids for owner in owners):
+                self.remove(kind, body)
+                return
 
     def _put(self, kind: Kind, body: Object, change: str = "MODIFIED") -> Object:
         self._version += 1
@@ -169,15 +195,19 @@ class FakeApi:
     def __init__(self, cluster: FakeCluster, fate: Fate) -> None:
         self.cluster, self.fate = cluster, fate
         self.on_request: Callable[[str, int | None], None] = lambda _verb, _code: None
+        self.on_get: Callable[[Kind], Awaitable[None]] | None = None
+        self.on_list: Callable[[Kind], Awaitable[None]] | None = None
 
     async def get(self, group_version: str, plural: str, namespace: str | None, name: str) -> Object:
         self.fate.check()
+        if self.on_get is not None:
+            await self.on_get((group_version, plural))
         return copy.deepcopy(self.cluster.find((group_version, plural), namespace, name))
 
     async def create(self, group_version: str, plural: str, namespace: str, body: Mapping[str, Any]) -> Object:
         kind = (group_version, plural)
         assert kind != BATCH_TESTS
-        return self._write("create", kind, dict(body), lambda: self.cluster.create(kind, namespace, body))
+        return await self._write("create", kind, dict(body), lambda: self.cluster.create(kind, namespace, body))
 
     async def replace(
         self, group_version: str, plural: str, namespace: str, name: str, body: Mapping[str, Any]
@@ -191,7 +221,7 @@ class FakeApi:
                 raise Conflict(409, "Conflict", "the object has been modified")
             return self.cluster.update(kind, dict(body))
 
-        return self._write("update", kind, dict(body), act)
+        return await self._write("update", kind, dict(body), act)
 
     async def patch(
         self, group_version: str, plural: str, namespace: str, name: str, body: Mapping[str, Any]
@@ -199,7 +229,7 @@ class FakeApi:
         kind = (group_version, plural)
         assert kind == SECRETS, "an operator changes no object but statuses, Leases and its own Secret"
         known = self.cluster.find(kind, namespace, name)
-        return self._write("patch", kind, dict(body), lambda: self.cluster.update(kind, merged(known, body)))
+        return await self._write("patch", kind, dict(body), lambda: self.cluster.update(kind, merged(known, body)))
 
     async def patch_status(
         self, group_version: str, plural: str, namespace: str, name: str, body: Mapping[str, Any]
@@ -216,14 +246,14 @@ class FakeApi:
             check_status(status)
             return self.cluster.update(kind, {**known, "status": status})
 
-        return self._write("patch status", kind, dict(body), act)
+        return await self._write("patch status", kind, dict(body), act)
 
     async def delete(
         self, group_version: str, plural: str, namespace: str, name: str, *, uid: str | None = None
     ) -> None:
         kind = (group_version, plural)
         assert kind != BATCH_TESTS or uid is not None
-        self._write("delete", kind, {}, lambda: self.cluster.delete(kind, name, namespace, uid=uid))
+        await self._write("delete", kind, {}, lambda: self.cluster.delete(kind, name, namespace, uid=uid))
 
     async def list(
         self, group_version: str, plural: str, namespace: str | None = None, *, label_selector: str = ""
@@ -241,6 +271,8 @@ class FakeApi:
         continue_: str = "",
         **_: str,
     ) -> Object:
+        if self.on_list is not None:
+            await self.on_list((group_version, plural))
         found, start = self._listed((group_version, plural), namespace, ""), int(continue_ or 0)
         more = str(start + limit) if start + limit < len(found) else ""
         return {"items": found[start : start + limit], "metadata": {"continue": more, "resourceVersion": "1"}}
@@ -252,6 +284,7 @@ class FakeApi:
 
     def _listed(self, kind: Kind, namespace: str | None, label_selector: str) -> Sequence[Object]:
         self.fate.check()
+        self.cluster.check_there()
         wanted = dict(part.split("=") for part in label_selector.split(",") if part)
         return [
             copy.deepcopy(body)
@@ -260,8 +293,9 @@ class FakeApi:
             and wanted.items() <= (body["metadata"].get("labels") or {}).items()
         ]
 
-    def _write(self, verb: str, kind: Kind, body: Object, act: Callable[[], Object]) -> Object:
+    async def _write(self, verb: str, kind: Kind, body: Object, act: Callable[[], Object]) -> Object:
         what = f"{verb} {kind[1]}"
+        await self.fate.gate()
         self.fate.enter(what, Unreachable)
         refusal = self.cluster.refuse(verb, kind, body)
         if refusal is not None:
@@ -350,6 +384,7 @@ class FakePlace:
     async def start(self, request: PlaceRequest) -> None:
         if not self._has_driver:
             return
+        await self._api.fate.gate()
         self._api.fate.enter("start the driver", Unreachable)
         found = self._api.cluster.find(PLACES, request.ref.namespace, request.name)
         started = {**found, "status": {**found["status"], "state": PlaceState.RUNNING.value}}
@@ -377,27 +412,3 @@ class FakePlace:
 
     async def remove(self, child: Child) -> None:
         await self._api.delete(*PLACES, child.namespace, child.name, uid=child.uid)
-
-
-class MortalStore(SqlClusterStore):
-    """A real store whose user can die, or meet an error, at any commit."""
-
-    def __init__(self, engine: sa.Engine, fate: Fate, epoch: int | None = None) -> None:
-        super().__init__(engine, epoch)
-        self._fate = fate
-
-    def fenced(self, epoch: int) -> MortalStore:
-        return MortalStore(self._engine, self._fate, epoch)
-
-    @contextmanager
-    def _write(self, action: str) -> Iterator[sa.Connection]:
-        self._fate.enter(f"commit: {action}", StoreBusy)
-        with super()._write(action) as connection:
-            yield connection
-        self._fate.leave(StoreBusy)
-
-    @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        self._fate.check()
-        with super()._read() as connection:
-            yield connection

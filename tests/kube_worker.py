@@ -17,6 +17,8 @@ from batchyard.model.trial import AttemptResult
 from batchyard.model.wire import PROTOCOL, Directive, Done, Hello, Segment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchyard.model.trial import Trial
     from batchyard.model.wire import Manifest
     from batchyard.testing.fake_clock import FakeClock
@@ -42,6 +44,7 @@ class FakeWorker:
     sent: int = 0
     directive: Directive = Directive.NONE
     todo: list[Trial] = field(default_factory=list)
+    worked: float = 0.0
     over: bool = False
     done: bool = False
 
@@ -84,22 +87,34 @@ class FakeWorker:
         elif not self.todo:
             self._end("")
         elif not hanging:
+            self._settle(self._next_trials())
+
+    def _next_trials(self) -> list[tuple[Trial, Outcome]]:
+        """Return what ends at this turn; a trial may take several."""
+        self.worked += self.world.trials_a_turn
+        ended: list[tuple[Trial, Outcome]] = []
+        while self.worked >= 1 and self.todo and not self.world.hangs(self, self.todo[0]):
+            self.worked -= 1
             trial = self.todo.pop(0)
             self.world.executed.append(trial.id)
-            self._settle(trial, self.world.outcome(trial, self.attempt))
+            ended.append((trial, self.world.outcome(trial, self.attempt)))
+        return ended
 
-    def _settle(self, trial: Trial, outcome: Outcome, reason: str = "") -> None:
+    def _settle(self, ended: Sequence[tuple[Trial, Outcome]], reason: str = "") -> None:
         assert self.manifest is not None
-        number = self.manifest.attempts.get(trial.ordinal, 0) + 1
-        result = a_result(trial, outcome, number, self.attempt, self.world.clock, reason)
-        entry = self._entry(_EVENT_OF[outcome], trial.id, number)
-        final = reason != Reason.INTERRUPTED
-        self.spool.append(Segment(((result, final),), (entry,), running=min(1, len(self.todo))))
+        results, entries = [], []
+        for trial, outcome in ended:
+            number = self.manifest.attempts.get(trial.ordinal, 0) + 1
+            result = a_result(trial, outcome, number, self.attempt, self.world.clock, reason)
+            results.append((result, reason != Reason.INTERRUPTED))
+            entries.append(self._entry(_EVENT_OF[outcome], trial.id, number))
+        if ended:
+            self.spool.append(Segment(tuple(results), tuple(entries), running=min(1, len(self.todo))))
 
     def _end(self, stop: str, hanging: Outcome | None = None) -> None:
         """Say the last word, after the end of the trial that hangs."""
         if hanging is not None:
-            self._settle(self.todo[0], hanging, Reason.INTERRUPTED if stop == Reason.SUSPENDED else stop)
+            self._settle([(self.todo[0], hanging)], Reason.INTERRUPTED if stop == Reason.SUSPENDED else stop)
         self.done = True
         self.spool.append(Segment(done=Done(stop)))
 

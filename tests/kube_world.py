@@ -7,7 +7,8 @@ an operator that dies at a chosen write, and the ends compared.
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,11 +18,12 @@ from batchyard.kube.assembly import Assembly
 from batchyard.kube.health import Health
 from batchyard.kube.settings import OperatorSettings
 from batchyard.metrics import Metrics
-from batchyard.model.errors import EnvironmentUnavailable, StoreError
+from batchyard.model.errors import EnvironmentUnavailable, StaleLeader, StoreError
 from batchyard.model.outcome import Outcome
 from batchyard.model.spec_environment import Provider
 from batchyard.store.cluster import SqlClusterStore
 from batchyard.store.connect import make_engine, parse_target
+from batchyard.store.faults import StoreBusy
 from batchyard.store.opening import open_cluster_store
 from batchyard.testing.fake_clock import FakeClock
 from fake_events import in_this_thread
@@ -35,17 +37,18 @@ from kube_fakes import (
     FakeCluster,
     FakePlace,
     Fate,
-    MortalStore,
     Object,
     as_client,
 )
 from kube_worker import FakeWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from batchyard.model.trial import Trial
+
+T = TypeVar("T")
 
 NAME = "docs-search"
 SETTINGS = OperatorSettings(store="", namespace="batchyard", identity="operator", results_url="http://results")
@@ -66,6 +69,30 @@ def a_batch_test(*, provider: str = "InProcess", cases: int = 2, variants: int =
     return {
         "apiVersion": "batchyard.dev/v1alpha1", "kind": "BatchTest", "metadata": {"name": NAME}, "spec": body,
     }  # fmt: skip
+
+
+class MortalStore(SqlClusterStore):
+    """A real store whose user can die, or meet an error, at any commit."""
+
+    def __init__(self, engine: sa.Engine, fate: Fate, epoch: int | None = None) -> None:
+        super().__init__(engine, epoch)
+        self._fate = fate
+
+    def fenced(self, epoch: int) -> MortalStore:
+        return MortalStore(self._engine, self._fate, epoch)
+
+    @contextmanager
+    def _write(self, action: str) -> Iterator[sa.Connection]:
+        self._fate.enter(f"commit: {action}", StoreBusy)
+        with super()._write(action) as connection:
+            yield connection
+        self._fate.leave(StoreBusy)
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        self._fate.check()
+        with super()._read() as connection:
+            yield connection
 
 
 class BenchOperator:
@@ -89,12 +116,16 @@ class BenchOperator:
             metrics=world.metrics,
             health=Health(world.clock),
             wake=self.wake,
-            in_thread=in_this_thread,
+            in_thread=self._ask_store,
         )
         self.due: dict[str, float] = {}
         self.failures: list[Exception] = []
         self._begun, self._posted_after, self._post_at = False, 0, 0.0
         self._heard = len(world.cluster.changes)
+
+    async def _ask_store(self, call: Callable[[], T]) -> T:
+        await self.fate.gate()
+        return await in_this_thread(call)
 
     def wake(self, uid: str) -> None:
         self.due[uid] = self.world.clock.monotonic()
@@ -116,8 +147,14 @@ class BenchOperator:
                 self.due[uid] = min(at, self.due.get(uid, at))
         # Asked only when it may have something to do, to be quick.
         if self._posted_after != len(self.fate.done) or self.world.clock.monotonic() >= self._post_at:
+            await self._post()
+
+    async def _post(self) -> None:
+        try:
             self._post_at = self.world.clock.monotonic() + await self.parts.publisher.post_due()
-            self._posted_after = len(self.fate.done)
+        except StaleLeader as err:
+            self.failures.append(err)
+        self._posted_after = len(self.fate.done)
 
     def _listen(self) -> None:
         changes, self._heard = self.world.cluster.changes[self._heard :], len(self.world.cluster.changes)
@@ -154,7 +191,7 @@ class World:
         self.hangs: Callable[[FakeWorker, Trial], bool] = lambda _worker, _trial: False
         self.place_status: Callable[[Object], Mapping[str, str]] = lambda _place: {"state": "Ready"}
         self.on_turn: Callable[[World], None] = lambda _world: None
-        self.has_workers = True
+        self.has_workers, self.trials_a_turn = True, 1.0
 
     def begin(self, test: Object, *, code: bool = True) -> None:
         """Apply a BatchTest with its code."""
@@ -172,12 +209,12 @@ class World:
         self.on_turn(self)
         self._run_cluster()
         for worker in list(self.workers.values()):
-            await self._or_crash(worker.turn)
+            await self.or_crash(worker.turn)
         if self.operator is None and self.down_for <= 0:
-            await self._or_crash(self._start)
+            await self.or_crash(self._start)
         self.down_for -= 1
         if self.operator is not None:
-            await self._or_crash(self.operator.turn)
+            await self.or_crash(self.operator.turn)
         self.clock.advance(1)
 
     async def turns(self, count: int) -> None:
@@ -199,7 +236,8 @@ class World:
             # The process ends, and is started again.
             self.down_for = 1
 
-    async def _or_crash(self, act: Callable[[], Any]) -> None:
+    async def or_crash(self, act: Callable[[], Any]) -> None:
+        """Let the operator do something; if it dies of it, it is gone."""
         try:
             await act()
         except Crash:
@@ -210,6 +248,7 @@ class World:
         self.operator, self.down_for = None, seconds
 
     def _run_cluster(self) -> None:
+        self.cluster.collect_garbage()
         for place in self.cluster.all(PLACES):
             metadata, status = place["metadata"], place["status"]
             if metadata.get("deletionTimestamp"):
@@ -236,6 +275,12 @@ class World:
             self.workers.pop(name, None)
         elif name not in self.workers and self.has_workers:
             self.workers[name] = FakeWorker(self, labels["batch"], int(labels["attempt"]))
+
+    def operator_now(self) -> BenchOperator:
+        """Return the operator, a new one if there is none."""
+        if self.operator is None:
+            self.operator = BenchOperator(self, Fate())
+        return self.operator
 
     # -- what came of it ---------------------------------------------------------------------------------------------
 

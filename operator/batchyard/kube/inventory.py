@@ -66,7 +66,7 @@ class Inventory:
             async for body in self._bodies(namespace):
                 newest = self._objects.see(body)
                 there.add(newest.ref.uid)
-                if newest is not before.get(newest.ref.uid):
+                if newest != before.get(newest.ref.uid):
                     self._wake(newest.ref.uid)
         for uid, seen in before.items():
             if seen.exists and uid not in there:

@@ -177,7 +177,9 @@ def _shortened(status: dict[str, JSON]) -> dict[str, JSON]:
 def _facts(record: BatchRecord, environment: EnvironmentRecord | None, gate: JSON) -> list[_Fact]:
     final, good = record.phase.final, record.phase is Phase.SUCCEEDED
     why = record.reason or record.phase.value
-    facts = [_Fact(ConditionType.ACCEPTED, Truth.TRUE, "Accepted")]
+    # One that was over before it was accepted has no trials: how many there would be is not known.
+    accepted = record.total > 0
+    facts = [_Fact(ConditionType.ACCEPTED, _truth(accepted), "Accepted" if accepted else why)]
     if environment is not None:
         ready = environment.state in _READY_STATES
         reason = "Ready" if ready else environment.reason or environment.state.value
