@@ -258,7 +258,7 @@ def _with_place(facts: Facts, attempt: Attempt) -> Step:
     seen = f"{attempt.seen_reason}: {attempt.seen_message}" if attempt.seen_reason else attempt.seen_message
     if attempt.seen in {Seen.ENDED, Seen.LOST} or (attempt.started and attempt.seen is Seen.ABSENT):
         return EndAttempt(Reason.ENVIRONMENT_FAILED, seen or "the place is gone")
-    if attempt.heard_at is None and waited >= facts.environment_seconds:
+    if attempt.heard_at is None and waited >= facts.environment_seconds and not _was_unheard(facts, attempt):
         return Conclude(Reason.ENVIRONMENT_DEADLINE_EXCEEDED, seen)
     if attempt.started:
         return Wait(_CALM_SECONDS if _is_alive(facts, attempt) else _LOOK_SECONDS)
@@ -272,6 +272,13 @@ def _with_place(facts: Facts, attempt: Attempt) -> Step:
             return Start()
         case _:
             return Wait(_LOOK_SECONDS)
+
+
+def _was_unheard(facts: Facts, attempt: Attempt) -> bool:
+    """Return whether a worker that is there may have had nobody to speak to until now."""
+    if facts.listening_since is None or attempt.seen not in {Seen.READY, Seen.RUNNING}:
+        return False
+    return (facts.now - facts.listening_since).total_seconds() < PATIENCE_SECONDS
 
 
 def _make(facts: Facts, attempt: Attempt) -> Step:

@@ -110,6 +110,15 @@ def test_a_worker_that_never_says_anything_runs_into_the_environments_deadline_t
     assert step.reason == Reason.ENVIRONMENT_DEADLINE_EXCEEDED
 
 
+def test_a_worker_that_had_nobody_to_speak_to_is_given_time_beyond_the_environments_deadline() -> None:
+    there = attempt(requested_at=ago(5000), started=True, seen=Seen.RUNNING)
+    back = facts(attempt=there, listening_since=ago(1))
+
+    assert isinstance(next_step(back), Wait)
+    assert isinstance(next_step(replace(back, listening_since=ago(PATIENCE_SECONDS))), Conclude)
+    assert isinstance(next_step(replace(back, attempt=replace(there, seen=Seen.PENDING))), Conclude)
+
+
 def test_a_ready_place_is_started_once() -> None:
     ready = attempt(seen=Seen.READY)
 
