@@ -29,7 +29,7 @@ STATUS_BYTES = 16 * 1024
 
 _ROOM_BYTES = STATUS_BYTES - 512
 _MESSAGE_CHARACTERS = 1024
-_SHORT_CHARACTERS = 160
+_SHORT_CHARACTERS = (160, 60)
 _SHORT_BYTES = 320
 _ROW_BYTES = 200
 _REASON_CHARACTERS = 128
@@ -90,7 +90,7 @@ def build_status(
             "message": _cut(environment.message),
         }
     body["conditions"] = _conditions(_facts(record, environment, body.get("gate")), generation, previous, now)
-    return fit(_without_nulls(body))
+    return fit(_plain(body))
 
 
 def rejected_status(
@@ -149,9 +149,13 @@ def fit(status: dict[str, JSON], limit: int = _ROOM_BYTES) -> dict[str, JSON]:
     status = {**status, "combinations": rows}
     if _size(status) <= limit:
         return status
-    failures = [{**row, "message": _cut(row["message"], _SHORT_CHARACTERS)} for row in status.get("failures", [])]
     rows = [{key: value for key, value in row.items() if key != "metrics"} for row in rows]
-    status = {**status, "combinations": rows, "failures": failures}
+    failures = status.get("failures", [])
+    for characters in _SHORT_CHARACTERS:
+        failures = [{**row, "message": _cut(row["message"], characters)} for row in failures]
+        status = {**status, "combinations": rows, "failures": failures}
+        if _size(status) <= limit:
+            return status
     while (over := _size(status) - limit) > 0 and rows:
         # The best come first, and all of them are in the store.
         rows = rows[: max(0, len(rows) - 1 - over // _ROW_BYTES)]
@@ -245,11 +249,14 @@ def _conditions_by(status: Mapping[str, JSON], field: str) -> dict[str, JSON]:
     return {one["type"]: one[field] for one in status.get("conditions") or []}
 
 
-def _without_nulls(value: JSON) -> JSON:
-    """Return the value without any null: the API server drops them, and it would never look the same again."""
+def _plain(value: JSON) -> JSON:
+    """Return the value as the API server takes it and gives it back: no null, no long message, all of it in UTF-8."""
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+        made = {key: _plain(item) for key, item in value.items() if item is not None}
+        return {**made, "message": _cut(made["message"])} if "message" in made else made
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return plain_text(value) if isinstance(value, str) else value
 
 
 def _given_back(environment: EnvironmentRecord, *, final: bool) -> EnvironmentRecord:
