@@ -6,11 +6,9 @@ its writes: before the write happened, or right after.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import json
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from batchyard.apiserver.errors import ApiError, Conflict, Invalid, NotFound, Unreachable
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from batchyard.apiserver.client import ApiClient
     from batchyard.engine.places import PlaceRequest
     from batchyard.testing.fake_clock import FakeClock
+    from kube_fate import Fate
 
 BATCH_TESTS = ("batchyard.dev/v1alpha1", "batchtests")
 LEASES = ("coordination.k8s.io/v1", "leases")
@@ -36,61 +35,6 @@ Kind = tuple[str, str]
 
 STATUS_BYTES = 16 * 1024
 _STATUS_FIELDS = {*BatchStatus.model_json_schema(by_alias=True)["properties"], "progress"}
-
-
-class Crash(BaseException):
-    """The operator's process ends here, as by kill -9."""
-
-
-class Gate:
-    """Lets an operator's acts pass, but holds it before one of them, as SIGSTOP would, until it is opened."""
-
-    def __init__(self, number: int | None = None) -> None:
-        self._number, self._passed = number, 0
-        self.is_reached, self._opened = asyncio.Event(), asyncio.Event()
-
-    def open(self) -> None:
-        self._opened.set()
-
-    async def __call__(self) -> None:
-        number, self._passed = self._passed, self._passed + 1
-        if number == self._number:
-            self.is_reached.set()
-            await self._opened.wait()
-
-
-@dataclass(slots=True)
-class Fate:
-    """One operator process. ``strikes`` maps the number of a write and a side of it to what happens there.
-
-    Sides are "before" and "after"; what happens is "crash" or "error". Once it has crashed, nothing of it gets through.
-    """
-
-    strikes: dict[tuple[int, str], str] = field(default_factory=dict)
-    done: list[str] = field(default_factory=list)
-    dead: bool = False
-    gate: Gate = field(default_factory=Gate)
-
-    def check(self) -> None:
-        if self.dead:
-            raise Crash
-
-    def enter(self, what: str, error: Callable[[str], Exception]) -> None:
-        self.check()
-        self.done.append(what)
-        self._strike("before", error)
-
-    def leave(self, error: Callable[[str], Exception]) -> None:
-        self._strike("after", error)
-
-    def _strike(self, side: str, error: Callable[[str], Exception]) -> None:
-        number = len(self.done) - 1
-        match self.strikes.get((number, side)):
-            case "crash":
-                self.dead = True
-                raise Crash
-            case "error":
-                raise error(f"{side} {self.done[number]}")
 
 
 class FakeCluster:
@@ -256,10 +200,18 @@ class FakeApi:
         await self._write("delete", kind, {}, lambda: self.cluster.delete(kind, name, namespace, uid=uid))
 
     async def list(
-        self, group_version: str, plural: str, namespace: str | None = None, *, label_selector: str = ""
+        self,
+        group_version: str,
+        plural: str,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
     ) -> AsyncIterator[Object]:
         for body in self._listed((group_version, plural), namespace, label_selector):
-            yield body
+            # Only events are asked for by a field, and nobody posts any but the operator.
+            if not field_selector:
+                yield body
 
     async def list_page(
         self,

@@ -27,19 +27,8 @@ from batchyard.store.faults import StoreBusy
 from batchyard.store.opening import open_cluster_store
 from batchyard.testing.fake_clock import FakeClock
 from fake_events import in_this_thread
-from kube_fakes import (
-    BATCH_TESTS,
-    CONFIG_MAPS,
-    PLACES,
-    SECRETS,
-    Crash,
-    FakeApi,
-    FakeCluster,
-    FakePlace,
-    Fate,
-    Object,
-    as_client,
-)
+from kube_fakes import BATCH_TESTS, CONFIG_MAPS, PLACES, SECRETS, FakeApi, FakeCluster, FakePlace, Object, as_client
+from kube_fate import Crash, Fate
 from kube_worker import FakeWorker
 
 if TYPE_CHECKING:

@@ -96,6 +96,7 @@ WRITES: dict[str, Callable[[SqlClusterStore, Session], object]] = {
     "note posted events": lambda store, _: store.outbox_posted(store.outbox_due(T0, 1)),
     "note a failed event": lambda store, _: store.outbox_failed(store.outbox_due(T0, 1)[0], "no", T0, parked=True),
     "mirror": lambda store, _: store.mirror([Mirrored("key", an_entry())], "events", "1"),
+    "prune": lambda store, _: store.prune(T0),
     "check": lambda store, _: store.check_leading(),
     "read the trail's head": lambda store, session: store.trail_of(session.batch_id),
 }
@@ -258,7 +259,7 @@ def test_the_last_step_ends_the_session_and_another_does_not(store: SqlClusterSt
     store.commit_step(session, entries=[an_entry()])
     assert store.live_owner("docs-search-1") is not None
 
-    store.commit_step(session, entries=[an_entry(EventType.BATCH_FINISHED)], last=True)
+    store.commit_step(session, entries=[an_entry(EventType.BATCH_FINISHED)], closed_at=T0)
 
     assert store.live_owner("docs-search-1") is None
 

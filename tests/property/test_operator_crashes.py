@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kube_fakes import Fate
+from kube_fate import Fate
 from kube_stories import IN_PROCESS, ON_RAY, OTHERS, Story
 from kube_world import Stage
 

@@ -15,7 +15,8 @@ import pytest
 from batchyard.kube.http import Superseded
 from batchyard.model.errors import StaleLeader
 from batchyard.model.wire import Segment
-from kube_fakes import BATCH_TESTS, PLACES, Fate, Gate
+from kube_fakes import BATCH_TESTS, PLACES
+from kube_fate import Fate, Gate
 from kube_stories import ON_RAY, Ending, ending_of
 from kube_world import BenchOperator, Stage, World
 

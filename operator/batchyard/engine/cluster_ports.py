@@ -156,13 +156,13 @@ class ClusterStore(BatchStore, Protocol):
         environment: EnvironmentRecord | None = None,
         segment: tuple[int, int] | None = None,
         outbox: Sequence[int] = (),
-        last: bool = False,
+        closed_at: datetime | None = None,
     ) -> Sequence[tuple[int, int]]:
         """Write one step, all or nothing; see ``BatchStore.commit``. Return (ordinal, attempt) of results left out.
 
         ``segment`` (attempt, number) must follow the newest segment of that attempt, else ``SegmentOutOfOrder`` is
-        raised. ``outbox`` holds the indexes of the entries whose Kubernetes event is to be posted. ``last`` ends the
-        session, as ``close_session`` does.
+        raised. ``outbox`` holds the indexes of the entries whose Kubernetes event is to be posted. ``closed_at``
+        ends the session, as ``close_session`` does.
         """
         ...
 
@@ -188,6 +188,10 @@ class ClusterStore(BatchStore, Protocol):
 
     def watch_position(self, kind: str) -> str | None:
         """Return the resource version up to which this watch was mirrored."""
+        ...
+
+    def prune(self, now: datetime) -> Sequence[str]:
+        """Delete the audit trails whose retention time is over; return their batches. Raises ``StaleLeader``."""
         ...
 
     def counts(self, batch_id: str) -> Mapping[Outcome, int]:

@@ -183,7 +183,7 @@ class Acceptance:
         if store.batch(record.id).audit_entries:
             return
         session = store.open_session(record.id, self._batches.owner, entry.at)
-        store.commit_step(session, entries=[entry], outbox=[0], last=True)
+        store.commit_step(session, entries=[entry], outbox=[0], closed_at=entry.at)
 
 
 def _faults_of_names(body: Mapping[str, JSON], names: Sequence[str]) -> list[Fault]:

@@ -21,6 +21,7 @@ from batchyard.kube.orphans import OrphanSweeper
 from batchyard.kube.owners import Owners
 from batchyard.kube.reconciler import Reconciler
 from batchyard.kube.recorder import InThread, OutboxPublisher
+from batchyard.kube.retention import Retention
 from batchyard.kube.sources import Sources
 from batchyard.kube.statuses import StatusWriter
 from batchyard.kube.steps import Steps
@@ -102,6 +103,7 @@ class Assembly:
         )
         self.intake = WorkerIntake(self.batches, self.objects, key, clock, metrics, self._heard_of)
         self.sweeper = OrphanSweeper(self.batches, places.values(), settings.namespaces, recorded)
+        self.retention = Retention(self.batches, clock)
         self.inventory = Inventory(api, self.batches, self.objects, settings.namespaces, wake)
 
     def _heard_of(self, uid: str) -> None:

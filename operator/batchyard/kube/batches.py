@@ -24,7 +24,7 @@ from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.spec_environment import Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from batchyard.clock import Clock
@@ -232,10 +232,13 @@ class Batches:
         """
         if self._by_uid.get(batch.ref.uid) is not batch:
             raise StoreError(f"what was known of batch {batch.id} is out of step with the store; it is read anew")
+        if batch.record.audit_pruned_at is not None:
+            entries = ()  # its trail was deleted after its time, and takes nothing more
         chosen = choose(entries, batch.limited)
         write = partial(
             self.store.commit_step, batch.session, results=results, entries=entries, dropped=dropped, batch=update,
-            environment=environment, segment=segment, outbox=chosen.indexes, last=last,
+            environment=environment, segment=segment, outbox=chosen.indexes,
+            closed_at=self._clock.now() if last else None,
         )  # fmt: skip
         try:
             left_out = await self.threads(write)
@@ -246,11 +249,7 @@ class Batches:
             raise
         batch.limited = chosen.limited
         self._keep_entries(batch, entries, dropped)
-        missing = set(left_out)
-        for result, final in results:
-            if final and (result.ordinal, result.attempt) not in missing:
-                batch.final[result.ordinal] = 1
-                batch.summary.add(result)
+        _keep_results(batch, results, set(left_out))
         _keep_state(batch, environment, update)
         return left_out
 
@@ -340,6 +339,15 @@ class Batches:
 
 def _progress(batch: ActiveBatch) -> str:
     return f"{batch.summary.finished} of {batch.record.total} trials finished"
+
+
+def _keep_results(
+    batch: ActiveBatch, results: Sequence[tuple[AttemptResult, bool]], left_out: Collection[tuple[int, int]]
+) -> None:
+    for result, final in results:
+        if final and (result.ordinal, result.attempt) not in left_out:
+            batch.final[result.ordinal] = 1
+            batch.summary.add(result)
 
 
 def _keep_state(batch: ActiveBatch, environment: EnvironmentRecord | None, update: BatchUpdate | None) -> None:

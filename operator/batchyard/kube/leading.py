@@ -99,6 +99,7 @@ class Leading:
                         ("mirror", self._mirror.run()),
                         ("sweeper", parts.sweeper.run()),
                         ("inventory", parts.inventory.run()),
+                        ("retention", parts.retention.run()),
                         ("health", self._beat()),
                     )
                 ]

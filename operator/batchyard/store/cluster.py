@@ -19,6 +19,7 @@ from batchyard.model.outcome import Phase
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
 from batchyard.store.cluster_events import ClusterEvents, add_to_outbox
+from batchyard.store.retention import prune
 from batchyard.store.sql import SqlStore
 from batchyard.store.tables import (
     IS_NOT_RELEASED,
@@ -184,6 +185,11 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         with self._read() as connection:
             return [_environment_from(row) for row in connection.execute(query).mappings()]
 
+    def prune(self, now: datetime) -> Sequence[str]:
+        """Delete the audit trails whose retention time is over; return their batches. Raises ``StaleLeader``."""
+        self.check_leading()
+        return prune(self, now)
+
     # -- one step ----------------------------------------------------------------------------------------------------
 
     def commit_step(
@@ -197,7 +203,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         environment: EnvironmentRecord | None = None,
         segment: tuple[int, int] | None = None,
         outbox: Sequence[int] = (),
-        last: bool = False,
+        closed_at: datetime | None = None,
     ) -> Sequence[tuple[int, int]]:
         """Write one step, all or nothing; return (ordinal, attempt) of the results that were there already."""
         left_out: list[tuple[int, int]] = []
@@ -210,8 +216,8 @@ class SqlClusterStore(ClusterEvents, SqlStore):
                 self._put_environment(connection, environment)
             if outbox:
                 add_to_outbox(connection, session.batch_id, [(seq + 1 + index, entries[index].at) for index in outbox])
-            if last:
-                _end_session(connection, session, entries[-1].at)
+            if closed_at is not None:
+                _end_session(connection, session, closed_at)
 
         self._commit(session, results, entries, dropped, batch, also)
         return left_out

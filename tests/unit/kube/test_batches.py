@@ -16,7 +16,8 @@ from batchyard.model.errors import StaleLeader, StoreError
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome
 from batchyard.model.wire import Done, Segment
-from kube_fakes import PLACES, Fate
+from kube_fakes import PLACES
+from kube_fate import Fate
 from kube_worker import a_result
 from kube_world import BenchOperator, World, a_batch_test
 

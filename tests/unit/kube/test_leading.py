@@ -13,7 +13,8 @@ from batchyard.kube.app import EXIT_LOST, EXIT_STOPPED, Operator
 from batchyard.kube.settings import OperatorSettings
 from batchyard.store.pages import StoreReader
 from fake_events import until
-from kube_fakes import BATCH_TESTS, LEASES, FakeApi, Fate, as_client
+from kube_fakes import BATCH_TESTS, LEASES, FakeApi, as_client
+from kube_fate import Fate
 from kube_world import MortalStore, World, a_batch_test
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ async def no_watch(_registry: kopf.OperatorRegistry, _namespaces: Sequence[str],
 class Running:
     """One operator that runs as a task; ``fate.done`` is all that it wrote."""
 
-    def __init__(self, world: World, identity: str, *, namespaces: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, world: World, identity: str, *, namespaces: tuple[str, ...] = (), lease_seconds: float = 6.0
+    ) -> None:
         self.fate = Fate()
         self.api = FakeApi(world.cluster, self.fate)
         settings = OperatorSettings(
             store="", namespace="batchyard", identity=identity, results_url="http://results", metrics_port=0,
-            results_port=0, metrics_host="127.0.0.1", results_host="127.0.0.1", lease_seconds=1.0,
+            results_port=0, metrics_host="127.0.0.1", results_host="127.0.0.1", lease_seconds=lease_seconds,
             namespaces=namespaces,
         )  # fmt: skip
         store = MortalStore(world.engine, self.fate)
@@ -162,9 +165,9 @@ def test_the_lease_is_kept_while_everything_is_looked_at_however_long_that_takes
             if kind == BATCH_TESTS:
                 await go_on.wait()
 
-        running = Running(world, "one")
+        running = Running(world, "one", lease_seconds=2.0)
         running.api.on_list = hold_up
-        await until(lambda: running.fate.done.count("update leases") >= 8)
+        await until(lambda: running.fate.done.count("update leases") >= 6)
         assert not running.task.done()
         go_on.set()
         assert await running.end() == EXIT_STOPPED
@@ -179,7 +182,7 @@ def test_a_leader_knows_the_batchtests_of_the_namespaces_that_it_watches(
     async def scenario() -> None:
         world.begin(a_batch_test())
         running = Running(world, "one", namespaces=namespaces)
-        await until(lambda: "update leases" in running.fate.done)
+        await until(lambda: "create secrets" in running.fate.done)
         expected = namespaces != ("elsewhere",)
         if expected:
             await until(lambda: world.status.get("phase") == "Provisioning")

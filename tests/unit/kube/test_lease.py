@@ -11,7 +11,8 @@ import pytest
 from batchyard.apiserver.errors import Unreachable
 from batchyard.kube.lease import LeadershipLost, LeaseLock
 from batchyard.testing.fake_clock import FakeClock
-from kube_fakes import LEASES, FakeApi, FakeCluster, Fate, as_client
+from kube_fakes import LEASES, FakeApi, FakeCluster, as_client
+from kube_fate import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -12,7 +12,8 @@ from batchyard.apiserver.errors import Unreachable
 from batchyard.engine.cluster_ports import ClusterRef
 from batchyard.kube.inventory import Inventory
 from batchyard.kube.objects import BatchTestObject, Objects
-from kube_fakes import BATCH_TESTS, FakeApi, Fate, as_client
+from kube_fakes import BATCH_TESTS, FakeApi, as_client
+from kube_fate import Fate
 from kube_world import NAME, World, a_batch_test
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 
 from batchyard.apiserver.errors import Unreachable
 from batchyard.model.errors import StaleLeader
-from kube_fakes import PLACES, Fate
+from kube_fakes import PLACES
+from kube_fate import Fate
 from kube_world import BenchOperator, World, a_batch_test
 
 if TYPE_CHECKING:
