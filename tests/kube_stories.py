@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is applied, what happens to it, and how it ends."""
+    """What is applied, what happens to it, and how it ends.
+
+    ``own`` says where those of its writes begin and end that are not alike in the first two stories.
+    """
 
     name: str
     test: Callable[[], Object]
@@ -29,6 +32,7 @@ class Story:
     reason: str = ""
     code: bool = True
     stays: bool = True
+    own: tuple[int, int | None] = (0, None)
 
     def live(self, world: World) -> Ending:
         """Live it through and return what is left; nothing may be written after that."""
@@ -214,24 +218,26 @@ GATE = {"minSuccessRate": 0.5}
 IN_PROCESS = Story("in one pod, with a gate", lambda: a_batch_test(gate=GATE), _one_fails)
 ON_RAY = Story("on Ray", lambda: a_batch_test(provider="KubeRay"))
 OTHERS = (
-    Story("a place is lost", lambda: a_batch_test(provider="KubeRay"), _loses_its_place),
-    Story("cancelled", a_batch_test, _is_cancelled, "Cancelled", "Cancelled"),
+    Story("a place is lost", lambda: a_batch_test(provider="KubeRay"), _loses_its_place, own=(20, None)),
+    Story("cancelled", a_batch_test, _is_cancelled, "Cancelled", "Cancelled", own=(18, None)),
     Story(
         "held from the start, then cancelled",
         lambda: a_batch_test(suspend=True),
         _is_cancelled_while_held,
         "Cancelled",
         "Cancelled",
+        own=(4, None),
     ),
-    Story("every place is lost", a_batch_test, _loses_every_place, "Failed", "EnvironmentFailed"),
-    Story("suspended and resumed", a_batch_test, _is_suspended_and_resumed),
-    Story("deleted", a_batch_test, _is_deleted, stays=False),
+    Story("every place is lost", a_batch_test, _loses_every_place, "Failed", "EnvironmentFailed", own=(11, None)),
+    Story("suspended and resumed", a_batch_test, _is_suspended_and_resumed, own=(18, None)),
+    Story("deleted", a_batch_test, _is_deleted, stays=False, own=(17, None)),
     Story(
         "no place in time",
         lambda: a_batch_test(deadlines={"environmentSeconds": 20}),
         _never_gets_ready,
         "Failed",
         "EnvironmentDeadlineExceeded",
+        own=(11, None),
     ),
     Story(
         "no worker before the deadline, and many trials",
@@ -239,8 +245,14 @@ OTHERS = (
         _has_no_worker,
         "Failed",
         "BatchDeadlineExceeded",
+        own=(16, None),
     ),
-    Story("corrected", _invalid, _is_corrected),
-    Story("its code comes later", a_batch_test, _gets_its_code_later, code=False),
-    Story("deleted when its time is over", lambda: a_batch_test(ttlSecondsAfterFinished=5), stays=False),
+    Story("corrected", _invalid, _is_corrected, own=(0, 15)),
+    Story("its code comes later", a_batch_test, _gets_its_code_later, code=False, own=(0, 10)),
+    Story(
+        "deleted when its time is over",
+        lambda: a_batch_test(ttlSecondsAfterFinished=5),
+        stays=False,
+        own=(23, None),
+    ),
 )
