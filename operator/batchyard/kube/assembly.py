@@ -5,6 +5,7 @@ Not for what keeps them going: the watch, the queue, the Lease and the ports (``
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from batchyard.environments.kube_job import JobPlace
@@ -76,33 +77,23 @@ class Assembly:
         self.publisher = OutboxPublisher(
             store, api, clock, metrics, in_thread=in_thread, instance=settings.identity, health=health
         )
-        recorded = self.publisher.wake
         statuses = StatusWriter(api, self.objects, self.batches, clock)
-        acceptance = Acceptance(api, self.batches, self.objects, statuses, clock, recorded)
-        steps = Steps(
-            batches=self.batches,
-            places=places,
-            sources=Sources(api),
-            endings=Endings(self.batches, clock, metrics),
-            owners=self.owners,
-            token=lambda batch_id, attempt: token_of(key, batch_id, attempt),
-            results_url=settings.results_url,
-            clock=clock,
-            metrics=metrics,
-            recorded=recorded,
-        )
         self.reconciler = Reconciler(
             batches=self.batches,
             objects=self.objects,
-            acceptance=acceptance,
-            steps=steps,
+            acceptance=Acceptance(api, self.batches, self.objects, statuses, clock, self.publisher.wake),
+            steps=Steps(
+                batches=self.batches, places=places, sources=Sources(api), owners=self.owners, clock=clock,
+                endings=Endings(self.batches, clock, metrics), metrics=metrics, recorded=self.publisher.wake,
+                token=partial(token_of, key), results_url=settings.results_url,
+            ),
             finished=Finished(api, self.batches, self.objects, statuses, clock),
             statuses=statuses,
             clock=clock,
             metrics=metrics,
-        )
+        )  # fmt: skip
         self.intake = WorkerIntake(self.batches, self.objects, key, clock, metrics, self._heard_of)
-        self.sweeper = OrphanSweeper(self.batches, places.values(), settings.namespaces, recorded)
+        self.sweeper = OrphanSweeper(self.batches, places.values(), settings.namespaces, self.publisher.wake)
         self.retention = Retention(self.batches, clock)
         self.inventory = Inventory(api, self.batches, self.objects, settings.namespaces, wake)
 

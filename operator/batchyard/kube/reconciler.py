@@ -21,7 +21,7 @@ from batchyard.decide.lifecycle import (
 )
 from batchyard.kube.batches import ActiveBatch
 from batchyard.kube.finished import is_settled, settled_at
-from batchyard.model.errors import EnvironmentUnavailable
+from batchyard.model.errors import EnvironmentUnavailable, StoreError
 
 if TYPE_CHECKING:
     from batchyard.clock import Clock
@@ -68,6 +68,9 @@ class Reconciler:
         begun = self._clock.monotonic()
         try:
             return await self._reconcile(uid)
+        except StoreError:
+            self._metrics.store_failed()
+            raise
         finally:
             self._metrics.reconciled(self._clock.monotonic() - begun)
 

@@ -67,14 +67,12 @@ def build_status(
     if environment is not None and (releasing or environment.state is EnvironmentState.RELEASED):
         environment = _given_back(environment, final=record.phase.final)
     body: dict[str, JSON] = dict(record.status or {})
-    trials = body.get("trials") or {}
-    finished = trials.get("total", 0) - trials.get("pending", 0) - trials.get("running", 0)
     body |= {
         "observedGeneration": generation,
         "phase": record.phase.value,
         "reason": _cut(record.reason, _REASON_CHARACTERS),
         "message": _cut(record.message),
-        "progress": f"{finished}/{record.total}",
+        "progress": f"{_finished(body.get('trials') or {})}/{record.total}",
         "startTime": _time(record.accepted_at),
         "deadlineTime": _time(record.deadline_at),
         "audit": {"entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head},
@@ -176,6 +174,10 @@ def _shortened(status: dict[str, JSON]) -> dict[str, JSON]:
         checks = [{**one, "message": _cut_bytes(one["message"])} for one in status["gate"].get("checks", [])]
         made["gate"] = {**status["gate"], "checks": checks}
     return made
+
+
+def _finished(trials: Mapping[str, JSON]) -> int:
+    return int(trials.get("total", 0) - trials.get("pending", 0) - trials.get("running", 0))
 
 
 def _facts(record: BatchRecord, environment: EnvironmentRecord | None, gate: JSON) -> list[_Fact]:

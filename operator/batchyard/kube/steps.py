@@ -87,7 +87,7 @@ class Steps:
             case EndAttempt(reason, message):
                 await self._end_attempt(batch, reason, message)
             case Conclude(reason, message):
-                await self._endings.conclude(batch, reason, message)
+                await self._conclude(batch, reason, message)
             case Release():
                 await self._release(batch)
             case Hold():
@@ -170,9 +170,20 @@ class Steps:
                 entries = [self._batches.entry(batch, EventType.ENVIRONMENT_FAILED, message, details)]
             batch.running = 0
             await self._batches.commit(batch, entries=entries, environment=ended)
+        self._measure(environment, "Abandoned" if reason in _NO_FAILURE else "Failed")
+
+    async def _conclude(self, batch: ActiveBatch, reason: str, message: str) -> None:
+        environment = batch.environment
+        await self._endings.conclude(batch, reason, message)
+        if environment is not None and environment.ended_at is None:
+            late = reason == Reason.ENVIRONMENT_DEADLINE_EXCEEDED
+            self._measure(environment, "DeadlineExceeded" if late else "Abandoned")
+
+    def _measure(self, environment: EnvironmentRecord, outcome: str) -> None:
+        """Measure a place that ended before it was ever ready."""
         if environment.ready_at is None:
             took = (self._clock.now() - environment.requested_at).total_seconds()
-            self._metrics.environment_provisioned(environment.provider, "Failed", took)
+            self._metrics.environment_provisioned(environment.provider, outcome, took)
 
     async def _release(self, batch: ActiveBatch) -> None:
         environment = batch.newest

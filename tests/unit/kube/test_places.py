@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchyard.apiserver.errors import Forbidden
+from batchyard.metrics import Metrics
 from batchyard.model.outcome import Outcome
 from batchyard.model.wire import Done, Segment
 from kube_fakes import CONFIG_MAPS, EVENTS, PLACES, SECRETS
@@ -305,3 +306,32 @@ def test_a_kept_place_goes_with_its_batchtest(world: World) -> None:
 
     assert not world.cluster.all(PLACES)
     assert not world.cluster.all(SECRETS)
+
+
+# -- it is measured --------------------------------------------------------------------------------------------------
+
+
+def measured(world: World) -> dict[str, float]:
+    """Return how many places were counted by each outcome of their making."""
+    text = world.metrics.render("")[0].decode()
+    name = "batchyard_environment_provision_seconds_count"
+    lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith(name)]
+    return {line.partition('outcome="')[2].partition('"')[0]: float(value) for line, _, value in lines if float(value)}
+
+
+@pytest.mark.parametrize(
+    ("state", "spec", "outcome"),
+    [
+        ("Ready", {}, "Ready"),
+        ("Pending", {"deadlines": {"environmentSeconds": 20}}, "DeadlineExceeded"),
+        ("Pending", {"deadlines": {"batchSeconds": 20, "trialSeconds": 5}}, "Abandoned"),
+        ("Lost", {"retry": {"maxAttempts": 1}}, "Failed"),
+    ],
+)
+def test_how_the_making_of_a_place_ended_is_measured_once(world: World, state: str, spec: Object, outcome: str) -> None:
+    world.metrics = Metrics()
+    world.place_status = lambda _: {"state": state}
+
+    until_over(world, a_batch_test(**spec))
+
+    assert measured(world) == {outcome: 1.0}
