@@ -205,15 +205,18 @@ def test_a_receipt_that_wants_the_same_segment_again_is_no_reason_to_send_it_for
     assert "wants segment 1 next" in str(end)
 
 
-def test_a_segment_that_is_out_of_order_for_itself_is_tried_again(tmp_path: Path) -> None:
+def test_a_segment_that_is_out_of_order_for_itself_is_tried_again_after_a_pause(tmp_path: Path) -> None:
     operator = FakeOperator(deque([OutOfOrder(1), OutOfOrder(1)]))
 
-    with posting(operator, tmp_path) as sending:
+    with posting(operator, tmp_path, Pace(heartbeat=30, first_pause=0.1, longest_pause=0.1)) as sending:
+        began = CLOCK.monotonic()
         sending.spooled(b"one")
         sent = sending.poster.wait_sent(LONG)
+        took = CLOCK.monotonic() - began
 
     assert sent
     assert operator.asked == [1, 1, 1]
+    assert took >= 0.1
 
 
 # -- too large -------------------------------------------------------------------------------------------------------

@@ -163,6 +163,8 @@ def test_what_it_took_to_end_attempts_is_told_once_with_what_follows(tmp_path: P
         at_work.writer.note_retry()
         at_work.writer.running = 2
         at_work.submit(0)
+        at_work.writer.flush()
+        at_work.submit(1)
         at_work.operator.away = False
         at_work.finish()
 
