@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
+def cluster() -> Iterator[Cluster]:
     """A Kubernetes with KubeRay and the images batchyard/operator:test and batchyard/runner:test."""
     wanted = settings.read()
     try:
@@ -47,7 +47,9 @@ def cluster() -> Cluster:
         pytest.fail(f"no cluster: {'; '.join(faults)}", pytrace=False)
     if faults:
         pytest.skip(f"no cluster: {'; '.join(faults)}")
-    return Cluster(bed)
+    found = Cluster(bed)
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from cluster.bed import definitions
@@ -27,6 +28,7 @@ class Cluster:
     def __init__(self, bed: Bed) -> None:
         """Ask the bed where the cluster is, and bring it up to this checkout's definitions."""
         self._bed = bed
+        self._proxy: _Proxy | None = None
         self.kubeconfig: Path = bed.kubeconfig
         # They may have changed since it was brought up, or it is somebody else's.
         definitions.apply(bed.kubectl, bed.kubeconfig)
@@ -52,6 +54,17 @@ class Cluster:
         return subprocess.run(
             words, capture_output=True, text=True, timeout=timeout, env=process_environment(), check=False
         )
+
+    def read(self, path: str, **query: str) -> dict[str, Any]:
+        """Return what the API server has at a path, by far cheaper than kubectl; raises BedFailed if it refuses."""
+        if self._proxy is None:
+            self._proxy = _Proxy([self._bed.kubectl, f"--kubeconfig={self.kubeconfig}", "proxy", "--port=0"])
+        return self._proxy.read(path, query)
+
+    def close(self) -> None:
+        """End what was started for reading."""
+        if self._proxy is not None:
+            self._proxy.close()
 
     def apply(self, namespace: str, *documents: Mapping[str, Any]) -> None:
         """Apply objects in a namespace."""
@@ -85,3 +98,30 @@ class Cluster:
         except BedFailed:
             return False
         return True
+
+
+class _Proxy:
+    """``kubectl proxy``, which lets in whoever asks from this machine."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=process_environment())
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        self._client = httpx.Client(base_url=f"http://{said.split()[-1]}", timeout=20, trust_env=False)
+
+    def read(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            answer = self._client.get(path, params=query)
+        except httpx.HTTPError as err:
+            raise BedFailed(f"the API server did not answer {path}: {err!r}") from err
+        if answer.status_code != httpx.codes.OK:
+            raise BedFailed(f"the API server answered {answer.status_code} for {path}: {answer.text[:300]}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def close(self) -> None:
+        self._client.close()
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
