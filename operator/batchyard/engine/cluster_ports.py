@@ -130,7 +130,7 @@ class ClusterStore(BatchStore, Protocol):
         ...
 
     def batch_of(self, uid: str) -> BatchRecord | None:
-        """Return the batch of a BatchTest."""
+        """Return the batch of a BatchTest, without ``spec`` and ``status``, which may be large."""
         ...
 
     def open_batches(self) -> Sequence[tuple[str, ClusterRef]]:

@@ -58,8 +58,9 @@ class ActiveBatch:
     ``final`` has a byte for every trial: 1 if its result stands. ``lock`` is held while anything is committed or
     changed; never while the cluster is asked anything. ``limited`` counts the entries that
     may have no event of their own. ``ensured`` is the attempt whose place is known to be made, and ``refused_at`` when
-    the newest one's making was last refused. ``opened_at`` is since when this operator hears its workers.
-    ``abandoned`` counts what the newest worker could not end.
+    the newest one's making was last refused. ``status_kept_at`` is when the store was last given a status.
+    ``opened_at`` is since when this operator hears its workers. ``abandoned`` counts what the newest worker could not
+    end.
     """
 
     ref: ClusterRef
@@ -77,6 +78,7 @@ class ActiveBatch:
     asked_at: datetime | None = None
     ensured: int = 0
     refused_at: datetime | None = None
+    status_kept_at: datetime | None = None
     told: Told = field(default_factory=Told)
     releasing: bool = False
     deadline_told: bool = False
@@ -132,6 +134,7 @@ class ActiveBatch:
         return tuple(ranges)
 
 
+_STATUS_SECONDS = 2.0
 _NO_FAULT = frozenset({"Suspended", "Interrupted"})
 
 
@@ -183,7 +186,7 @@ class Batches:
         return all(environment.state is EnvironmentState.RELEASED for environment in found)
 
     async def record_of(self, uid: str) -> BatchRecord | None:
-        """Return what the store has of a BatchTest, None if it was never accepted."""
+        """Return what the store has of a BatchTest, but for its spec and status; None if it was never accepted."""
         known = self._by_uid.get(uid)
         return known.record if known else await self.threads(lambda: self.store.batch_of(uid))
 
@@ -306,12 +309,16 @@ class Batches:
     def update(
         self, batch: ActiveBatch, phase: Phase, reason: str = "", message: str = "", *, started: bool = False
     ) -> BatchUpdate:
-        """Return a new state of a batch that is not over, with its status as the results have it."""
-        text = message or _progress(batch)
+        """Return a new state of a batch that is not over, now and then with its status as the results have it."""
+        text, now = message or _progress(batch), self._clock.now()
+        begun = now if started and batch.record.started_at is None else None
+        kept = batch.status_kept_at
+        if phase is batch.record.phase and kept is not None and (now - kept).total_seconds() < _STATUS_SECONDS:
+            # Segments come several a second, and a status has a row for each of up to 256 combinations.
+            return BatchUpdate(phase, reason, text, None, begun)
+        batch.status_kept_at = now
         record = replace(batch.record, phase=phase, reason=reason, message=text)
-        status = batch.summary.status(record, running=batch.running, gate=None)
-        begun = self._clock.now() if started and batch.record.started_at is None else None
-        return BatchUpdate(phase, reason, text, status, begun)
+        return BatchUpdate(phase, reason, text, batch.summary.status(record, running=batch.running, gate=None), begun)
 
     def _read(self, ref: ClusterRef, batch_id: str) -> ActiveBatch:
         # First of all: from then on no other operator's session changes what is read.

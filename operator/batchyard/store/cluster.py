@@ -150,11 +150,11 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         return None if row is None else ClusterRef(row.namespace, row.name, row.uid)
 
     def batch_of(self, uid: str) -> BatchRecord | None:
-        """Return the batch of a BatchTest."""
-        query = sa.select(cluster_batches.c.batch_id).where(cluster_batches.c.uid == uid)
+        """Return the batch of a BatchTest, without ``spec`` and ``status``."""
+        query = sa.select(batches).join(cluster_batches, cluster_batches.c.batch_id == batches.c.id)
         with self._read() as connection:
-            found = connection.scalar(query)
-        return None if found is None else self.batch(str(found))
+            row = connection.execute(query.where(cluster_batches.c.uid == uid)).mappings().first()
+        return None if row is None else rows.batch_from(row)
 
     def open_batches(self) -> Sequence[tuple[str, ClusterRef]]:
         """Return every batch that is not over, or one of whose places is not released."""

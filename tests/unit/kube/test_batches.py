@@ -14,7 +14,7 @@ from batchyard.engine.ports import Owner
 from batchyard.kube.batches import ActiveBatch, Batches
 from batchyard.model.errors import StaleLeader, StoreError
 from batchyard.model.events import EventType
-from batchyard.model.outcome import Outcome
+from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.wire import Done, Segment
 from kube_fakes import PLACES
 from kube_fate import Fate
@@ -175,6 +175,25 @@ def test_a_batch_is_read_back_as_it_was_known(world: World) -> None:
         assert again.summary.counts == known.summary.counts
         assert batches.current(again).status["combinations"] == batches.current(known).status["combinations"]
         assert again.record.spec is None
+
+    asyncio.run(life())
+
+
+def test_the_store_is_given_a_status_with_every_phase_and_else_every_other_second(world: World) -> None:
+    async def life() -> None:
+        batch = await run(world)
+        update = world.operator_now().parts.batches.update
+        world.clock.advance(10)
+
+        def has_status(phase: Phase) -> bool:
+            return update(batch, phase).status is not None
+
+        assert [has_status(Phase.RUNNING) for _ in range(3)] == [True, False, False]
+        assert has_status(Phase.SUSPENDED)
+        world.clock.advance(1.9)
+        assert not has_status(Phase.RUNNING)
+        world.clock.advance(0.2)
+        assert has_status(Phase.RUNNING)
 
     asyncio.run(life())
 

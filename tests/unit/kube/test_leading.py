@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import http.client
+import socket
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,12 +37,18 @@ class Running:
     """One operator that runs as a task; ``fate.done`` is all that it wrote."""
 
     def __init__(
-        self, world: World, identity: str, *, namespaces: tuple[str, ...] = (), lease_seconds: float = 6.0
+        self,
+        world: World,
+        identity: str,
+        *,
+        namespaces: tuple[str, ...] = (),
+        lease_seconds: float = 6.0,
+        metrics_port: int = 0,
     ) -> None:
-        self.fate = Fate()
+        self.fate, self.metrics_port = Fate(), metrics_port
         self.api = FakeApi(world.cluster, self.fate)
         settings = OperatorSettings(
-            store="", namespace="batchyard", identity=identity, results_url="http://results", metrics_port=0,
+            store="", namespace="batchyard", identity=identity, results_url="http://results", metrics_port=metrics_port,
             results_port=0, metrics_host="127.0.0.1", results_host="127.0.0.1", lease_seconds=lease_seconds,
             namespaces=namespaces,
         )  # fmt: skip
@@ -187,6 +195,35 @@ def test_a_leader_knows_the_batchtests_of_the_namespaces_that_it_watches(
         if expected:
             await until(lambda: world.status.get("phase") == "Provisioning")
         assert bool(world.store.batches()) == expected
+        await running.end()
+
+    run(scenario())
+
+
+def a_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def scraped(port: int) -> dict[str, float]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+def test_a_scrape_of_the_leader_tells_how_things_stand(world: World) -> None:
+    async def scenario() -> None:
+        world.begin(a_batch_test())
+        running = Running(world, "one", metrics_port=a_free_port())
+        await until(lambda: world.status.get("phase") == "Provisioning" and world.cluster.all(JOBS))
+
+        told = await asyncio.to_thread(scraped, running.metrics_port)
+
+        assert told['batchyard_batches{phase="Provisioning"}'] == 1
+        assert told['batchyard_environments{provider="InProcess",state="Requested"}'] == 1
+        assert told["batchyard_trials_pending"] == 4
         await running.end()
 
     run(scenario())
