@@ -66,7 +66,7 @@ def source_items(config_map: Mapping[str, JSON]) -> dict[str, str]:
     annotations = config_map["metadata"].get("annotations") or {}
     try:
         paths = json.loads(annotations.get(PATHS_ANNOTATION) or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         paths = None
     if not isinstance(paths, dict):
         fault = Fault(f"metadata.annotations.{PATHS_ANNOTATION}", "", "is no JSON object", _BUNDLE)
