@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard.clock import SystemClock
-from batchyard.kube.queue import WorkQueue
+from batchyard.kube.queue import WorkQueue, pause_after
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -124,6 +124,11 @@ def test_a_key_that_fails_is_tried_again_and_stops_no_other() -> None:
         return seen
 
     assert asyncio.run(scenario()) == {"bad": 2, "good": 1}
+
+
+def test_a_key_that_fails_again_and_again_waits_longer_each_time_up_to_a_limit_and_for_ever() -> None:
+    assert [pause_after(failures) for failures in (1, 2, 3, 4)] == [0.5, 1, 2, 4]
+    assert {pause_after(failures) for failures in (7, 100, 1_000_000)} == {20.0}
 
 
 def test_what_cannot_be_mended_ends_the_queue() -> None:

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 60.0
+# So that a batch whose deadline passed meanwhile is ended soon after whatever failed works again.
+_LONGEST_PAUSE_SECONDS = 20.0
+_MOST_DOUBLINGS = 10
+
+
+def pause_after(failures: int) -> float:
+    """Return how many seconds a key waits that failed so many times in a row."""
+    return min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
 
 
 class WorkQueue:
@@ -110,7 +117,7 @@ class WorkQueue:
         except Exception:  # one BatchTest that cannot be handled must not stop the others
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             _log.exception("a BatchTest could not be reconciled", key=key, failures=failures)
-            return float(min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (failures - 1)))
+            return pause_after(failures)
         self._failures.pop(key, None)
         return again
 
