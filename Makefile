@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 BED = PYTHONPATH=tests $(BIN)/python -m cluster.bed
 
-.PHONY: help setup demo check test cluster cluster-down bench golden docs clean
+.PHONY: help setup demo check test cluster cluster-down cluster-soak bench golden docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,7 @@ check: setup ## Format, lint, types, layers
 	$(BIN)/python tools/check_tree.py
 
 test: check ## Everything that must pass before a change lands
-	$(BIN)/pytest -n 2 -m "not hostile and not kill and not cluster" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m "not hostile and not kill and not cluster and not soak" $(PYTEST_ARGS)
 	$(BIN)/pytest -m "(hostile or kill) and not cluster" $(PYTEST_ARGS)
 	@$(BED) up --if-possible
 	$(BIN)/pytest -n 3 -m "cluster and not alone" tests/cluster $(PYTEST_ARGS)
@@ -46,6 +46,9 @@ cluster: setup ## Bring up, or repair, the Kubernetes of the tests
 
 cluster-down: setup ## Stop it; what was built is kept
 	@$(BED) down
+
+cluster-soak: cluster ## Break, load and measure the cluster; half an hour
+	$(BIN)/pytest -m soak tests/cluster $(PYTEST_ARGS)
 
 bench: setup ## Measure against peers, side by side; minutes
 	$(BIN)/python benchmarks/run.py

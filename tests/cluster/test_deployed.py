@@ -1,0 +1,167 @@
+"""The operator as people install it: its image in a pod, with the rights of ``deploy/operator.yaml``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from batchyard.store.opening import open_store
+from cluster.bed.layout import GATEWAY, PODS
+from cluster.bed.settings import process_environment
+from cluster.operator_bench import batch_test, free_ports
+from postgres_server import Network, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cluster.bed.client import Cluster
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "operator.yaml"
+SYSTEM = "batchyard-system"
+
+
+class Deployed:
+    """An operator that runs in the cluster."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self._folder = cluster, folder
+
+    def install(self, *more: dict[str, Any]) -> None:
+        """Apply the documents with the images of the tests, and wait until the operator is ready."""
+        text = DEPLOY.read_text().replace("operator:latest", "operator:test").replace("runner:latest", "runner:test")
+        documents = list(yaml.safe_load_all(text))
+        volume = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "batchyard-test"},
+            "spec": {
+                "capacity": {"storage": "10Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "hostPath": {"path": str(self._folder)},
+                "claimRef": {"namespace": SYSTEM, "name": "batchyard"},
+            },
+        }
+        # A path of the node is not given to the pod's group, as a real volume would be.
+        self._folder.chmod(0o777)
+        documents[1:1] = [volume, *more]
+        self.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
+        self.cluster.kubectl("rollout", "status", "-n", SYSTEM, "deployment/batchyard", "--timeout=120s", timeout=130)
+
+    def remove(self) -> None:
+        """Remove everything."""
+        self.cluster.kubectl("delete", "-f", str(DEPLOY), "--ignore-not-found", "--timeout=60s", timeout=90)
+        self.cluster.kubectl("delete", "pv", "batchyard-test", "--ignore-not-found", "--timeout=30s")
+
+    def kill(self) -> None:
+        """Kill the operator's pod; its Deployment makes another."""
+        self.cluster.kubectl(
+            "delete", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=batchyard", "--grace-period=0", "--force"
+        )
+
+    def asked(self, *words: str) -> Any:
+        """Return what ``batchyard`` says of the cluster."""
+        command = [sys.executable, "-m", "batchyard", *words, "--kube", "--output", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=self._environment())
+        assert done.returncode == 0, done.stderr + self.logs()
+        return json.loads(done.stdout)
+
+    def _environment(self) -> dict[str, str]:
+        return process_environment(KUBECONFIG=str(self.cluster.kubeconfig))
+
+    def logs(self) -> str:
+        """Return what the operator said."""
+        return self.cluster.kubectl("logs", "-n", SYSTEM, "deployment/batchyard", "--tail=60")
+
+    def finished(self, namespace: str, name: str, seconds: int = 120) -> dict[str, Any]:
+        """Wait for the end as people do and return the status."""
+        wait = ("wait", "-n", namespace, f"batchtest/{name}", "--for=condition=Finished", f"--timeout={seconds}s")
+        self.cluster.kubectl(*wait, timeout=seconds + 10)
+        status: dict[str, Any] = self.cluster.get(namespace, "batchtest", name)["status"]
+        return status
+
+
+@pytest.fixture
+def deployed(cluster: Cluster) -> Iterator[Deployed]:
+    """An operator that is not installed yet; removed afterwards."""
+    # Not below pytest's folders: only root may look into those.
+    folder = Path(tempfile.mkdtemp(prefix="batchyard-volume-", dir="/tmp"))
+    made = Deployed(cluster, folder)
+    made.remove()
+    yield made
+    made.remove()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def namespaces(cluster: Cluster, namespace: str) -> Iterator[Sequence[str]]:
+    """Two new namespaces."""
+    other = f"{namespace}-other"
+    cluster.make_namespace(other)
+    yield namespace, other
+    cluster.kubectl("delete", "namespace", other, "--wait=false")
+
+
+def test_an_installed_operator_serves_all_namespaces_and_the_command_line_and_survives_its_pods_death(
+    deployed: Deployed, namespaces: Sequence[str]
+) -> None:
+    deployed.install()
+    cases = [{"name": f"case-{number}", "input": {"seconds": 1.0}} for number in range(8)]
+    for namespace in namespaces:
+        deployed.cluster.apply(namespace, *batch_test("anywhere", "waits", cases=cases, variants=["a"]))
+    deployed.cluster.until(
+        60,
+        "a first result",
+        lambda: _running(deployed, namespaces[0]),
+        look_at=namespaces[0],
+    )
+
+    deployed.kill()
+
+    for namespace in namespaces:
+        status = deployed.finished(namespace, "anywhere")
+        assert (status["phase"], status["trials"]["passed"]) == ("Succeeded", len(cases))
+        shown = deployed.asked("show", "anywhere", "--trials", "--namespace", namespace)
+        assert shown["batch"]["phase"] == "Succeeded"
+        assert [trial["attempt"] for trial in shown["trials"]] == [1] * len(cases)
+        assert deployed.asked("audit", "verify", "anywhere", "--namespace", namespace)
+        compared = deployed.asked("compare", "anywhere", "--namespace", namespace)
+        assert compared["combinations"] == shown["combinations"]
+
+
+def test_an_installed_operator_keeps_its_store_in_the_postgresql_that_a_secret_names(
+    deployed: Deployed, namespace: str
+) -> None:
+    network = Network(GATEWAY, free_ports()[0], PODS)
+    with running_server(network) as server, server.database() as local:
+        name = local.partition("@/")[2].partition("?")[0]
+        url = f"postgresql://postgres:unused@{GATEWAY}:{network.port}/{name}"
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "batchyard-store", "namespace": SYSTEM},
+            "stringData": {"url": url},
+        }
+        deployed.install(secret)
+        deployed.cluster.apply(namespace, *batch_test("stored"))
+
+        assert deployed.finished(namespace, "stored")["phase"] == "Succeeded"
+
+        with open_store(local, upgrade=False) as store:
+            assert store.batch("stored").phase == "Succeeded"
+        assert "unused" not in deployed.logs()
+        deployed.remove()
+
+
+def _running(deployed: Deployed, namespace: str) -> bool:
+    trials = deployed.cluster.get(namespace, "batchtest", "anywhere").get("status", {}).get("phase")
+    return bool(trials == "Running")
