@@ -45,7 +45,7 @@ def slot(folder: Path, *, batch: float = 600.0) -> Iterator[SlotHost]:
             yield host
         finally:
             host.close()
-    assert set(descendants(os.getpid())) <= before
+    await_true(lambda: set(descendants(os.getpid())) <= before, "every process of the slot to be gone")
 
 
 def run(host: SlotHost, order: Order) -> list[RunnerEvent]:
