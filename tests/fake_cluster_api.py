@@ -13,13 +13,13 @@ import uuid
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kubernetes.aio.client.configuration import Configuration
 
 from batchyard.apiserver.client import ApiClient
+from loopback_server import QuietHandler, serving
 
 if TYPE_CHECKING:
     import ssl
@@ -297,8 +297,7 @@ def _base64(text: str) -> str:
 def running(cluster: FakeCluster, tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator[FakeCluster]:
     """Listen on a port of this machine, a free one by default, while the context lasts."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Handler(QuietHandler):
         wbufsize = -1
 
         def _handle(self) -> None:
@@ -336,19 +335,5 @@ def running(cluster: FakeCluster, tls: ssl.SSLContext | None = None, *, port: in
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as listening:
-        listening.daemon_threads = True
-        if tls is not None:
-            listening.socket = tls.wrap_socket(listening.socket, server_side=True)
-        scheme, host = ("http", "127.0.0.1") if tls is None else ("https", "localhost")
-        cluster.url = f"{scheme}://{host}:{listening.server_address[1]}"
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield cluster
-        finally:
-            listening.shutdown()
-            thread.join()
+    with serving(Handler, tls, port=port) as cluster.url:
+        yield cluster

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+
+from loopback_server import QuietHandler, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,9 +91,7 @@ def _text(status: int, text: str) -> tuple[int, bytes, dict[str, str]]:
 def running(ray: FakeRay) -> Iterator[FakeRay]:
     """Listen on a free port of this machine while the context lasts."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def _handle(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
@@ -111,16 +109,5 @@ def running(ray: FakeRay) -> Iterator[FakeRay]:
 
         do_GET = do_POST = do_DELETE = _handle
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        listening.daemon_threads = True
-        ray.url = f"http://127.0.0.1:{listening.server_address[1]}"
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield ray
-        finally:
-            listening.shutdown()
-            thread.join()
+    with serving(Handler) as ray.url:
+        yield ray

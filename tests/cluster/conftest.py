@@ -11,9 +11,11 @@ from cluster.bed import settings
 from cluster.bed.choice import choose
 from cluster.bed.client import Cluster
 from cluster.bed.running import BedFailed
+from cluster.operator_bench import OperatorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 _MEASURED = pytest.StashKey[list[str]]()
@@ -59,3 +61,10 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.make_namespace(name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture
+def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator that watches a namespace of its own."""
+    with OperatorProcess(cluster, namespace, tmp_path) as process:
+        yield process

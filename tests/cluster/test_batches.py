@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -14,21 +14,9 @@ import yaml
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail
 from cluster.pods import logs, restricted_pod, wait_for_phase
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cluster.bed.client import Cluster
-
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "docs_search" / "batchtest.yaml"
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator that watches a namespace of its own."""
-    with OperatorProcess(cluster, namespace, tmp_path) as process:
-        yield process
 
 
 @pytest.mark.parametrize("provider", ["InProcess", "KubeRay"])

@@ -11,7 +11,7 @@ from cluster import fault_table
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cluster.bed.client import Cluster
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 SLOW = [{"name": f"case-{number}", "input": {"seconds": 1.5}} for number in range(6)]
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator that watches a namespace of its own."""
-    with OperatorProcess(cluster, namespace, tmp_path) as process:
-        yield process
 
 
 def delete_pods(operator: OperatorProcess, selector: str) -> None:

@@ -16,7 +16,6 @@ from cluster.bed.layout import GATEWAY
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from cluster.bed.client import Cluster
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]
 
 OVERRUN_SECONDS = 2.0
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator that watches a namespace of its own."""
-    with OperatorProcess(cluster, namespace, tmp_path) as process:
-        yield process
 
 
 def trials(count: int, seconds: float) -> list[dict[str, Any]]:
