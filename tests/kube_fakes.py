@@ -207,7 +207,11 @@ class FakeApi:
         *,
         label_selector: str = "",
         field_selector: str = "",
+        page: int | None = None,
     ) -> AsyncIterator[Object]:
+        del page  # the fake's lists are short
+        if self.on_list is not None:
+            await self.on_list((group_version, plural))
         for body in self._listed((group_version, plural), namespace, label_selector):
             # Only events are asked for by a field, and nobody posts any but the operator.
             if not field_selector:
@@ -223,8 +227,6 @@ class FakeApi:
         continue_: str = "",
         **_: str,
     ) -> Object:
-        if self.on_list is not None:
-            await self.on_list((group_version, plural))
         found, start = self._listed((group_version, plural), namespace, ""), int(continue_ or 0)
         more = str(start + limit) if start + limit < len(found) else ""
         return {"items": found[start : start + limit], "metadata": {"continue": more, "resourceVersion": "1"}}

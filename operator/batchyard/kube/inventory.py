@@ -15,12 +15,11 @@ from batchyard.kube.objects import GROUP_VERSION, PLURAL
 from batchyard.model.errors import StaleLeader, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from batchyard.apiserver.client import ApiClient
     from batchyard.kube.batches import Batches
     from batchyard.kube.objects import Objects
-    from batchyard.model.trial import JSON
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +62,7 @@ class Inventory:
         before = {seen.ref.uid: seen for seen in self._objects}
         there = set()
         for namespace in self._namespaces or (None,):
-            async for body in self._bodies(namespace):
+            async for body in self._api.list(GROUP_VERSION, PLURAL, namespace, page=_PAGE):
                 newest = self._objects.see(body)
                 there.add(newest.ref.uid)
                 if newest != before.get(newest.ref.uid):
@@ -76,16 +75,6 @@ class Inventory:
             if self._objects.get(ref.uid) is None and self._is_watched(ref.namespace):
                 self._objects.lose(ref)
                 self._wake(ref.uid)
-
-    async def _bodies(self, namespace: str | None) -> AsyncIterator[Mapping[str, JSON]]:
-        continue_ = ""
-        while True:
-            page = await self._api.list_page(GROUP_VERSION, PLURAL, namespace, limit=_PAGE, continue_=continue_)
-            for body in page.get("items") or []:
-                yield body
-            continue_ = (page.get("metadata") or {}).get("continue") or ""
-            if not continue_:
-                return
 
     def _is_watched(self, namespace: str) -> bool:
         return not self._namespaces or namespace in self._namespaces
