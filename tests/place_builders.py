@@ -52,3 +52,14 @@ def request(ref: ClusterRef = REF, attempt: int = 1, **spec: Any) -> PlaceReques
 def kube_ray(template: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """Return the environment of a batch on KubeRay; ``fields`` are those of ``kubeRay``."""
     return {"provider": "KubeRay", "kubeRay": fields, "template": template or {}}
+
+
+def foreign_job() -> dict[str, Any]:
+    """Return a Job of somebody else, which bears our labels."""
+    labels = {"app.kubernetes.io/managed-by": "batchyard", "batchyard.dev/uid": UID}
+    return {"kind": "Job", "metadata": {"labels": labels}, "spec": {}}
+
+
+def head_status(**status: Any) -> list[dict[str, Any]]:
+    """Return the status of a head pod's one container."""
+    return [{"name": "ray-head", **status}]

@@ -12,7 +12,7 @@ from batchyard.engine.places import PlaceState
 from batchyard.environments.manifests import token_name
 from fake_cluster_api import JOBS, PODS, SECRETS
 from place_bench import Bench, job_bench
-from place_builders import REF, UID, request
+from place_builders import REF, UID, foreign_job, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +26,6 @@ def bench() -> Iterator[Bench]:
 
 def container(**state: Any) -> list[dict[str, Any]]:
     return [{"name": "runner", "state": state}]
-
-
-def foreign(**more: Any) -> dict[str, Any]:
-    """Return a Job of somebody else, which bears our labels."""
-    labels = {"app.kubernetes.io/managed-by": "batchyard", "batchyard.dev/uid": UID}
-    return {"kind": "Job", "metadata": {"labels": labels, **more}, "spec": {}}
 
 
 # -- making ----------------------------------------------------------------------------------------------------------
@@ -111,7 +105,7 @@ def test_nothing_is_needed_of_secrets_but_to_read_and_to_make_them(bench: Bench)
 
 
 def test_somebody_elses_job_of_the_same_name_is_not_used_but_told_of(bench: Bench) -> None:
-    bench.cluster.put(JOBS, bench.name, foreign())
+    bench.cluster.put(JOBS, bench.name, foreign_job())
 
     bench.ensure()
 
@@ -122,7 +116,7 @@ def test_somebody_elses_job_of_the_same_name_is_not_used_but_told_of(bench: Benc
 
 
 def test_somebody_elses_job_of_the_same_name_is_not_deleted(bench: Bench) -> None:
-    bench.cluster.put(JOBS, bench.name, foreign())
+    bench.cluster.put(JOBS, bench.name, foreign_job())
 
     assert bench.release() is True
 
@@ -130,7 +124,7 @@ def test_somebody_elses_job_of_the_same_name_is_not_deleted(bench: Bench) -> Non
 
 
 def test_the_place_is_made_once_the_name_is_free(bench: Bench) -> None:
-    bench.cluster.put(JOBS, bench.name, foreign())
+    bench.cluster.put(JOBS, bench.name, foreign_job())
     bench.ensure()
     bench.cluster.remove(JOBS, bench.name)
 

@@ -10,7 +10,7 @@ from batchyard.apiserver.errors import ApiError, Conflict, Unreachable
 from batchyard.engine.places import PlaceState
 from fake_cluster_api import JOBS, PODS, SECRETS
 from place_bench import Bench, job_bench
-from place_builders import UID
+from place_builders import UID, foreign_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 def bench() -> Iterator[Bench]:
     with job_bench() as made:
         yield made
-
-
-def container(**state: Any) -> list[dict[str, Any]]:
-    return [{"name": "runner", "state": state}]
-
-
-def foreign(**more: Any) -> dict[str, Any]:
-    """Return a Job of somebody else, which bears our labels."""
-    labels = {"app.kubernetes.io/managed-by": "batchyard", "batchyard.dev/uid": UID}
-    return {"kind": "Job", "metadata": {"labels": labels, **more}, "spec": {}}
 
 
 # -- what the API server refuses -------------------------------------------------------------------------------------
@@ -127,7 +117,7 @@ def test_children_are_the_jobs_that_belong_to_batchtests_and_that_nobody_deletes
     bench.cluster.put(JOBS, "left", {"metadata": {"labels": labels, "ownerReferences": [owner]}})
     going = {"labels": labels, "ownerReferences": [owner], "deletionTimestamp": "2026-01-02T03:05:00Z"}
     bench.cluster.put(JOBS, "going", {"metadata": going})
-    bench.cluster.put(JOBS, "copied", foreign())
+    bench.cluster.put(JOBS, "copied", foreign_job())
     bench.cluster.put(JOBS, "unrelated")
 
     found = bench.do(lambda place: place.children(None))

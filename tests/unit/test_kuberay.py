@@ -12,7 +12,7 @@ from batchyard.environments.kuberay import dashboard_url
 from batchyard.environments.manifests import token_name
 from fake_cluster_api import CLUSTERS, PODS, SECRETS
 from place_bench import RayBench, ray_bench
-from place_builders import UID
+from place_builders import UID, head_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 def bench() -> Iterator[RayBench]:
     with ray_bench() as made:
         yield made
-
-
-def container(**status: Any) -> list[dict[str, Any]]:
-    return [{"name": "ray-head", **status}]
 
 
 # -- making ----------------------------------------------------------------------------------------------------------
@@ -264,8 +260,11 @@ def test_a_pod_that_cannot_be_made_is_told_from_the_events_if_there_is_no_condit
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        ({"containerStatuses": container(state={"waiting": {"reason": "ImagePullBackOff"}})}, "ImagePullBackOff"),
-        ({"containerStatuses": container(state={"waiting": {"reason": "ErrImageNeverPull"}})}, "ErrImageNeverPull"),
+        ({"containerStatuses": head_status(state={"waiting": {"reason": "ImagePullBackOff"}})}, "ImagePullBackOff"),
+        (
+            {"containerStatuses": head_status(state={"waiting": {"reason": "ErrImageNeverPull"}})},
+            "ErrImageNeverPull",
+        ),
         ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}, "Unschedulable"),
         ({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}, "Evicted"),
     ],

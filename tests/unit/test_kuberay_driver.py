@@ -12,7 +12,7 @@ from batchyard.environments.ray_jobs import DashboardUnreachable
 from fake_cluster_api import CLUSTERS, PODS, SECRETS
 from fake_ray_dashboard import RAY_TOKEN
 from place_bench import RayBench, ray_bench, secret_of, told
-from place_builders import RESULTS_TOKEN, UID
+from place_builders import RESULTS_TOKEN, UID, head_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +24,6 @@ LOST_LOG = "Job entrypoint command failed with exit code 4, last available logs 
 def bench() -> Iterator[RayBench]:
     with ray_bench() as made:
         yield made
-
-
-def container(**status: Any) -> list[dict[str, Any]]:
-    return [{"name": "ray-head", **status}]
 
 
 # -- the driver ------------------------------------------------------------------------------------------------------
@@ -224,7 +220,7 @@ def test_a_head_whose_container_died_has_lost_the_driver_before_it_answers_again
         "head",
         phase="Running",
         podIP="10.0.0.1",
-        containerStatuses=container(
+        containerStatuses=head_status(
             restartCount=1, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState={"terminated": died}
         ),
     )
@@ -271,7 +267,7 @@ def test_a_head_that_is_silent_for_a_while_may_well_go_on(bench: RayBench) -> No
         phase="Running",
         podIP="10.0.0.1",
         conditions=[{"type": "Ready", "status": "False"}],
-        containerStatuses=container(state={"running": {}}),
+        containerStatuses=head_status(state={"running": {}}),
     )
 
     unready = bench.observe(identity)
