@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -154,6 +155,13 @@ def test_what_ray_says_of_a_cluster_it_cannot_join_is_passed_on(monkeypatch: pyt
 
     assert fake.joined == ["auto"]
     assert fake.shut_down
+
+
+def test_a_process_that_was_connected_learns_as_before_how_its_children_end() -> None:
+    with local_ray(1):
+        pass
+
+    assert subprocess.run([sys.executable, "-c", "raise SystemExit(7)"], check=False).returncode == 7
 
 
 def test_a_connection_that_there_is_already_is_used_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,9 @@ def connected(ray_config: RayConfig, cpus: float) -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
-        with _joined(ray, ray_config.address) if ray_config.address else _started(ray, cpus):
+        # Ray has the ends of children ignored, and needs that itself. Left so, nobody could learn any more how a
+        # process of this one ended, and those that it starts would inherit it.
+        with _kept(signal.SIGCHLD), _joined(ray, ray_config.address) if ray_config.address else _started(ray, cpus):
             yield
 
 
@@ -111,7 +113,7 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
     try:
         try:
             _knock(address)
-            with _signals_kept(), config.exported(_ONE_TRY):
+            with _kept(signal.SIGTERM), config.exported(_ONE_TRY):
                 ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
         except Exception as err:  # Ray's own, of whatever kind
             raise EnvironmentUnavailable(
@@ -151,7 +153,7 @@ def _started(ray: Any, cpus: float) -> Iterator[None]:
 
 
 def _start(ray: Any, cpus: float, folder: str) -> None:
-    with _signals_kept():
+    with _kept(signal.SIGTERM):
         ray.init(
             address="local",  # never a cluster that happens to run here
             num_cpus=max(1, math.ceil(cpus)),
@@ -176,11 +178,11 @@ def _have_a_token() -> None:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Undo that Ray takes over TERM: who runs a batch decides what it means."""
-    before = signal.getsignal(signal.SIGTERM)
+def _kept(number: signal.Signals) -> Iterator[None]:
+    """Undo at the end what Ray decided about a signal: who runs a batch does."""
+    before = signal.getsignal(number)
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(number, before)
