@@ -12,7 +12,7 @@ import pytest
 
 from batchyard.config import RayConfig
 from batchyard.environments.ray import connected
-from batchyard.runners.linux import descendants
+from batchyard.linux import descendants
 from batchyard.runners.ray import open_ray_runner
 from batchyard.runners.worker import Setup
 from plain_parts import FOLDER

@@ -12,9 +12,9 @@ import pytest
 from batchyard.clock import SystemClock
 from batchyard.engine.attempts import Ended, Late, Order, Started
 from batchyard.engine.ports import RuntimeEnvironment
+from batchyard.linux import started_at
 from batchyard.model.outcome import Outcome
 from batchyard.runners.leader import Limits
-from batchyard.runners.linux import started_at
 from batchyard.runners.process_worker import Zygote
 from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner

@@ -25,10 +25,10 @@ from batchyard.kube.http import results_app
 from batchyard.kube.intake import WorkerIntake, token_of
 from batchyard.kube.limits import Limits
 from batchyard.kube.objects import BatchTestObject, Objects
+from batchyard.linux import descendants
 from batchyard.metrics import Metrics
 from batchyard.model.audit import verify_chain
 from batchyard.model.wire import Segment
-from batchyard.runners.linux import descendants
 from batchyard.store.opening import open_cluster_store
 from endpoint_bench import Answered, Served, served
 from runner_bench import CLOCK, LONG

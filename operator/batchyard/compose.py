@@ -26,13 +26,13 @@ from batchyard.events import AuditTrail, EventBus
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
+from batchyard.linux import started_at
 from batchyard.local_files import WORKSPACES, checkpoints_folder, make_folder
 from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, StoreError, WorkflowInvalid
 from batchyard.model.events import Event, EventType
 from batchyard.model.spec_environment import Isolation
 from batchyard.runners.check import check_workflow
 from batchyard.runners.leader import Limits
-from batchyard.runners.linux import started_at
 from batchyard.runners.process_worker import Zygote
 from batchyard.runners.ray import open_ray_runner
 from batchyard.runners.thread_worker import ThreadWorker

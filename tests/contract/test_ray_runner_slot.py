@@ -12,8 +12,8 @@ import pytest
 
 import batchyard
 from batchyard.engine.attempts import Ended, Order, RunnerEvent, Started, Stop
+from batchyard.linux import children, descendants
 from batchyard.model.outcome import Outcome, Reason
-from batchyard.runners.linux import children, descendants
 from batchyard.runners.ray_slot import SlotHost, SlotPlan
 from batchyard.runners.worker import Setup
 from plain_parts import FOLDER

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batch_bench import batch_file, cases
+from batchyard.linux import started_at
 from batchyard.model.audit import verify_chain
 from batchyard.model.outcome import Outcome, Phase
-from batchyard.runners.linux import started_at
 from batchyard.store.opening import open_store
 from runner_bench import await_true, lines_of
 

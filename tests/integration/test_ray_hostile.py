@@ -11,8 +11,8 @@ import pytest
 from batch_bench import WORKFLOWS, BatchBench, Ran
 from batchyard.compose import LocalEngine
 from batchyard.config import RayConfig
+from batchyard.linux import descendants
 from batchyard.model.outcome import Outcome, Reason, Verdict
-from batchyard.runners.linux import descendants
 from ray_bench import RayBench, actors_of, local_ray
 from runner_bench import CLOCK, Seen, an_order, await_all_dead, await_true, lines_of, run_all
 

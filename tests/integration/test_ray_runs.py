@@ -16,10 +16,10 @@ from batchyard.compose import LocalEngine
 from batchyard.config import RayConfig
 from batchyard.engine.sources import load
 from batchyard.environments.ray import RAY_SETTINGS, connected, cpus_per_trial
+from batchyard.linux import adopts_orphans, descendants
 from batchyard.local_files import files_folder
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason, Verdict
-from batchyard.runners.linux import descendants
 from batchyard.store.opening import open_store
 from command_line import Bench
 from ray_bench import actors_of, local_ray
@@ -157,10 +157,11 @@ def test_what_ray_says_of_a_cluster_it_cannot_join_is_passed_on(monkeypatch: pyt
     assert fake.shut_down
 
 
-def test_a_process_that_was_connected_learns_as_before_how_its_children_end() -> None:
+def test_a_process_that_was_connected_is_the_parent_it_was_before() -> None:
     with local_ray(1):
         pass
 
+    assert not adopts_orphans()
     assert subprocess.run([sys.executable, "-c", "raise SystemExit(7)"], check=False).returncode == 7
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.linux import resident_bytes
 from batchyard.runners.keeper import OUTPUT_MARK
-from batchyard.runners.linux import resident_bytes
 from runner_bench import LONG, await_all_dead, await_true, is_alive, lines_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchyard.runners.linux import children, descendants, resident_bytes, started_at
+from batchyard.linux import children, descendants, resident_bytes, started_at
 from runner_bench import await_all_dead, await_true, is_alive
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_memory_is_added_up_and_a_process_that_is_gone_counts_nothing() -> None:
 def test_a_process_can_adopt_what_its_child_leaves_behind() -> None:
     code = """
 import os, subprocess, sys
-from batchyard.runners.linux import adopt_orphans, children
+from batchyard.linux import adopt_orphans, children
 adopt_orphans()
 parent = subprocess.Popen(["sh", "-c", "setsid sleep 1000 & echo $!"], stdout=subprocess.PIPE, text=True)
 orphan = int(parent.stdout.readline())
@@ -113,7 +113,7 @@ print(os.waitpid(orphan, 0)[0], flush=True)
 def test_a_process_that_is_to_die_with_its_parent_does() -> None:
     code = """
 import os, time, select
-from batchyard.runners.linux import die_with_parent
+from batchyard.linux import die_with_parent
 pid = os.fork()
 if pid == 0:
     die_with_parent(os.getppid())

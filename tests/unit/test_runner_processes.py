@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard.engine.attempts import Stop
+from batchyard.linux import descendants
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.trial import Combination
 from batchyard.runners.check import check_workflow
-from batchyard.runners.linux import descendants
 from batchyard.runners.worker import Setup
 from runner_bench import (
     CLOCK,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.linux import children, descendants
 from batchyard.model.outcome import Outcome, Reason
-from batchyard.runners.linux import children, descendants
 from runner_bench import (
     GRACE,
     TRIAL,

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batchyard import config
+from batchyard.linux import adopt_orphans, adopts_orphans
 from batchyard.model.errors import EnvironmentUnavailable, Fault
 from batchyard.model.quantity import to_cpus
 from batchyard.model.spec_environment import Isolation
@@ -62,9 +63,7 @@ def connected(ray_config: RayConfig, cpus: float) -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
-        # Ray has the ends of children ignored, and needs that itself. Left so, nobody could learn any more how a
-        # process of this one ended, and those that it starts would inherit it.
-        with _kept(signal.SIGCHLD), _joined(ray, ray_config.address) if ray_config.address else _started(ray, cpus):
+        with _as_a_parent_kept(), _joined(ray, ray_config.address) if ray_config.address else _started(ray, cpus):
             yield
 
 
@@ -175,6 +174,20 @@ def _have_a_token() -> None:
     config.export_missing({"RAY_AUTH_TOKEN": secrets.token_hex(32)})
     if "ray" not in sys.modules:
         config.export_missing({"RAY_AUTH_MODE": "token"})
+
+
+@contextmanager
+def _as_a_parent_kept() -> Iterator[None]:
+    """Undo at the end that Ray has this process adopt orphans, and the ends of children ignored; it needs both itself.
+
+    Left so, nobody could learn any more how a process of this one ended, and those that it starts would inherit it.
+    """
+    adopted = adopts_orphans()
+    try:
+        with _kept(signal.SIGCHLD):
+            yield
+    finally:
+        adopt_orphans(adopted)
 
 
 @contextmanager

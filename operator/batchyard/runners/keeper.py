@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from batchyard.runners.linux import adopt_orphans, descendants
+from batchyard.linux import adopt_orphans, descendants
 
 if TYPE_CHECKING:
     import socket

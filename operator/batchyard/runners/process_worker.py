@@ -14,9 +14,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchyard.linux import descendants, resident_bytes
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.runners.frames import FrameBroken, FrameStream
-from batchyard.runners.linux import descendants, resident_bytes
 from batchyard.runners.slot import Slot
 from batchyard.runners.workers import Gone, Message, Woken
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from batchyard import config
 from batchyard.engine.attempts import Order
+from batchyard.linux import children
 from batchyard.model.errors import Fault, WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.plain_json import plain_text
 from batchyard.runners.attempt import Executed, Settings, cut, execute
 from batchyard.runners.frames import NotAFrame, receive_frame, send_frame
 from batchyard.runners.keeper import OUTPUT_MARK
-from batchyard.runners.linux import children
 
 if TYPE_CHECKING:
     import socket

@@ -21,8 +21,8 @@ import sys
 import traceback
 from typing import NoReturn
 
+from batchyard.linux import adopt_orphans, children, die_with_parent
 from batchyard.runners.keeper import Keeper
-from batchyard.runners.linux import adopt_orphans, children, die_with_parent
 from batchyard.runners.slot import Slot
 from batchyard.runners.worker import Parts, serve
 

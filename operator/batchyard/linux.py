@@ -1,4 +1,4 @@
-"""The three Linux calls that Python has no name for, and a walk over the process table.
+"""The Linux calls that Python has no name for, and a walk over the process table.
 
 Deadlines that kill need them: adopting orphans, dying with the parent, finding every descendant.
 """
@@ -16,14 +16,22 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 _PROC = Path("/proc")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def adopt_orphans() -> None:
-    """Make this process the new parent of every descendant whose own parent dies (``PR_SET_CHILD_SUBREAPER``)."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def adopt_orphans(adopts: bool = True) -> None:
+    """Have this process be the new parent of each descendant whose parent dies (``PR_SET_CHILD_SUBREAPER``), or not."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(adopts))
+
+
+def adopts_orphans() -> bool:
+    """Return whether this process does so."""
+    found = ctypes.c_int()
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(found))
+    return bool(found.value)
 
 
 def die_with_parent(parent: int) -> None:
@@ -96,6 +104,7 @@ def _process_table() -> Iterable[tuple[int, int]]:
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
+    # Some values are addresses, of which ctypes would pass half.
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         errno = ctypes.get_errno()
         raise OSError(errno, f"prctl({option}): {os.strerror(errno)}")
