@@ -157,7 +157,7 @@ def test_files_are_looked_at_while_they_are_watched(
             renewed(trusted, certificate, "second")
             await asyncio.to_thread(await_true, lambda: shown_to(bench, trusted) == "second", "the new certificate")
 
-    asyncio.run(watch())
+    bench.do(watch())
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
