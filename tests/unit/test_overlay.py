@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batchyard.environments.left_out import faults_of_place
 from batchyard.environments.manifests import SECRETS_FOLDER, TOKEN_FOLDER, job, protected_env, ray_cluster
 from place_builders import DEFAULTS, kube_ray, request
 from pod_security import containers_of, violations
@@ -200,7 +201,6 @@ def test_a_template_for_one_providers_container_is_left_out_of_the_others_pods()
         {"hostUsers": True},
         {"os": {"name": "windows"}},
         {"automountServiceAccountToken": True, "enableServiceLinks": True},
-        {"securityContext": {}},
         {"securityContext": None},
         {"securityContext": {"runAsNonRoot": False, "runAsUser": 0}},
         {"securityContext": {"seccompProfile": {"type": "Unconfined"}, "appArmorProfile": {"type": "Unconfined"}}},
@@ -218,7 +218,6 @@ def test_a_template_for_one_providers_container_is_left_out_of_the_others_pods()
         runner(ports=[{"hostPort": 80}], volumeDevices=[{"name": "disk", "devicePath": "/dev/sda"}]),
         runner(terminationMessagePolicy="FallbackToLogsOnError"),
         runner(env=None, volumeMounts=None, envFrom=None),
-        {"containers": []},
         {"containers": None},
         {"containers": [{"image": "evil"}]},
         {"containers": "evil", "initContainers": 3, "volumes": {"tmp": {}}},
@@ -226,15 +225,21 @@ def test_a_template_for_one_providers_container_is_left_out_of_the_others_pods()
         {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]},
         {"volumes": [{"name": "share", "nfs": {"server": "10.0.0.1", "path": "/"}}]},
         {"volumes": [{"name": "tmp", "hostPath": {"path": "/"}}, {"name": "token", "emptyDir": {}}]},
-        {"volumes": []},
         {"activeDeadlineSeconds": 1, "restartPolicy": "OnFailure"},
         {"spec": "evil", "metadata": ["evil"]},
         {"spec": {"hostNetwork": True}, "hostPID": True},
     ],
     ids=json.dumps,
 )
-def test_what_would_weaken_or_replace_our_pod_leaves_it_as_it_is(hostile: Object) -> None:
+def test_what_would_weaken_or_replace_our_pod_leaves_it_as_it_is_and_is_told_of(hostile: Object) -> None:
     assert laid(hostile) == CLEAN
+    assert faults_of_place(request(environment={"template": hostile}), DEFAULTS)
+
+
+@pytest.mark.parametrize("empty", [{"securityContext": {}}, {"containers": []}, {"volumes": []}], ids=json.dumps)
+def test_what_asks_for_nothing_changes_nothing(empty: Object) -> None:
+    assert laid(empty) == CLEAN
+    assert faults_of_place(request(environment={"template": empty}), DEFAULTS) == []
 
 
 @pytest.mark.parametrize("name", sorted(protected_env(request())))

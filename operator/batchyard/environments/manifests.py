@@ -58,8 +58,8 @@ _RAY_ENV = frozenset({
     "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_K8S_TOKEN_AUTH",
 })  # fmt: skip
 
-# Trials run on the workers, and the dashboard is where the operator looks for it.
-_HEAD_PARAMS = frozenset({"num-cpus", "dashboard-port", "include-dashboard"})
+HEAD_PARAMS = {"num-cpus": "0", "dashboard-port": str(DASHBOARD_PORT), "include-dashboard": "true"}
+"""What the head has whatever is asked: trials run on the workers, and the operator looks for the dashboard there."""
 
 _SMALL = {"cpu": "200m", "memory": "512Mi"}
 _HEAD = {"cpu": "200m", "memory": "1Gi"}
@@ -106,7 +106,7 @@ def ray_cluster(request: PlaceRequest, defaults: Defaults) -> dict[str, JSON]:
                 "rayStartParams": {
                     "num-cpus": "0",
                     "dashboard-host": "0.0.0.0",  # noqa: S104 - the operator has to reach it
-                    **{key: value for key, value in asked.head.ray_start_params.items() if key not in _HEAD_PARAMS},
+                    **{key: value for key, value in asked.head.ray_start_params.items() if key not in HEAD_PARAMS},
                 },
                 "template": _ray_template(request, defaults, asked.head, HEAD),
             },

@@ -12,6 +12,7 @@ from batchyard.apiserver.errors import NotFound
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.decide.publish import GENERATION_MARK
 from batchyard.engine.cluster_source import config_maps_needed, load_from_cluster
+from batchyard.engine.places import PlaceRequest, place_name
 from batchyard.engine.ports import BatchRecord
 from batchyard.kube.objects import GROUP_VERSION, PLURAL
 from batchyard.model.audit import AuditEntry
@@ -59,11 +60,17 @@ class Acceptance:
         objects: Objects,
         statuses: StatusWriter,
         clock: Clock,
+        *,
         recorded: Callable[[], None],
+        faults_of_place: Callable[[PlaceRequest], Sequence[Fault]],
     ) -> None:
-        """Take what is needed to read, to write down and to say; ``recorded`` is told of events to post."""
+        """Take what is needed to read, to write down and to say; ``recorded`` is told of events to post.
+
+        ``faults_of_place`` returns what is wrong with a place that was not made yet.
+        """
         self._api, self._batches, self._objects = api, batches, objects
         self._statuses, self._clock, self._recorded = statuses, clock, recorded
+        self._faults_of_place = faults_of_place
 
     async def accept(self, seen: BatchTestObject) -> ActiveBatch | float | None:
         """Return the batch; or in how many seconds to try again; or None if the object must change first."""
@@ -118,7 +125,26 @@ class Acceptance:
                 maps[name] = await self._api.get("v1", "configmaps", ref.namespace, name)
             except NotFound:
                 missing.append(name)
-        return _Missing(tuple(missing)) if missing else load_from_cluster(body, maps)
+        if missing:
+            return _Missing(tuple(missing))
+        loaded = load_from_cluster(body, maps)
+        faults = [*self._faults_of_place(self._place_of(ref, loaded))]
+        if faults:
+            raise SpecInvalid(f"BatchTest {ref.name}", faults)
+        return loaded
+
+    def _place_of(self, ref: ClusterRef, loaded: LoadedBatch) -> PlaceRequest:
+        """Return what the batch's first place will be made from, but for what is not known yet."""
+        return PlaceRequest(
+            batch_id=batch_id_of(ref),
+            ref=ref,
+            attempt=1,
+            name=place_name(ref, 1),
+            batch=loaded.batch,
+            token="",
+            results_url="",
+            deadline_at=self._clock.now(),
+        )
 
     async def _write_down(self, ref: ClusterRef, loaded: LoadedBatch) -> ActiveBatch:
         now = self._clock.now()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.environments.kube_job import JobPlace
 from batchyard.environments.kuberay import KubeRayPlace
+from batchyard.environments.left_out import faults_of_place
 from batchyard.environments.manifests import Defaults
 from batchyard.kube.acceptance import Acceptance
 from batchyard.kube.batches import Batches, in_a_thread
@@ -43,13 +44,17 @@ if TYPE_CHECKING:
 
 def places_of(settings: OperatorSettings, api: ApiClient, clock: Clock) -> dict[Provider, Place]:
     """Return the places that batches can have in a cluster."""
-    defaults = Defaults(
-        image=settings.runner_image, ray_version=settings.ray_version, pull_policy=settings.image_pull_policy
-    )
+    defaults = _defaults(settings)
     return {
         Provider.IN_PROCESS: JobPlace(api, defaults, clock),
         Provider.KUBE_RAY: KubeRayPlace(api, defaults, clock),
     }
+
+
+def _defaults(settings: OperatorSettings) -> Defaults:
+    return Defaults(
+        image=settings.runner_image, ray_version=settings.ray_version, pull_policy=settings.image_pull_policy
+    )
 
 
 class Assembly:
@@ -81,7 +86,10 @@ class Assembly:
         self.reconciler = Reconciler(
             batches=self.batches,
             objects=self.objects,
-            acceptance=Acceptance(api, self.batches, self.objects, statuses, clock, self.publisher.wake),
+            acceptance=Acceptance(
+                api, self.batches, self.objects, statuses, clock, recorded=self.publisher.wake,
+                faults_of_place=partial(faults_of_place, defaults=_defaults(settings)),
+            ),
             steps=Steps(
                 batches=self.batches, places=places, sources=Sources(api), owners=self.owners, clock=clock,
                 endings=Endings(self.batches, clock, metrics), metrics=metrics, recorded=self.publisher.wake,

@@ -10,7 +10,7 @@ import pytest
 from batchyard.apiserver.errors import Forbidden
 from batchyard.engine.cluster_ports import ClusterRef
 from batchyard.kube.acceptance import batch_id_of
-from kube_fakes import BATCH_TESTS, CONFIG_MAPS, EVENTS, SECRETS
+from kube_fakes import BATCH_TESTS, CONFIG_MAPS, EVENTS, PLACES, SECRETS
 from kube_world import NAME, World, a_batch_test
 
 if TYPE_CHECKING:
@@ -42,6 +42,17 @@ def test_everything_that_is_wrong_is_said_at_once_in_the_status_the_trail_and_an
     (entry,) = world.store.audit_entries(record.id)
     assert entry.entry.message == status["message"]
     assert [event["reason"] for event in world.cluster.all(EVENTS)] == ["SpecInvalid"]
+
+
+def test_what_a_place_would_not_have_is_refused_before_there_is_one(world: World) -> None:
+    environment = {"env": {"HOME": "/root"}, "template": {"hostNetwork": True, "nodeSelector": {"pool": "gpu"}}}
+
+    play(world, a_batch_test(environment=environment))
+
+    assert (world.status["phase"], world.status["reason"]) == ("Failed", "InvalidSpec")
+    assert world.status["message"].startswith("2 faults: spec.environment.env.HOME: ")
+    assert "spec.environment.template.hostNetwork: " in world.status["message"]
+    assert world.cluster.all(PLACES) == []
 
 
 def test_a_rejected_spec_is_looked_at_once_whatever_happens_to_its_operator(world: World) -> None:

@@ -1,0 +1,134 @@
+"""What a BatchTest asks of its place and would not get is refused, and what it gets is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batchyard.environments.left_out import faults_of_place
+from place_builders import DEFAULTS, kube_ray, request
+
+Object = dict[str, Any]
+
+
+def paths(**environment: Any) -> list[str]:
+    """Return where the faults of such an environment are."""
+    return [fault.path.removeprefix("spec.environment.") for fault in faults_of_place(_request(environment), DEFAULTS)]
+
+
+def _request(environment: Object) -> Any:
+    return request(environment=environment)
+
+
+def test_a_fault_says_where_and_what_to_do_and_not_what_was_there() -> None:
+    template = {"containers": [{"name": "runner", "command": ["sh", "-c", "echo s3cret"]}]}
+
+    (fault,) = faults_of_place(_request({"template": template}), DEFAULTS)
+
+    assert str(fault) == (
+        "spec.environment.template.containers[runner].command: is not for a template to say; "
+        "take it out; see docs/pod-templates.md"
+    )
+
+
+def test_each_thing_that_is_left_out_is_a_fault_at_its_own_place() -> None:
+    template = {
+        "metadata": {"labels": {"team": "search", "batchyard.dev/uid": "mine"}},
+        "spec": {
+            "hostNetwork": True,
+            "nodeSelector": {"pool": "gpu"},
+            "volumes": [{"name": "host", "hostPath": {"path": "/"}}, {"name": "data", "emptyDir": {}}],
+            "containers": [
+                {
+                    "name": "runner",
+                    "env": [{"name": "MODE", "value": "fast"}, {"name": "HOME", "value": "/root"}],
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "data", "mountPath": "/tmp"}],
+                },
+                {
+                    "name": "proxy",
+                    "image": "proxy",
+                    "ports": [{"containerPort": 80}, {"containerPort": 81, "hostPort": 81}],
+                    "securityContext": {"privileged": True},
+                },
+            ],
+        },
+    }
+
+    assert paths(template=template) == [
+        "template.metadata.labels.batchyard.dev/uid",
+        "template.spec.hostNetwork",
+        "template.spec.volumes[host]",
+        "template.spec.containers[runner].env[HOME].value",
+        "template.spec.containers[runner].volumeMounts[/tmp].name",
+        "template.spec.containers[proxy].ports[1].hostPort",
+        "template.spec.containers[proxy].securityContext.privileged",
+    ]
+
+
+def test_what_a_template_may_say_is_no_fault() -> None:
+    template = {
+        "nodeSelector": {"pool": "gpu"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "affinity": {},
+        "hostNetwork": False,
+        "automountServiceAccountToken": False,
+        "hostUsers": False,
+        "terminationGracePeriodSeconds": None,
+        "securityContext": {"runAsUser": None, "runAsNonRoot": True, "fsGroup": 2000},
+        "initContainers": [{"name": "fetch", "image": "curl", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}],
+        "volumes": [{"name": "data", "projected": {"sources": [{"configMap": {"name": "words"}}]}}],
+        "containers": [
+            {
+                "name": "runner",
+                "imagePullPolicy": "Always",
+                "resources": {"limits": {"nvidia.com/gpu": "1"}},
+                "env": [{"name": "MODE", "value": "fast"}],
+                "envFrom": [{"configMapRef": {"name": "settings"}}],
+                "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": True}],
+                "securityContext": {"readOnlyRootFilesystem": False, "allowPrivilegeEscalation": False},
+            },
+            {"name": "ray-head", "image": "of another provider's pods"},
+        ],
+    }
+
+    assert paths(template=template) == []
+
+
+@pytest.mark.parametrize("source", [{"serviceAccountToken": {"path": "token"}}, {"podCertificate": {"keyType": "RSA"}}])
+def test_a_credential_of_the_cluster_in_a_projected_volume_is_a_fault(source: Object) -> None:
+    volume = {"name": "mine", "projected": {"sources": [{"configMap": {"name": "words"}}, source]}}
+
+    assert paths(template={"volumes": [volume]}) == ["template.volumes[mine].projected.sources[1]"]
+
+
+def test_a_template_of_rays_head_or_workers_is_looked_at_by_itself() -> None:
+    asked = kube_ray(
+        {"nodeSelector": {"pool": "cpu"}, "hostPID": True},
+        head={"template": {"hostIPC": True, "containers": [{"name": "ray-head", "image": "evil"}]}},
+        workers={"template": {"nodeSelector": {"pool": "gpu"}, "restartPolicy": "OnFailure"}},
+    )
+
+    assert paths(**asked) == [
+        "template.hostPID",
+        "kubeRay.head.template.hostIPC",
+        "kubeRay.head.template.containers[ray-head].image",
+        "kubeRay.workers.template.restartPolicy",
+    ]
+
+
+def test_variables_and_options_that_batchyard_sets_are_faults() -> None:
+    asked = kube_ray(
+        head={"rayStartParams": {"num-cpus": "4", "dashboard-port": "8265", "block": "true"}},
+        runtimeEnv={"env_vars": {"RAY_AUTH_MODE": "disabled", "MODE": "fast"}},
+    )
+
+    assert paths(env={"HOME": "/root", "MODE": "fast"}, **asked) == [
+        "env.HOME",
+        "kubeRay.head.rayStartParams.num-cpus",
+        "kubeRay.runtimeEnv.env_vars.RAY_AUTH_MODE",
+    ]
+
+
+def test_the_same_fault_in_several_pods_is_told_once() -> None:
+    assert paths(**kube_ray({"hostNetwork": True})) == ["template.hostNetwork"]
