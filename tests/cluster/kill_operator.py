@@ -1,33 +1,33 @@
-"""An operator that kills its own process at the n-th moment: ``kill_operator.py MOMENT MARKS SETTINGS``.
+"""An operator that kills its own process at the n-th moment of its life, forked from one that has imported it all.
 
 The moments are everything by which it changes the world, each before it is done and after: writes to the API server,
-jobs given to Ray, and commits of the store that change something. MOMENT 0 never comes. Each moment that was reached
-is a line of the file MARKS. SETTINGS is JSON of ``OperatorSettings``.
+jobs given to Ray, and commits of the store that change something.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import multiprocessing
 import os
 import signal
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchyard.apiserver.client import connect
 from batchyard.clock import SystemClock
 from batchyard.environments.ray_jobs import RayDashboard
 from batchyard.kube.app import Operator
-from batchyard.kube.settings import OperatorSettings
 from batchyard.store.opening import open_cluster_store
 from batchyard.store.pages import StoreReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from sqlalchemy import Engine
+
+    from batchyard.kube.settings import OperatorSettings
 
 _READS = frozenset({"get", "watch"})
 
@@ -106,22 +106,51 @@ def watch_submissions(moments: Moments) -> None:
     RayDashboard.submit = watched  # type: ignore[method-assign]
 
 
-def main(moment: str, marks: str, settings: str) -> int:
-    """Run the operator until the moment comes, or it is told to end."""
-    moments = Moments(int(moment), Path(marks))
-    fields = json.loads(settings)
-    named = OperatorSettings(**fields | {"namespaces": tuple(fields["namespaces"])})
-    store = open_cluster_store(named.store)
+def live(moment: int, marks: Path, settings: OperatorSettings, kubeconfig: Path, log: Path) -> None:
+    """Run the operator in this process until the moment comes (0 never does), or it is told to end.
+
+    Each moment that was reached becomes a line of ``marks``, everything it says one of ``log``.
+    """
+    os.environ["KUBECONFIG"] = str(kubeconfig)  # noqa: TID251 - this process is its own
+    with log.open("ab") as words:
+        os.dup2(words.fileno(), 1)
+        os.dup2(words.fileno(), 2)
+    moments = Moments(moment, marks)
+    store = open_cluster_store(settings.store)
     watch_commits(store.engine, moments)
     watch_submissions(moments)
 
     async def run() -> int:
         async with await connect() as api:
             api.before, api.after = moments.before, moments.after
-            return await Operator(named, api, store, StoreReader(store), SystemClock()).run()
+            return await Operator(settings, api, store, StoreReader(store), SystemClock()).run()
 
-    return asyncio.run(run())
+    sys.exit(asyncio.run(run()))
 
 
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+class Forked:
+    """One that lives, with what ``subprocess.Popen`` has."""
+
+    def __init__(self, *args: Any) -> None:
+        """Start it; the arguments are those of ``live``."""
+        nursery = multiprocessing.get_context("forkserver")
+        # Which saves each of them the second that importing takes.
+        nursery.set_forkserver_preload(["__main__", __name__])
+        self._process = nursery.Process(target=live, args=args)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return how it ended, None while it lives."""
+        return self._process.exitcode
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, sig)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return how it ended once it has."""
+        self._process.join(timeout)
+        assert self._process.exitcode is not None
+        return self._process.exitcode

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import httpx
 
@@ -69,6 +69,19 @@ def batch_test(
     return [code(f"{name}-code", module), test]
 
 
+class Running(Protocol):
+    """What a test does with a process that it started; ``subprocess.Popen`` is one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 class OperatorProcess:
     """One ``batchyard operator``; several may share a store. Ends with its context, killed if need be."""
 
@@ -99,7 +112,7 @@ class OperatorProcess:
         self._lease_namespace = lease_namespace or namespace
         self.results_url = results_url or f"http://{GATEWAY}:{self.results_port}"
         self._options = list(options)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -128,21 +141,20 @@ class OperatorProcess:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it is ready."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, start_new_session=True, env=self._environment()
-            )
+        self._process = self._spawn()
         if wait:
             self.until(30, "the operator to be ready", self.is_ready)
 
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}  # noqa: TID251 - a child's environment
+    def _spawn(self) -> Running:
+        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}  # noqa: TID251 - a child's
+        with self.log.open("ab") as log:
+            return subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True, env=environment)
 
     def kill(self) -> None:
         """End it at once, if it runs."""
         self.signal(signal.SIGKILL)
         if self._process is not None:
-            self._process.wait()
+            self._process.wait(30)
 
     def stop(self) -> int:
         """Ask it to end and return its exit code."""
@@ -218,7 +230,7 @@ class OperatorProcess:
     def finished(self, name: str, seconds: float = 90) -> Object:
         """Wait until the batch is over and its place is gone; return its status."""
         self.until(seconds, f"{name} to be finished", lambda: self.condition(name, "Finished") == "True", name)
-        self.until(40, f"the places of {name} to be gone", lambda: not self.places())
+        self.until(90, f"the places of {name} to be gone", lambda: not self.places())
         return self.status(name)
 
     def places(self) -> list[str]:

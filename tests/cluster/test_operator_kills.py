@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.bed.layout import GATEWAY
+from batchyard.kube.settings import OperatorSettings
+from cluster.kill_operator import Forked
 from cluster.operator_bench import RUNNER_IMAGE, OperatorProcess, batch_test, check_trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from cluster.bed.client import Cluster
 
@@ -24,7 +23,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 AT_ONCE = 5
 LEAST = 100
-CHILD = Path(__file__).with_name("kill_operator.py")
+NEVER = 0
 NAME = "reference"
 BATCH: dict[str, Any] = {
     "cases": [
@@ -38,27 +37,27 @@ BATCH: dict[str, Any] = {
 class MortalOperator(OperatorProcess):
     """An operator that kills itself in the chosen moment; ``marks`` names the moments that came."""
 
-    def __init__(self, cluster: Cluster, namespace: str, folder: Path, moment: int) -> None:
-        super().__init__(cluster, namespace, folder)
+    def __init__(
+        self, cluster: Cluster, namespace: str, folder: Path, moment: int, ports: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(cluster, namespace, folder, ports=ports)
         self._moment = moment
-        self.marks = folder / "moments"
+        self.marks = folder / f"moments-{moment}"
 
-    @property
-    def command(self) -> list[str]:
-        """Return how it is started."""
-        settings = {
-            "store": self.store,
-            "namespace": self.namespace,
-            "identity": f"mortal-{self._moment}",
-            "results_url": f"http://{GATEWAY}:{self.results_port}",
-            "namespaces": [self.namespace],
-            "results_port": self.results_port,
-            "metrics_port": self.metrics_port,
-            "runner_image": RUNNER_IMAGE,
-            "image_pull_policy": "IfNotPresent",
-            "lease_seconds": 15.0,
-        }
-        return [sys.executable, str(CHILD), str(self._moment), str(self.marks), json.dumps(settings)]
+    def _spawn(self) -> Forked:
+        settings = OperatorSettings(
+            store=self.store,
+            namespace=self.namespace,
+            identity=f"mortal-{self._moment}",
+            results_url=self.results_url,
+            namespaces=(self.namespace,),
+            results_port=self.results_port,
+            metrics_port=self.metrics_port,
+            runner_image=RUNNER_IMAGE,
+            image_pull_policy="IfNotPresent",
+            lease_seconds=15.0,
+        )
+        return Forked(self._moment, self.marks, settings, self.cluster.kubeconfig, self.log)
 
     def moments(self) -> list[str]:
         """Return every moment that came."""
@@ -108,12 +107,12 @@ class Life:
             mortal.until(
                 120, "the operator's or the batch's end", lambda: mortal.exit_code is not None or _over(mortal)
             )
-            if moment == 0:
+            if moment == NEVER:
                 return mortal.moments(), _end(mortal)
         finally:
             mortal.kill()
         self._bury(namespace)
-        with OperatorProcess(self._cluster, namespace, folder, ports=mortal.ports) as successor:
+        with MortalOperator(self._cluster, namespace, folder, NEVER, mortal.ports) as successor:
             return mortal.moments(), _end(successor)
 
     def _bury(self, namespace: str) -> None:
@@ -158,7 +157,7 @@ def test_an_operator_that_is_killed_at_any_moment_changes_nothing_about_the_end(
     cluster: Cluster, namespaces: SimpleQueue[str], tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
     life = Life(cluster, namespaces, tmp_path)
-    moments, undisturbed = life.lived(0)
+    moments, undisturbed = life.lived(NEVER)
     assert len(moments) >= LEAST, Counter(moments)
 
     died = check_lives(life, range(1, len(moments) + 1), undisturbed, AT_ONCE)
@@ -172,7 +171,7 @@ def test_an_operator_that_is_killed_around_what_only_ray_needs_changes_nothing_a
     cluster: Cluster, namespaces: SimpleQueue[str], tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
     life = Life(cluster, namespaces, tmp_path, provider="KubeRay")
-    moments, undisturbed = life.lived(0)
+    moments, undisturbed = life.lived(NEVER)
     chosen = [number for number, what in enumerate(moments, 1) if what.endswith(("rayclusters", "submit job"))]
 
     died = check_lives(life, chosen, undisturbed, 2)

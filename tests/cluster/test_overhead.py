@@ -102,7 +102,7 @@ def seconds_by_hand(cluster: Cluster, namespace: str, name: str) -> float:
     words = dashboard.ask("GET", "/api/jobs/by-hand/logs").json()["logs"]
     cluster.kubectl("delete", "raycluster", name, "-n", namespace, "--wait=false")
     cluster.until(60, "its pods to go", lambda: not cluster.kubectl("get", "pods", "-n", namespace, "-o", "name"))
-    return float(words.partition("begun")[2].split()[0]) - ready
+    return float(words.rpartition("begun")[2].split()[0]) - ready
 
 
 def seconds_of_ours(operator: OperatorProcess, name: str) -> tuple[float, float]:

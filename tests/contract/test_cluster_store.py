@@ -13,7 +13,14 @@ import pytest
 from batchyard.engine.cluster_ports import ClusterRef, EnvironmentRecord, EnvironmentState, Mirrored
 from batchyard.engine.ports import BatchRecord, BatchUpdate, Owner
 from batchyard.model.audit import AuditEntry, verify_chain
-from batchyard.model.errors import BatchNotFound, SegmentOutOfOrder, StaleLeader, StaleSession, StoreError
+from batchyard.model.errors import (
+    BatchAmbiguous,
+    BatchNotFound,
+    SegmentOutOfOrder,
+    StaleLeader,
+    StaleSession,
+    StoreError,
+)
 from batchyard.model.events import EventType, severity_of
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.trial import AttemptResult
@@ -152,6 +159,40 @@ def test_a_batch_is_created_once_for_its_batchtest(store: SqlClusterStore) -> No
     assert replace(store.batch("docs-search-1"), spec=None, status=None) == found
     with pytest.raises(StoreError, match="belongs to BatchTest"):
         store.create_cluster_batch(a_record(), ClusterRef("team", "docs-search", "uid-9"))
+
+
+def test_a_batch_is_found_in_its_own_namespace_with_its_batchtest(store: SqlClusterStore) -> None:
+    other = ClusterRef("other-team", "docs-search", "uid-2")
+    store.create_cluster_batch(a_record("docs-search-2", accepted_at=T0 + timedelta(hours=1)), other)
+    store.create_cluster_batch(a_record(), REF)
+    store.create_batch(a_record("of-nobody", name="local"))
+
+    assert store.batch_and_test("docs-search", "team") == (store.batch("docs-search-1"), REF)
+    assert store.batch_and_test("docs-search", "other-team") == (store.batch("docs-search-2"), other)
+    assert store.batch_and_test("docs-search", "") == (store.batch("docs-search-2"), other)
+    assert store.batch_and_test("local", "") == (store.batch("of-nobody"), None)
+    for reference in ("docs-search-2", "local"):
+        with pytest.raises(BatchNotFound):
+            store.batch_and_test(reference, "team")
+    # Among the batches of one namespace this beginning of an id is unique.
+    assert store.batch_and_test("docs-search-", "team")[1] == REF
+    with pytest.raises(BatchAmbiguous):
+        store.batch_and_test("docs-search-", "")
+
+
+def test_the_newest_batches_of_a_namespace_are_listed_with_their_batchtests(store: SqlClusterStore) -> None:
+    refs = [ClusterRef(namespace, f"test-{number}", f"uid-{number}") for number, namespace in enumerate("abab")]
+    for number, ref in enumerate(refs):
+        store.create_cluster_batch(a_record(f"batch-{number}", accepted_at=T0 + timedelta(hours=number)), ref)
+    store.create_batch(a_record("of-nobody", accepted_at=T0 - timedelta(hours=1)))
+
+    def listed(namespace: str, limit: int = 10) -> list[tuple[str, ClusterRef | None]]:
+        return [(record.id, ref) for record, ref in store.batches_and_tests(namespace, limit)]
+
+    assert listed("a") == [("batch-2", refs[2]), ("batch-0", refs[0])]
+    assert listed("a", 1) == [("batch-2", refs[2])]
+    assert listed("c") == []
+    assert listed("") == [*((f"batch-{number}", refs[number]) for number in (3, 2, 1, 0)), ("of-nobody", None)]
 
 
 def test_what_is_not_there_is_none(store: SqlClusterStore) -> None:

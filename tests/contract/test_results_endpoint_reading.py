@@ -24,7 +24,7 @@ from batchyard.kube.server import App, Router
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import BatchAmbiguous, BatchNotFound, RecordDamaged, StoreError
 from batchyard.model.outcome import Outcome
-from batchyard.store import SqlStore, open_store
+from batchyard.store.opening import open_cluster_store
 from batchyard.store.pages import StoreReader
 from batchyard.testing.store_conformance import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
 from endpoint_bench import Served, served
@@ -33,23 +33,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from batchyard.store.cluster import SqlClusterStore
+
 TOKEN = "r" * 64
 LIMITS = Limits(page_bytes=20_000)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    with open_store(str(tmp_path / "store.db")) as opened:
+def store(tmp_path: Path) -> Iterator[SqlClusterStore]:
+    with closing(open_cluster_store(str(tmp_path / "store.db"))) as opened:
         yield opened
 
 
-def make_app(store: SqlStore, limits: Limits = LIMITS) -> App:
+def make_app(store: SqlClusterStore, limits: Limits = LIMITS) -> App:
     routes = read_api.routes(StoreReader(store), TOKEN, limits)
     return App(Router(routes, limits=limits, clock=SystemClock(), meter=None), limits)
 
 
 @pytest.fixture
-def endpoint(store: SqlStore) -> Iterator[Served]:
+def endpoint(store: SqlClusterStore) -> Iterator[Served]:
     with served(lambda: make_app(store)) as running:
         running.headers = {"X-Batchyard-Authorization": f"Bearer {TOKEN}"}
         yield running
@@ -73,7 +75,7 @@ def asked(endpoint: Served) -> Any:
     return get
 
 
-def filled(store: SqlStore, trials: int = 450, entries: int = 1300) -> None:
+def filled(store: SqlClusterStore, trials: int = 450, entries: int = 1300) -> None:
     """Put a batch into the store whose trials had up to three attempts and every outcome."""
     session = a_running_batch(store)
     results = []
@@ -88,14 +90,14 @@ def filled(store: SqlStore, trials: int = 450, entries: int = 1300) -> None:
 
 
 @pytest.mark.parametrize("reference", ["ab1", "ab", "nightly"])
-def test_a_batch_is_found_as_the_store_finds_it(store: SqlStore, remote: RemoteStore, reference: str) -> None:
+def test_a_batch_is_found_as_the_store_finds_it(store: SqlClusterStore, remote: RemoteStore, reference: str) -> None:
     store.create_batch(replace(a_batch("ab1", "nightly"), status={"trials": {"total": 1}}, completed_at=T0))
     store.create_batch(a_batch("x2", "other", minutes=1))
 
     assert remote.batch(reference) == store.batch(reference)
 
 
-def test_the_newest_batches_are_listed_as_the_store_lists_them(store: SqlStore, remote: RemoteStore) -> None:
+def test_the_newest_batches_are_listed_as_the_store_lists_them(store: SqlClusterStore, remote: RemoteStore) -> None:
     for number in range(5):
         store.create_batch(replace(a_batch(f"b{number}", minutes=number), status={"n": number}))
 
@@ -104,14 +106,14 @@ def test_the_newest_batches_are_listed_as_the_store_lists_them(store: SqlStore, 
 
 
 @pytest.mark.parametrize("reference", ["zz", "", "%", "a/../b", "ab11", "grün", "x&namespace=y"])
-def test_an_unknown_reference_is_the_same_error(store: SqlStore, remote: RemoteStore, reference: str) -> None:
+def test_an_unknown_reference_is_the_same_error(store: SqlClusterStore, remote: RemoteStore, reference: str) -> None:
     store.create_batch(a_batch("ab1"))
 
     with pytest.raises(BatchNotFound, match="the operator: no batch"):
         remote.batch(reference)
 
 
-def test_an_ambiguous_reference_is_the_same_error(store: SqlStore, remote: RemoteStore) -> None:
+def test_an_ambiguous_reference_is_the_same_error(store: SqlClusterStore, remote: RemoteStore) -> None:
     store.create_batch(a_batch("ab1"))
     store.create_batch(a_batch("ab2"))
 
@@ -119,7 +121,7 @@ def test_an_ambiguous_reference_is_the_same_error(store: SqlStore, remote: Remot
         remote.batch("ab")
 
 
-def test_results_are_those_of_the_store_whatever_is_asked_for(store: SqlStore, remote: RemoteStore) -> None:
+def test_results_are_those_of_the_store_whatever_is_asked_for(store: SqlClusterStore, remote: RemoteStore) -> None:
     filled(store)
     wishes = [None, [Outcome.FAILED], [Outcome.TIMED_OUT, Outcome.PASSED], list(Outcome), []]
 
@@ -128,7 +130,7 @@ def test_results_are_those_of_the_store_whatever_is_asked_for(store: SqlStore, r
         assert list(remote.results("b1", **asked_for)) == list(store.results("b1", **asked_for)), asked_for
 
 
-def test_entries_are_those_of_the_store_and_verify(store: SqlStore, remote: RemoteStore) -> None:
+def test_entries_are_those_of_the_store_and_verify(store: SqlClusterStore, remote: RemoteStore) -> None:
     filled(store)
 
     for after, limit in product([0, 1, 999, 1000, 1299, 1300, 5000], [None, 0, 1, 200, 1001]):
@@ -137,7 +139,7 @@ def test_entries_are_those_of_the_store_and_verify(store: SqlStore, remote: Remo
     assert verify_chain(remote.audit_entries("b1"), store.batch("b1").audit_head) == ""
 
 
-def test_what_else_is_asked_of_a_batch_is_as_the_store_says(store: SqlStore, remote: RemoteStore) -> None:
+def test_what_else_is_asked_of_a_batch_is_as_the_store_says(store: SqlClusterStore, remote: RemoteStore) -> None:
     filled(store, trials=40)
     session = store.open_session("b1", OWNER, T0)
 
@@ -175,7 +177,7 @@ _json = st.recursive(
     details=st.dictionaries(_text, _json, max_size=3),
 )
 def test_any_result_and_entry_come_back_as_the_store_gives_them(
-    store: SqlStore, remote: RemoteStore, **made: Any
+    store: SqlClusterStore, remote: RemoteStore, **made: Any
 ) -> None:
     batch_id = f"b{len(store.batches(limit=1000))}"
     session = a_running_batch(store, batch_id)
@@ -191,7 +193,9 @@ def test_any_result_and_entry_come_back_as_the_store_gives_them(
 # -- what is spoiled or wrong ----------------------------------------------------------------------------------------
 
 
-def test_a_damaged_row_is_told_after_the_rows_before_it(store: SqlStore, remote: RemoteStore, tmp_path: Path) -> None:
+def test_a_damaged_row_is_told_after_the_rows_before_it(
+    store: SqlClusterStore, remote: RemoteStore, tmp_path: Path
+) -> None:
     filled(store, entries=0)
     with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
         database.execute("UPDATE attempts SET outcome = 'Nonsense' WHERE ordinal = 300")
@@ -203,7 +207,7 @@ def test_a_damaged_row_is_told_after_the_rows_before_it(store: SqlStore, remote:
     assert found == [ordinal for ordinal in store.finished_ordinals("b1") if ordinal < 300]
 
 
-def test_a_store_that_fails_is_told_as_such(store: SqlStore, remote: RemoteStore, tmp_path: Path) -> None:
+def test_a_store_that_fails_is_told_as_such(store: SqlClusterStore, remote: RemoteStore, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
         database.execute("DROP TABLE audit_entries")
 
@@ -253,7 +257,7 @@ def test_without_the_right_token_nothing_is_told(endpoint: Served, given: str | 
     assert refused.json == {"error": refused.json["error"]}
 
 
-def test_a_read_api_without_a_token_cannot_be_made(store: SqlStore) -> None:
+def test_a_read_api_without_a_token_cannot_be_made(store: SqlClusterStore) -> None:
     with pytest.raises(ValueError, match="needs a token"):
         read_api.routes(StoreReader(store), "")
 
@@ -286,7 +290,7 @@ def test_nothing_can_be_changed(endpoint: Served, method: str) -> None:
     assert (refused.status, refused.headers["Allow"]) == (405, "GET")
 
 
-def test_a_long_answer_is_packed_if_the_client_can_unpack_it(store: SqlStore, endpoint: Served) -> None:
+def test_a_long_answer_is_packed_if_the_client_can_unpack_it(store: SqlClusterStore, endpoint: Served) -> None:
     filled(store)
 
     plain = endpoint.ask("/v1/read/results?batch=b1")
@@ -296,7 +300,7 @@ def test_a_long_answer_is_packed_if_the_client_can_unpack_it(store: SqlStore, en
     assert len(packed.body) < len(plain.body) / 5
 
 
-def test_a_page_ends_by_its_size_too(store: SqlStore, endpoint: Served) -> None:
+def test_a_page_ends_by_its_size_too(store: SqlClusterStore, endpoint: Served) -> None:
     filled(store)
 
     page = endpoint.ask("/v1/read/results?batch=b1&limit=1000")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,17 +15,17 @@ from batchyard.engine.cluster_ports import ClusterRef
 from batchyard.kube import read_api
 from batchyard.kube.limits import Limits
 from batchyard.kube.server import App, Router
-from batchyard.store import open_store
+from batchyard.store.opening import open_cluster_store
 from batchyard.store.pages import StoreReader
+from batchyard.store.tables import cluster_batches
 from command_line import Bench, workflow
 from endpoint_bench import served
 from fake_api_server import FakeApiServer, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from batchyard.engine.ports import BatchRecord
 
 SPEC: dict[str, Any] = {
     "workflow": workflow("gate"),
@@ -41,34 +42,27 @@ UID = "5f2c8a9e-0000-4000-8000-000000000001"
 REF = ClusterRef("team-a", "small", UID)
 
 
-class ReaderOfOneTeam(StoreReader):
-    """Reads a store as if its batches had come from BatchTests in ``team-a``."""
-
-    def batch(self, reference: str, namespace: str) -> tuple[BatchRecord, ClusterRef | None]:
-        found, _ = super().batch(reference if namespace == REF.namespace else "", "")
-        return found, REF
-
-    def batches(self, namespace: str, limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
-        return [(found, REF) for found, _ in super().batches("", limit)] if namespace == REF.namespace else []
-
-
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A bench whose store has one finished batch, which the tests only read."""
     made = Bench(tmp_path_factory.mktemp("filled"))
     done = made.run("run", made.write(**SPEC), "--quiet")
     assert done.returncode == 0, done.stderr
+    # As if an operator had run it, for a BatchTest.
+    with closing(open_cluster_store(str(made.store))) as store, store.engine.begin() as connection:
+        row = {"batch_id": store.batch("small").id, "namespace": REF.namespace, "name": REF.name, "uid": REF.uid}
+        connection.execute(cluster_batches.insert(), row)
     return made
 
 
 @pytest.fixture
 def cluster(filled: Bench) -> Iterator[FakeApiServer]:
     """A cluster whose operator has that batch."""
-    with open_store(str(filled.store)) as store:
+    with closing(open_cluster_store(str(filled.store))) as store:
 
         def app() -> App:
             limits = Limits(page_bytes=2000)
-            routes = read_api.routes(ReaderOfOneTeam(store), TOKEN, limits)
+            routes = read_api.routes(StoreReader(store), TOKEN, limits)
             return App(Router(routes, limits=limits, clock=SystemClock(), meter=None), limits)
 
         with served(app) as endpoint, running(FakeApiServer(TOKEN, endpoint)) as server:

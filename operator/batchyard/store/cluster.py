@@ -20,13 +20,14 @@ from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
 from batchyard.store.cluster_events import ClusterEvents, add_to_outbox
 from batchyard.store.retention import prune
-from batchyard.store.sql import SqlStore
+from batchyard.store.sql import NEWEST_FIRST, SqlStore
 from batchyard.store.tables import (
     IS_NOT_RELEASED,
     IS_OPEN,
     attempts,
     batches,
     cluster_batches,
+    documents,
     environments,
     leadership,
     sessions,
@@ -156,6 +157,26 @@ class SqlClusterStore(ClusterEvents, SqlStore):
             row = connection.execute(query.where(cluster_batches.c.uid == uid)).mappings().first()
         return None if row is None else rows.batch_from(row)
 
+    def batch_and_test(self, reference: str, namespace: str) -> tuple[BatchRecord, ClusterRef | None]:
+        """Return what ``batch`` does, only of those in a namespace unless it is "", and the BatchTest it belongs to."""
+        with self._read() as connection:
+            record = self._batch(connection, reference, _in(namespace))
+        return record, self.cluster_ref(record.id)
+
+    def batches_and_tests(self, namespace: str, limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
+        """Return what ``batches`` does, only of those in a namespace unless it is "", and their BatchTests."""
+        where = [getattr(cluster_batches.c, name).label(f"test_{name}") for name in ("namespace", "name", "uid")]
+        query = (
+            sa.select(batches, documents.c.status, *where)
+            .join(documents, documents.c.batch_id == batches.c.id)
+            .outerjoin(cluster_batches, cluster_batches.c.batch_id == batches.c.id)
+            .where(_in(namespace))
+            .order_by(*NEWEST_FIRST)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [(rows.batch_from(row), _test_of(row)) for row in connection.execute(query).mappings()]
+
     def open_batches(self) -> Sequence[tuple[str, ClusterRef]]:
         """Return every batch that is not over, or one of whose places is not released."""
         held = sa.select(environments.c.batch_id).where(IS_NOT_RELEASED)
@@ -224,6 +245,18 @@ class SqlClusterStore(ClusterEvents, SqlStore):
 
     def _put_environment(self, connection: sa.Connection, environment: EnvironmentRecord) -> None:
         connection.execute(self._put, _environment_row(environment))
+
+
+def _in(namespace: str) -> sa.ColumnElement[bool]:
+    """Return the condition of a batch whose BatchTest is in the namespace; "" is any, or none."""
+    if not namespace:
+        return sa.true()
+    return batches.c.id.in_(sa.select(cluster_batches.c.batch_id).where(cluster_batches.c.namespace == namespace))
+
+
+def _test_of(row: RowMapping) -> ClusterRef | None:
+    namespace, name, uid = (row[f"test_{part}"] for part in ("namespace", "name", "uid"))
+    return None if uid is None else ClusterRef(namespace, name, uid)
 
 
 def _known(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchyard.model.audit import SealedEntry
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import AttemptResult
-    from batchyard.store.sql import SqlStore
+    from batchyard.store.cluster import SqlClusterStore
 
 _PAGE = 200
 
@@ -33,17 +33,17 @@ _PAGE = 200
 class StoreReader:
     """Reads a store for ``kube.read_api``. Safe to call from any thread; whoever opened the store closes it."""
 
-    def __init__(self, store: SqlStore) -> None:
+    def __init__(self, store: SqlClusterStore) -> None:
         """Read this store."""
         self._store = store
 
     def batch(self, reference: str, namespace: str) -> tuple[BatchRecord, ClusterRef | None]:
         """Return the batch that a reference means, only those of a namespace unless it is "", and its BatchTest."""
-        return self._store.batch(reference), None
+        return self._store.batch_and_test(reference, namespace)
 
     def batches(self, namespace: str, limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
         """Return the newest batches of a namespace ("" is all), newest first, without their specs."""
-        return [(record, None) for record in self._store.batches(limit=limit)]
+        return self._store.batches_and_tests(namespace, limit)
 
     def results(
         self, batch_id: str, after: tuple[int, int], *, final_only: bool, outcomes: Sequence[Outcome] | None

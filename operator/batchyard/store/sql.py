@@ -113,26 +113,28 @@ class SqlStore:
     def batch(self, reference: str) -> BatchRecord:
         """Return the batch with this id, or unique id prefix, or the newest of this name."""
         with self._read() as connection:
-            batch_id = self._resolve(connection, reference)
-            query = (
-                sa.select(batches, documents.c.spec, documents.c.status).join(documents).where(batches.c.id == batch_id)
-            )
-            return rows.batch_from(connection.execute(query).mappings().one())
+            return self._batch(connection, reference, sa.true())
 
     def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
         """Return the newest batches first, at most ``limit``; ``spec`` is left out (None) for speed."""
-        newest = sa.select(batches, documents.c.status).join(documents).order_by(*_NEWEST_FIRST).limit(limit)
+        newest = sa.select(batches, documents.c.status).join(documents).order_by(*NEWEST_FIRST).limit(limit)
         with self._read() as connection:
             return [rows.batch_from(row) for row in connection.execute(newest).mappings()]
 
-    def _resolve(self, connection: sa.Connection, reference: str) -> str:
-        if connection.scalars(sa.select(batches.c.id).where(batches.c.id == reference)).first() is not None:
+    def _batch(self, connection: sa.Connection, reference: str, among: sa.ColumnElement[bool]) -> BatchRecord:
+        batch_id = self._resolve(connection, reference, among)
+        query = sa.select(batches, documents.c.spec, documents.c.status).join(documents).where(batches.c.id == batch_id)
+        return rows.batch_from(connection.execute(query).mappings().one())
+
+    def _resolve(self, connection: sa.Connection, reference: str, among: sa.ColumnElement[bool]) -> str:
+        ids = sa.select(batches.c.id).where(among)
+        if connection.scalars(ids.where(batches.c.id == reference)).first() is not None:
             return reference
         begins = sa.func.substr(batches.c.id, 1, len(reference)) == reference
-        like = connection.scalars(sa.select(batches.c.id).where(begins).order_by(batches.c.id).limit(4)).all()
+        like = connection.scalars(ids.where(begins).order_by(batches.c.id).limit(4)).all()
         if len(like) == 1 and reference:
             return str(like[0])
-        named = sa.select(batches.c.id).where(batches.c.name == reference).order_by(*_NEWEST_FIRST).limit(1)
+        named = ids.where(batches.c.name == reference).order_by(*NEWEST_FIRST).limit(1)
         newest = connection.scalars(named).first()
         if newest is not None:
             return str(newest)
@@ -375,4 +377,4 @@ class SqlStore:
             yield connection
 
 
-_NEWEST_FIRST = (batches.c.accepted_at.desc(), batches.c.id.desc())
+NEWEST_FIRST = (batches.c.accepted_at.desc(), batches.c.id.desc())
