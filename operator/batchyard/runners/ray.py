@@ -72,16 +72,19 @@ def open_ray_runner(
         batch_until=clock.now() + timedelta(seconds=limits.batch_until - clock.monotonic()),
         read_boundaries=read_boundaries,
     )
-    return RayBatchTestRunner(actors=RayActors(plan, cpus), limits=limits, parallelism=parallelism, clock=clock)
+    return RayBatchTestRunner(
+        actors=RayActors(plan, cpus), limits=limits, parallelism=parallelism, clock=clock, warm=parallelism
+    )
 
 
 class RayBatchTestRunner:
     """Runs attempts in parallel on a Ray cluster. Use as a context manager: leaving it ends every actor."""
 
-    def __init__(self, *, actors: Actors, limits: Limits, parallelism: int, clock: Clock) -> None:
-        """Have up to ``parallelism`` actors, made when there is an order for them."""
+    def __init__(self, *, actors: Actors, limits: Limits, parallelism: int, clock: Clock, warm: int = 0) -> None:
+        """Have up to ``parallelism`` actors: ``warm`` of them at once, others when there is an order for them."""
         self._events: queue.SimpleQueue[RunnerEvent] = queue.SimpleQueue()
         self._driver = _Driver(actors, limits, parallelism, clock, self._events.put)
+        self._driver.do(lambda: self._driver.make(warm))
         self._driver.start()
 
     def submit(self, order: Order) -> None:
@@ -239,8 +242,12 @@ class _Driver(threading.Thread):
         if now < self._rest_until and any(slot.ready for slot in self._slots):
             return
         starting = sum(not slot.ready for slot in self._slots)
-        wanted = min(len(self._waiting) - starting, self._parallelism - len(self._slots))
-        for _ in range(wanted):
+        self.make(min(len(self._waiting) - starting, self._parallelism - len(self._slots)))
+
+    def make(self, count: int) -> None:
+        """Ask for so many actors more."""
+        now = self._clock.monotonic()
+        for _ in range(count):
             number, self._made = self._made, self._made + 1
             try:
                 slot = _Slot(number, self._actors.make(number), now)

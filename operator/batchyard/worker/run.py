@@ -7,6 +7,7 @@ import platform
 import random
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from batchyard.worker.writer import SegmentWriter
 
 if TYPE_CHECKING:
     from batchyard.clock import Clock
+    from batchyard.compose import Equipment
     from batchyard.model.errors import Fault
     from batchyard.model.wire import Manifest
     from batchyard.worker.settings import WorkerSettings
@@ -117,16 +119,26 @@ class _Worker:
         try:
             with LocalEngine(self._clock, ray=ray) as engine:
                 self._writer.flush()  # the operator hears of this worker before the first import
-                faults = self._faults(engine)
-                if faults:
-                    return Done(Reason.WORKFLOW_INVALID, f"{len(faults)} faults in the workflow", tuple(faults))
-                return Done(self._run_trials(engine))
+                return self._check_and_run(engine)
         except BatchyardError as err:
             _log.error("the trials cannot be run here", error=str(err))
             return Done(Reason.ENVIRONMENT_FAILED, str(err))
         except Exception as err:  # the boundary: an operator that heard nothing would wait for this worker
             _log.exception("this worker broke")
             return Done(Reason.ENVIRONMENT_FAILED, f"the worker broke: {type(err).__name__}: {err}")
+
+    def _check_and_run(self, engine: LocalEngine) -> Done:
+        """Run the trials unless the workflow has faults; it is looked at while Ray is joined and actors are made."""
+        manifest, secrets = self._manifest, config.mounted_secrets()
+        with ThreadPoolExecutor(1, "batchyard-check") as beside:
+            checked = beside.submit(self._faults, engine)
+            with engine.equipped(
+                self._settings.spool, manifest.batch_id, manifest.deadline_at, self._loaded, secrets
+            ) as made:
+                faults = checked.result()
+                if faults:
+                    return Done(Reason.WORKFLOW_INVALID, f"{len(faults)} faults in the workflow", tuple(faults))
+                return Done(self._run_trials(made))
 
     def _faults(self, engine: LocalEngine) -> list[Fault]:
         """Return what is wrong with the workflow, nothing if there was no time to find out."""
@@ -138,19 +150,15 @@ class _Worker:
                 return []  # the session says so, and why
             raise
 
-    def _run_trials(self, engine: LocalEngine) -> str:
-        manifest = self._manifest
-        with engine.equipped(
-            self._settings.spool, manifest.batch_id, manifest.deadline_at, self._loaded, config.mounted_secrets()
-        ) as made:
-            session = WorkerSession(
-                manifest, self._loaded, writer=self._writer, runner=made.runner, bus=made.bus, trail=made.trail,
-                clock=self._clock, redact=made.redact,
-            )  # fmt: skip
-            self._session = session
-            if self._ended is not None:
-                session.end(self._ended)
-            stop = session.run()
+    def _run_trials(self, made: Equipment) -> str:
+        session = WorkerSession(
+            self._manifest, self._loaded, writer=self._writer, runner=made.runner, bus=made.bus, trail=made.trail,
+            clock=self._clock, redact=made.redact,
+        )  # fmt: skip
+        self._session = session
+        if self._ended is not None:
+            session.end(self._ended)
+        stop = session.run()
         return Reason.SUSPENDED if stop == Reason.INTERRUPTED and self._suspended else stop
 
     # -- the end -----------------------------------------------------------------------------------------------
