@@ -135,6 +135,10 @@ class LocalEngine:
         self._parts, self._ray = parts, ray
         self._zygote = Zygote(self._clock, parts)
 
+    def join_ray(self, ray: RayConfig) -> None:
+        """Have trials run there instead of in this process's own workers."""
+        self._ray = ray
+
     def __enter__(self) -> Self:
         """Return the engine itself."""
         return self

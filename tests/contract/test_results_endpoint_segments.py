@@ -321,6 +321,16 @@ def test_a_manifest_says_what_is_left_to_do(bench: OperatorBench) -> None:
     assert manifest.runner == "Threads"
 
 
+def test_a_driver_that_is_there_before_its_workers_is_too_early_and_not_heard_of(tmp_path: Path) -> None:
+    with OperatorBench(tmp_path, provider="KubeRay") as bench:
+        refused = bench.ask("manifest")
+        assert (refused.status, refused.json["error"]) == (425, f"place 1 of batch {BATCH} is not ready yet")
+        assert bench.batch.heard_at is None
+        bench.change_place(started_at=bench.clock.now())
+
+        assert bench.ask("manifest").status == 200
+
+
 def test_a_manifest_can_be_asked_for_until_its_worker_has_spoken_and_then_by_nobody(bench: OperatorBench) -> None:
     assert bench.ask("manifest").status == bench.ask("manifest").status == 200
     bench.post(1, Segment(hello=HELLO))

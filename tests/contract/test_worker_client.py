@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchyard.model.wire import Directive, Manifest, Receipt
-from batchyard.worker.client import OutOfOrder, Refused, ResultsClient, Superseded, TooLarge, Unavailable
+from batchyard.worker.client import (
+    OutOfOrder,
+    Refused,
+    ResultsClient,
+    Superseded,
+    TooEarly,
+    TooLarge,
+    Unavailable,
+)
 from batchyard.worker.settings import WorkerSettings
 from worker_fakes import BreakingServer, Step, breaking_server
 
@@ -65,6 +73,8 @@ def test_manifest_receipts_and_directives_arrive_as_they_were_sent(
     ("step", "kind"),
     [
         (says(410, {"error": "over"}), Superseded),
+        (says(425, {"error": "not ready"}), TooEarly),
+        (says(425, raw=HTML), Unavailable),
         (says(401, {"error": "no token that is right"}), Refused),
         (says(403, {"error": "no"}), Refused),
         (says(404, {"error": "nothing here"}), Refused),

@@ -219,6 +219,18 @@ def test_a_worker_that_is_earlier_than_its_operator_waits_for_it(tmp_path: Path)
         assert [result.outcome for result in bench.finals] == [Outcome.PASSED]
 
 
+def test_a_worker_that_is_earlier_than_the_rest_of_its_place_waits_however_long_that_takes(tmp_path: Path) -> None:
+    with OperatorBench(tmp_path, provider="KubeRay") as bench:
+        with WorkerProcess(bench, BATCHYARD_PATIENCE="0") as worker:
+            worker.until(lambda: bench.meter.answered.count(("manifest", 425)) >= 3, "the worker to ask again")
+            bench.provider = "InProcess"
+            bench.next_place()
+            assert worker.wait() == 0, worker.words
+
+        assert bench.finals == []
+        assert "there is nothing to do for this worker" in worker.words
+
+
 # -- ended from outside ----------------------------------------------------------------------------------------------
 
 

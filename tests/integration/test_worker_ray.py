@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def test_a_worker_runs_its_trials_on_the_ray_that_it_finds(tmp_path: Path) -> None:
     waiting = cases("one", "two", "three", log=str(tmp_path / "log"), until=str(tmp_path / "gate"))
     with local_ray(2), OperatorBench(tmp_path, "observed:build", provider="KubeRay", cases=waiting) as bench:
+        bench.change_place(started_at=bench.clock.now())
         # What Ray gives to a job that is submitted to it.
         env: dict[str, Any] = {name: os.environ[name] for name in os.environ if name.startswith("RAY_")}  # noqa: TID251
         env["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address

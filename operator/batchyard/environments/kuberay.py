@@ -11,11 +11,14 @@ import binascii
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import structlog
+
 from batchyard.apiserver.errors import NotFound
 from batchyard.engine.places import Child, Observation, PlaceState
 from batchyard.environments import owned, pods, quotes
 from batchyard.environments.manifests import DASHBOARD_PORT, HEAD, ray_cluster, runtime_env, wanted_workers
 from batchyard.environments.ray_jobs import DashboardUnreachable, RayDashboard
+from batchyard.model.errors import EnvironmentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,12 +30,15 @@ if TYPE_CHECKING:
     from batchyard.environments.ray_jobs import RayJob
     from batchyard.model.trial import JSON
 
+_log = structlog.get_logger(__name__)
+
 GROUP_VERSION = "ray.io/v1"
 PLURAL = "rayclusters"
 ENTRYPOINT = "batchyard worker"
 
 _KIND = "RayCluster"
 _SILENT_SECONDS = 15.0
+_GOING = frozenset({"PENDING", "RUNNING"})
 _NODE_TYPE = "ray.io/node-type"
 # Ray puts the end of the driver's output after these words of its own.
 _OUTPUT_FOLLOWS = "last available logs"
@@ -130,16 +136,26 @@ class KubeRayPlace:
             # Silence proves nothing: the driver may well go on.
             state = PlaceState.RUNNING if identity else PlaceState.PENDING
             return Observation(state, "DashboardUnreachable", pods.cut(str(err)), identity)
-        if job is None:
-            if not identity and len(_ready_workers(found)) < wanted_workers(request):
-                return await self._not_ready(request, cluster, found, identity)
+        if not identity and len(_ready_workers(found)) < wanted_workers(request) and _is_to_come(job):
+            if job is None:
+                await self._begin_early(request, dashboard)
+            return await self._not_ready(request, cluster, found, identity)
+        if job is None or (not identity and _is_to_come(job)):
             refused = self._refusals.of(request) or pods.Finding("", "")
             return Observation(PlaceState.READY, refused.reason, refused.message, now)
-        if job.status in {"PENDING", "RUNNING"}:
+        if job.status in _GOING:
             return Observation(PlaceState.RUNNING, identity=now)
         if job.status in {"SUCCEEDED", "STOPPED"}:
             return Observation(PlaceState.ENDED, "", "the worker ended", now)
         return Observation(PlaceState.ENDED, "DriverFailed", await self._why_failed(request, job, token), now)
+
+    async def _begin_early(self, request: PlaceRequest, dashboard: RayDashboard) -> None:
+        """Submit the driver before the workers are there: it starts beside them, and waits for its manifest."""
+        try:
+            await dashboard.submit(request.name, ENTRYPOINT, runtime_env(request))
+        except EnvironmentUnavailable as err:
+            # It will be tried again when there is nothing else to wait for; then it counts.
+            _log.info("the driver could not begin early", place=request.name, error=str(err))
 
     async def _why_failed(self, request: PlaceRequest, job: RayJob, token: str) -> str:
         why, follows, output = job.message.partition(_OUTPUT_FOLLOWS)
@@ -197,6 +213,11 @@ class KubeRayPlace:
                 f"KubeRay has made no Secret {request.name} with Ray's token; it does from KubeRay 1.5.1 on"
             ) from err
         return RayDashboard(self._url_of(_address(head)), token), token
+
+
+def _is_to_come(job: RayJob | None) -> bool:
+    """Return whether the driver has not ended."""
+    return job is None or job.status in _GOING
 
 
 def _head(found: Sequence[Mapping[str, JSON]]) -> Mapping[str, JSON] | None:

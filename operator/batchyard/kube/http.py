@@ -62,6 +62,10 @@ class Busy(BatchyardError):
         self.retry_after = retry_after
 
 
+class TooEarly(Exception):
+    """The place is not ready yet; its worker gets its manifest when it is."""
+
+
 class Intake(Protocol):
     """Takes in what workers send. Called in the event loop.
 
@@ -76,7 +80,7 @@ class Intake(Protocol):
         ...
 
     async def manifest(self, batch_id: str, attempt: int) -> Manifest:
-        """Return what the attempt has to do."""
+        """Return what the attempt has to do. Raises ``TooEarly``."""
         ...
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
@@ -209,6 +213,8 @@ async def _told(call: Awaitable[T]) -> T:
         return await call
     except (Superseded, BatchNotFound) as err:
         raise Refused(HTTPStatus.GONE, str(err)) from err
+    except TooEarly as err:
+        raise Refused(HTTPStatus.TOO_EARLY, str(err)) from err
     except OutOfOrder as err:
         raise Refused(HTTPStatus.CONFLICT, str(err), next=err.next) from err
     except WireInvalid as err:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchyard.engine.cluster_ports import EnvironmentState
-from batchyard.kube.http import Busy, OutOfOrder, Superseded
+from batchyard.kube.http import Busy, OutOfOrder, Superseded, TooEarly
 from batchyard.model.errors import SegmentOutOfOrder
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase, Reason
@@ -63,10 +63,16 @@ class WorkerIntake:
         return hmac.compare_digest(token_of(self._key, batch_id, attempt), token)
 
     async def manifest(self, batch_id: str, attempt: int) -> Manifest:
-        """Return what the attempt has to do. Raises ``Superseded``, or ``Busy`` before the batch was looked at."""
+        """Return what the attempt has to do.
+
+        Raises ``Superseded``, ``Busy`` before the batch was looked at, and ``TooEarly`` while its place gets ready.
+        """
         batch = await self._batch(batch_id)
         async with batch.lock:
             environment = self._current(batch, attempt)
+            if environment.provider == Provider.KUBE_RAY and environment.started_at is None:
+                # Its driver may be there before its workers are.
+                raise TooEarly(f"place {attempt} of batch {batch_id} is not ready yet")
             if environment.segments:
                 # Two that number their segments alike would overwrite each other's.
                 raise Superseded(f"place {attempt} of batch {batch_id} has a worker already; this one can end")

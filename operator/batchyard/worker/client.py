@@ -30,6 +30,10 @@ _SECONDS = 15.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
+class TooEarly(BatchyardError):
+    """The rest of this worker's place is not ready yet: ask again soon."""
+
+
 class Superseded(BatchyardError):
     """Another attempt has the batch, or it is over: nothing that this worker does matters any more."""
 
@@ -126,6 +130,8 @@ def _refusal(path: str, response: httpx.Response, answer: JSON) -> BatchyardErro
     again = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT}
     if not said or status in again or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(text, _seconds(response))
+    if status == HTTPStatus.TOO_EARLY:
+        return TooEarly(said)
     if status == HTTPStatus.GONE:
         return Superseded(said)
     wanted = answer.get("next")

@@ -25,7 +25,7 @@ from batchyard.model.errors import BatchyardError, EnvironmentUnavailable, Store
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.spec import Source
 from batchyard.model.wire import PROTOCOL, Directive, Done, Hello
-from batchyard.worker.client import Refused, ResultsClient, Superseded, Unavailable
+from batchyard.worker.client import Refused, ResultsClient, Superseded, TooEarly, Unavailable
 from batchyard.worker.poster import Poster
 from batchyard.worker.session import WorkerSession
 from batchyard.worker.spool import Spool
@@ -42,6 +42,7 @@ _log = structlog.get_logger(__name__)
 
 RAY = "Ray"
 _LOOK_SECONDS = 0.5
+_EARLY_SECONDS = 0.25
 _LAST_SECONDS = 20.0
 """How long a worker that was told to end goes on sending; its pod is killed after 30 s."""
 
@@ -49,9 +50,12 @@ _LAST_SECONDS = 20.0
 def run_worker(settings: WorkerSettings, clock: Clock) -> int:
     """Do what the operator has for this attempt; return the exit code: 0 done or superseded, 4 it could not be done."""
     try:
-        with ResultsClient(settings) as client:
+        # The engine first: what it imports takes as long as many a place needs to get ready.
+        with LocalEngine(clock) as engine, ResultsClient(settings) as client:
             manifest = _manifest(client, settings, clock)
-            return _Worker(settings, manifest, client, clock).run()
+            if manifest.runner == RAY:
+                engine.join_ray(RayConfig(address="auto"))
+            return _Worker(settings, manifest, client, engine, clock).run()
     except Superseded as err:
         _log.info("there is nothing to do for this worker", reason=str(err))
         return EXIT_SUCCEEDED
@@ -62,11 +66,17 @@ def run_worker(settings: WorkerSettings, clock: Clock) -> int:
 
 def _manifest(client: ResultsClient, settings: WorkerSettings, clock: Clock) -> Manifest:
     """Return the manifest, as soon as the operator gives it. Raises ``Unavailable`` when patience is at an end."""
-    until, failures = clock.monotonic() + settings.patience_seconds, 0
+    began = clock.monotonic()
+    until, failures = began + settings.patience_seconds, 0
     while True:
         try:
             manifest = client.manifest()
             break
+        except TooEarly:
+            # For as long as the operator likes: it is there, and ends this place if the rest of it never comes.
+            waited = clock.monotonic() - began
+            threading.Event().wait(min(_EARLY_SECONDS + waited / 20, settings.pace.longest_pause))
+            until, failures = clock.monotonic() + settings.patience_seconds, 0
         except Unavailable as err:
             if clock.monotonic() >= until:
                 raise
@@ -82,8 +92,10 @@ def _manifest(client: ResultsClient, settings: WorkerSettings, clock: Clock) -> 
 
 
 class _Worker:
-    def __init__(self, settings: WorkerSettings, manifest: Manifest, client: ResultsClient, clock: Clock) -> None:
-        self._settings, self._manifest, self._clock = settings, manifest, clock
+    def __init__(
+        self, settings: WorkerSettings, manifest: Manifest, client: ResultsClient, engine: LocalEngine, clock: Clock
+    ) -> None:
+        self._settings, self._manifest, self._engine, self._clock = settings, manifest, engine, clock
         self._loaded = _loaded(manifest, settings)
         self._session: WorkerSession | None = None
         self._suspended = self._superseded = False
@@ -115,11 +127,9 @@ class _Worker:
     # -- the work ----------------------------------------------------------------------------------------------
 
     def _work(self) -> Done:
-        ray = RayConfig(address="auto") if self._manifest.runner == RAY else None
         try:
-            with LocalEngine(self._clock, ray=ray) as engine:
-                self._writer.flush()  # the operator hears of this worker before the first import
-                return self._check_and_run(engine)
+            self._writer.flush()  # the operator hears of this worker before the first import of the user's code
+            return self._check_and_run()
         except BatchyardError as err:
             _log.error("the trials cannot be run here", error=str(err))
             return Done(Reason.ENVIRONMENT_FAILED, str(err))
@@ -127,12 +137,12 @@ class _Worker:
             _log.exception("this worker broke")
             return Done(Reason.ENVIRONMENT_FAILED, f"the worker broke: {type(err).__name__}: {err}")
 
-    def _check_and_run(self, engine: LocalEngine) -> Done:
+    def _check_and_run(self) -> Done:
         """Run the trials unless the workflow has faults; it is looked at while Ray is joined and actors are made."""
         manifest, secrets = self._manifest, config.mounted_secrets()
         with ThreadPoolExecutor(1, "batchyard-check") as beside:
-            checked = beside.submit(self._faults, engine)
-            with engine.equipped(
+            checked = beside.submit(self._faults)
+            with self._engine.equipped(
                 self._settings.spool, manifest.batch_id, manifest.deadline_at, self._loaded, secrets
             ) as made:
                 faults = checked.result()
@@ -140,11 +150,11 @@ class _Worker:
                     return Done(Reason.WORKFLOW_INVALID, f"{len(faults)} faults in the workflow", tuple(faults))
                 return Done(self._run_trials(made))
 
-    def _faults(self, engine: LocalEngine) -> list[Fault]:
+    def _faults(self) -> list[Fault]:
         """Return what is wrong with the workflow, nothing if there was no time to find out."""
         left = (self._manifest.deadline_at - self._clock.now()).total_seconds()
         try:
-            return engine.check(self._loaded, seconds=left, ended=self._is_over)
+            return self._engine.check(self._loaded, seconds=left, ended=self._is_over)
         except EnvironmentUnavailable:
             if self._is_over():
                 return []  # the session says so, and why
