@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cluster.bed.client import Cluster
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.alone, pytest.mark.timeout(300)]
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "operator.yaml"
 SYSTEM = "batchyard-system"

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from cluster.bed.client import Cluster
     from cluster.bed.programs import Program
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
+BOTH = pytest.mark.parametrize(
+    "provider",
+    [
+        pytest.param("InProcess", marks=[pytest.mark.cluster, pytest.mark.alone]),
+        pytest.param("KubeRay", marks=pytest.mark.soak),
+    ],
+)
 
 OVERRUN_SECONDS = 2.0
 
@@ -50,7 +57,7 @@ def pause_for(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-@pytest.mark.parametrize("provider", ["InProcess", "KubeRay"])
+@BOTH
 def test_a_batch_goes_on_while_the_api_server_is_down_for_half_a_minute(
     operator: OperatorProcess, provider: str
 ) -> None:
@@ -69,6 +76,8 @@ def test_a_batch_goes_on_while_the_api_server_is_down_for_half_a_minute(
     fault_table.tell(f"the API server is down for 30 s ({provider})", operator, "cut-off")
 
 
+@pytest.mark.cluster
+@pytest.mark.alone
 def test_a_slow_etcd_changes_nothing(operator: OperatorProcess) -> None:
     etcd = operator.cluster.one_node.program("etcd")
     with Slowed(etcd):
@@ -102,6 +111,8 @@ class Slowed:
             self._end.wait(0.3)
 
 
+@pytest.mark.cluster
+@pytest.mark.alone
 def test_results_wait_while_the_operators_endpoint_cannot_be_reached_for_a_minute(operator: OperatorProcess) -> None:
     begin(operator, "unheard", cases=trials(30, 1.0))
     before = len(operator.results("unheard"))
@@ -118,7 +129,7 @@ def test_results_wait_while_the_operators_endpoint_cannot_be_reached_for_a_minut
     fault_table.tell("the results endpoint cannot be reached for 60 s", operator, "unheard")
 
 
-@pytest.mark.parametrize("provider", ["InProcess", "KubeRay"])
+@BOTH
 def test_the_worker_enforces_the_batchs_deadline_while_the_operator_is_down(
     operator: OperatorProcess, provider: str
 ) -> None:
@@ -166,6 +177,8 @@ def service_of(*operators: OperatorProcess) -> list[dict[str, Any]]:
     return [service, *slices]
 
 
+@pytest.mark.cluster
+@pytest.mark.alone
 def test_of_two_operators_one_acts_and_a_leader_that_was_paused_is_refused_by_the_store(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cluster.bed.client import Cluster
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(3600)
 
 AT_ONCE = 5
 LEAST = 100
@@ -153,6 +153,24 @@ def check_lives(life: Life, chosen: Sequence[int], undisturbed: dict[str, Any], 
     return [reached[-1] for number, (reached, _) in lives.items() if len(reached) == number]
 
 
+@pytest.mark.cluster
+@pytest.mark.alone
+def test_an_operator_that_is_killed_in_each_kind_of_moment_changes_nothing_about_the_end(
+    cluster: Cluster, namespaces: SimpleQueue[str], tmp_path: Path, measured: Callable[[str], None]
+) -> None:
+    life = Life(cluster, namespaces, tmp_path)
+    moments, undisturbed = life.lived(NEVER)
+    kinds = {what: [number for number, one in enumerate(moments, 1) if one == what] for what in moments}
+    # In the middle of its kind: the first belong to a batch that hardly began, the last to one that is over.
+    chosen = sorted(numbers[len(numbers) // 2] for numbers in kinds.values())
+
+    died = check_lives(life, chosen, undisturbed, AT_ONCE)
+
+    measured(f"operators killed in {len(died)} kinds of moments of a batch in a Job: {died}")
+    assert set(died) == kinds.keys()
+
+
+@pytest.mark.soak
 def test_an_operator_that_is_killed_at_any_moment_changes_nothing_about_the_end(
     cluster: Cluster, namespaces: SimpleQueue[str], tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
@@ -167,6 +185,7 @@ def test_an_operator_that_is_killed_at_any_moment_changes_nothing_about_the_end(
     assert set(died) == set(moments)
 
 
+@pytest.mark.soak
 def test_an_operator_that_is_killed_around_what_only_ray_needs_changes_nothing_about_the_end(
     cluster: Cluster, namespaces: SimpleQueue[str], tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
