@@ -56,7 +56,7 @@ class FakeWorker:
             if self.manifest is None:
                 if operator is None:
                     return
-                self._begin(await operator.parts.intake.manifest(self.batch_id, self.attempt))
+                self._begin(await operator.parts.intake.manifest(self.batch_id, self.attempt, ""))
             elif not self.done:
                 self._work()
             if operator is not None:

@@ -244,14 +244,23 @@ class LocalEngine:
 
     @contextlib.contextmanager
     def equipped(
-        self, files: Path, batch_id: str, deadline_at: datetime, loaded: LoadedBatch, secrets: Collection[str] = ()
+        self,
+        files: Path,
+        batch_id: str,
+        deadline_at: datetime,
+        loaded: LoadedBatch,
+        secrets: Collection[str] = (),
+        open_trials: int | None = None,
     ) -> Iterator[Equipment]:
         """Give what runs the batch's trials until ``deadline_at``; ``secrets`` are masked beside those it knows itself.
+
+        ``open_trials`` is how many are left, if not all of them.
 
         Raises ``EnvironmentUnavailable``.
         """
         environment = self._environment(loaded, files / WORKSPACES)
         masked = (*environment.secrets, *secrets)
+        at_once = _at_once(loaded, open_trials)
         with ExitStack() as stack:
             environment.ensure(batch_id)
             stack.callback(environment.release, batch_id)
@@ -260,9 +269,8 @@ class LocalEngine:
             trail = AuditTrail(batch_id, max_entries=loaded.batch.spec.audit.max_entries, secrets=masked)
             bus.subscribe(trail.on_event)
             if self._ray is not None:
-                cpus = cpus_per_trial(loaded.batch) * _at_once(loaded)
-                stack.enter_context(connected(self._ray, cpus))
-            runner = stack.enter_context(self._runner(batch_id, deadline_at, loaded, environment, files))
+                stack.enter_context(connected(self._ray, cpus_per_trial(loaded.batch) * at_once))
+            runner = stack.enter_context(self._runner(batch_id, deadline_at, loaded, environment, files, at_once))
             yield Equipment(bus, trail, runner, Redactor(masked).text)
 
     def _close_if_broken(self, store: SqlStore, session: Session) -> Callable[..., None]:
@@ -282,6 +290,7 @@ class LocalEngine:
         loaded: LoadedBatch,
         environment: InProcessEnvironment,
         files: Path,
+        at_once: int,
     ) -> AbstractContextManager[BatchTestRunner]:
         spec = loaded.batch.spec
         deadlines = spec.deadlines
@@ -301,7 +310,7 @@ class LocalEngine:
                 parts=self._parts,
                 setup=setup,
                 limits=limits,
-                parallelism=_at_once(loaded),
+                parallelism=at_once,
                 batch_id=batch_id,
                 clock=self._clock,
                 read_boundaries=read_boundaries,
@@ -312,7 +321,7 @@ class LocalEngine:
             spawn=self._spawn_thread if spec.environment.isolation is Isolation.THREAD else self._spawn_process,
             setup=setup,
             limits=limits,
-            parallelism=_at_once(loaded),
+            parallelism=at_once,
             batch_id=batch_id,
             clock=self._clock,
             read_boundaries=read_boundaries,
@@ -341,8 +350,8 @@ class LocalEngine:
             )
 
 
-def _at_once(loaded: LoadedBatch) -> int:
-    return min(loaded.batch.spec.parallelism, len(loaded.plan))
+def _at_once(loaded: LoadedBatch, open_trials: int | None) -> int:
+    return max(1, min(loaded.batch.spec.parallelism, len(loaded.plan) if open_trials is None else open_trials))
 
 
 def _setup(loaded: LoadedBatch, *, checkpoints: str) -> Setup:

@@ -1,7 +1,8 @@
-"""An operator that kills its own process at the n-th moment of its life, forked from one that has imported it all.
+"""An operator that kills its own process in a chosen moment of its life, forked from one that has imported it all.
 
 The moments are everything by which it changes the world, each before it is done and after: writes to the API server,
-jobs given to Ray, and commits of the store that change something.
+jobs given to Ray, and commits of the store that change something. A moment is named by its kind and how often that kind
+came: "after create jobs 1".
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from batchyard.apiserver.client import connect
@@ -35,8 +37,8 @@ _READS = frozenset({"get", "watch"})
 class Moments:
     """Counts, writes down, and kills the process in the chosen one."""
 
-    def __init__(self, chosen: int, marks: Path) -> None:
-        self._chosen, self._count = chosen, 0
+    def __init__(self, chosen: str, marks: Path) -> None:
+        self._chosen, self._counted = chosen, Counter[str]()
         self._marks = marks.open("a")
         self._lock = threading.Lock()  # the event loop and the store's threads count
         self._leased = 0
@@ -44,10 +46,11 @@ class Moments:
     def come(self, what: str) -> None:
         """Let one moment pass."""
         with self._lock:
-            self._count += 1
-            self._marks.write(f"{what}\n")
+            self._counted[what] += 1
+            moment = f"{what} {self._counted[what]}"
+            self._marks.write(f"{moment}\n")
             self._marks.flush()
-            if self._count == self._chosen:
+            if moment == self._chosen:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     async def before(self, verb: str, path: str) -> None:
@@ -106,8 +109,8 @@ def watch_submissions(moments: Moments) -> None:
     RayDashboard.submit = watched  # type: ignore[method-assign]
 
 
-def live(moment: int, marks: Path, settings: OperatorSettings, kubeconfig: Path, log: Path) -> None:
-    """Run the operator in this process until the moment comes (0 never does), or it is told to end.
+def live(moment: str, marks: Path, settings: OperatorSettings, kubeconfig: Path, log: Path) -> None:
+    """Run the operator in this process until the moment comes ("" never does), or it is told to end.
 
     Each moment that was reached becomes a line of ``marks``, everything it says one of ``log``.
     """

@@ -54,7 +54,7 @@ class GatedIntake:
     def token_ok(self, batch_id: str, attempt: int, token: str) -> bool:
         return token == {"b": TOKEN, "other": OTHER}[batch_id]
 
-    async def manifest(self, batch_id: str, attempt: int) -> Manifest:
+    async def manifest(self, batch_id: str, attempt: int, pod: str) -> Manifest:
         raise NotImplementedError
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:

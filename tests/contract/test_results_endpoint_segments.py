@@ -331,6 +331,15 @@ def test_a_driver_that_is_there_before_its_workers_is_too_early_and_not_heard_of
         assert bench.ask("manifest").status == 200
 
 
+def test_the_driver_of_a_head_that_was_replaced_gets_no_manifest(tmp_path: Path) -> None:
+    with OperatorBench(tmp_path, provider="KubeRay") as bench:
+        bench.change_place(started_at=bench.clock.now(), identity="session_1@the-head")
+
+        assert bench.ask("manifest", X_Batchyard_Pod="another-head").status == 410
+        assert bench.ask("manifest", X_Batchyard_Pod="the-head").status == 200
+        assert bench.ask("manifest").status == 200
+
+
 def test_a_manifest_can_be_asked_for_until_its_worker_has_spoken_and_then_by_nobody(bench: OperatorBench) -> None:
     assert bench.ask("manifest").status == bench.ask("manifest").status == 200
     bench.post(1, Segment(hello=HELLO))

@@ -133,16 +133,23 @@ def test_a_raycluster_is_ready_when_its_head_its_workers_and_its_dashboard_are(b
     assert (ready.state, ready.identity) == (PlaceState.READY, f"session_1@{head}")
 
 
-def test_the_driver_begins_with_the_head_and_is_no_sign_that_the_place_is_ready(bench: RayBench) -> None:
+def with_a_head(bench: RayBench) -> None:
+    """Bring the RayCluster to where its head is ready, and its workers are not."""
     bench.ensure()
     bench.take_up()
     bench.head()
     bench.worker("one")
 
-    seen = [bench.observe() for _ in range(3)]
-    assert [one.state for one in seen] == [PlaceState.PENDING] * 3
-    assert seen[-1].message == "the head is ready; 1 of 2 workers are ready"
-    assert [job["submission_id"] for job in bench.ray.submissions] == [bench.name]
+
+def test_the_driver_may_begin_with_the_head_and_is_no_sign_that_the_place_is_ready(bench: RayBench) -> None:
+    with_a_head(bench)
+    first = bench.observe()
+    bench.start()
+    second = bench.observe()
+
+    assert (first.state, first.may_begin) == (PlaceState.PENDING, True)
+    assert (second.state, second.may_begin) == (PlaceState.PENDING, False)
+    assert second.message == "the head is ready; 1 of 2 workers are ready"
 
     bench.worker("two")
     ready = bench.observe()
@@ -153,38 +160,23 @@ def test_the_driver_begins_with_the_head_and_is_no_sign_that_the_place_is_ready(
 
 
 def test_a_driver_that_fails_before_the_workers_are_there_has_ended(bench: RayBench) -> None:
-    bench.ensure()
-    bench.take_up()
-    bench.head()
-    bench.observe()
+    with_a_head(bench)
+    bench.start()
     bench.ray.end(bench.name, "FAILED", "no such program")
 
     seen = bench.observe()
 
-    assert (seen.state, seen.reason) == (PlaceState.ENDED, "DriverFailed")
-
-
-def test_a_driver_that_cannot_begin_early_is_tried_again_and_keeps_the_place_from_nothing(bench: RayBench) -> None:
-    bench.ensure()
-    bench.take_up()
-    bench.head()
-    bench.ray.refusal = (500, "not now")
-
-    assert bench.observe().state is PlaceState.PENDING
-    bench.ray.refusal = None
-    assert bench.observe().state is PlaceState.PENDING
-    assert list(bench.ray.jobs) == [bench.name]
+    assert (seen.state, seen.reason, seen.may_begin) == (PlaceState.ENDED, "DriverFailed", False)
 
 
 def test_a_head_that_is_started_anew_before_the_workers_are_there_gets_another_driver(bench: RayBench) -> None:
-    bench.ensure()
-    bench.take_up()
-    bench.head()
-    bench.observe()
+    with_a_head(bench)
+    bench.start()
     bench.ray.restart()
 
-    assert bench.observe().state is PlaceState.PENDING
-    assert list(bench.ray.jobs) == [bench.name]
+    seen = bench.observe()
+
+    assert (seen.state, seen.may_begin) == (PlaceState.PENDING, True)
 
 
 def test_progress_is_told_while_nothing_is_the_matter(bench: RayBench) -> None:

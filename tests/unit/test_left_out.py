@@ -88,7 +88,17 @@ def test_what_a_template_may_say_is_no_fault() -> None:
                 "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": True}],
                 "securityContext": {"readOnlyRootFilesystem": False, "allowPrivilegeEscalation": False},
             },
-            {"name": "ray-head", "image": "of another provider's pods"},
+            {
+                "name": "proxy",
+                "image": "proxy",
+                "tty": True,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["NET_RAW"]},
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+            },
         ],
     }
 
@@ -117,14 +127,76 @@ def test_a_template_of_rays_head_or_workers_is_looked_at_by_itself() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "context", [{"runAsUser": 0}, {"runAsNonRoot": False}, {"capabilities": {"add": ["SYS_ADMIN"]}}]
+)
+@pytest.mark.parametrize("name", ["runner", "proxy"])
+def test_a_weaker_security_context_is_a_fault_in_each_container(name: str, context: Object) -> None:
+    (part,) = context
+
+    (path,) = paths(template={"containers": [{"name": name, "securityContext": context}]})
+
+    assert path.startswith(f"template.containers[{name}].securityContext.{part}")
+
+
+def test_a_container_that_no_pod_of_the_place_has_is_a_fault() -> None:
+    def named(*names: str) -> Object:
+        return {"containers": [{"name": name, "resources": {"limits": {"nvidia.com/gpu": "1"}}} for name in names]}
+
+    assert paths(template=named("runner")) == []
+    assert paths(template=named("runner", "ray-head")) == ["template.containers[ray-head]"]
+    assert paths(**kube_ray(named("ray-head", "ray-worker"))) == []
+    assert paths(**kube_ray({"spec": named("runner")})) == ["template.spec.containers[runner]"]
+    assert paths(**kube_ray(workers={"template": named("ray-head")})) == [
+        "kubeRay.workers.template.containers[ray-head]"
+    ]
+
+
+def test_the_name_of_a_container_of_ours_excuses_nothing_else() -> None:
+    template = {
+        "initContainers": [{"name": "ray-head", "image": "fetch"}],
+        "volumes": [{"name": "runner", "hostPath": {"path": "/"}}],
+        "containers": [
+            {"name": "runner", "env": [{"name": "runner", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]}
+        ],
+    }
+
+    assert sorted(paths(template=template)) == [
+        "template.containers[runner].env[runner]",
+        "template.initContainers[ray-head]",
+        "template.volumes[runner]",
+    ]
+
+
+def test_there_are_at_most_a_hundred_faults_however_much_is_wrong() -> None:
+    env = [{"name": f"KEY_{number}", "valueFrom": {"secretKeyRef": {}}} for number in range(20_000)]
+
+    assert len(paths(template={"containers": [{"name": "runner", "env": env}]})) == 100
+
+
+def test_what_has_no_name_is_found_behind_what_is_ours() -> None:
+    secret = {"secretRef": {"name": "keys"}}
+    maps = [{"configMapRef": {"name": f"map-{number}"}} for number in range(5)]
+    container = {"name": "runner", "envFrom": [*maps, secret]}
+
+    assert paths(envFrom=[secret], template={"containers": [{**container, "envFrom": maps}]}) == []
+    other = [{"secretRef": {"name": "of-the-environment"}}]
+    assert paths(envFrom=other, template={"containers": [container]}) == [
+        "template.containers[runner].envFrom[5].secretRef"
+    ]
+
+
+def test_the_trials_variables_are_theirs_whatever_the_pods_are() -> None:
+    assert paths(env={"HOME": "/root", "MODE": "fast"}) == []
+
+
 def test_variables_and_options_that_batchyard_sets_are_faults() -> None:
     asked = kube_ray(
         head={"rayStartParams": {"num-cpus": "4", "dashboard-port": "8265", "block": "true"}},
         runtimeEnv={"env_vars": {"RAY_AUTH_MODE": "disabled", "MODE": "fast"}},
     )
 
-    assert paths(env={"HOME": "/root", "MODE": "fast"}, **asked) == [
-        "env.HOME",
+    assert paths(**asked) == [
         "kubeRay.head.rayStartParams.num-cpus",
         "kubeRay.runtimeEnv.env_vars.RAY_AUTH_MODE",
     ]

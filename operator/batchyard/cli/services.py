@@ -152,6 +152,9 @@ def worker(
             help="How long an operator that is away is waited for when nothing else is left to do.",
         ),
     ] = 900.0,
+    pod: Annotated[
+        str, typer.Option(envvar="BATCHYARD_POD_UID", metavar="UID", help="This pod's uid.", show_default=False)
+    ] = "",
 ) -> int:
     """Run the trials of one batch in a cluster; the operator starts this in its pods.
 
@@ -170,5 +173,6 @@ def worker(
         ca_file=ca_file if ca_file != Path() else None,
         spool_bytes=spool_limit,
         patience_seconds=patience,
+        pod=pod,
     )
     return run_worker(settings, SystemClock())

@@ -46,12 +46,16 @@ class PlaceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen of a place, and why; ``identity`` tells it from another of the same name ("": not known yet)."""
+    """What was seen of a place, and why; ``identity`` tells it from another of the same name ("": not known yet).
+
+    ``may_begin`` is whether the worker could be started before the place is ready, to get ready beside it.
+    """
 
     state: PlaceState
     reason: str = ""
     message: str = ""
     identity: str = ""
+    may_begin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class Place(Protocol):
         ...
 
     async def start(self, request: PlaceRequest) -> None:
-        """Start the worker in a place that is ready, unless it was started."""
+        """Start the worker in a place that is ready, or where it may begin, unless it was started."""
         ...
 
     async def release(self, request: PlaceRequest) -> bool:

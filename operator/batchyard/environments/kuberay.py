@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
-
-import structlog
 
 from batchyard.apiserver.errors import NotFound
 from batchyard.engine.places import Child, Observation, PlaceState
 from batchyard.environments import owned, pods, quotes
 from batchyard.environments.manifests import DASHBOARD_PORT, HEAD, ray_cluster, runtime_env, wanted_workers
 from batchyard.environments.ray_jobs import DashboardUnreachable, RayDashboard
-from batchyard.model.errors import EnvironmentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from batchyard.environments.manifests import Defaults
     from batchyard.environments.ray_jobs import RayJob
     from batchyard.model.trial import JSON
-
-_log = structlog.get_logger(__name__)
 
 GROUP_VERSION = "ray.io/v1"
 PLURAL = "rayclusters"
@@ -137,9 +133,7 @@ class KubeRayPlace:
             state = PlaceState.RUNNING if identity else PlaceState.PENDING
             return Observation(state, "DashboardUnreachable", pods.cut(str(err)), identity)
         if not identity and len(_ready_workers(found)) < wanted_workers(request) and _is_to_come(job):
-            if job is None:
-                await self._begin_early(request, dashboard)
-            return await self._not_ready(request, cluster, found, identity)
+            return replace(await self._not_ready(request, cluster, found, identity), may_begin=job is None)
         if job is None or (not identity and _is_to_come(job)):
             refused = self._refusals.of(request) or pods.Finding("", "")
             return Observation(PlaceState.READY, refused.reason, refused.message, now)
@@ -148,14 +142,6 @@ class KubeRayPlace:
         if job.status in {"SUCCEEDED", "STOPPED"}:
             return Observation(PlaceState.ENDED, "", "the worker ended", now)
         return Observation(PlaceState.ENDED, "DriverFailed", await self._why_failed(request, job, token), now)
-
-    async def _begin_early(self, request: PlaceRequest, dashboard: RayDashboard) -> None:
-        """Submit the driver before the workers are there: it starts beside them, and waits for its manifest."""
-        try:
-            await dashboard.submit(request.name, ENTRYPOINT, runtime_env(request))
-        except EnvironmentUnavailable as err:
-            # It will be tried again when there is nothing else to wait for; then it counts.
-            _log.info("the driver could not begin early", place=request.name, error=str(err))
 
     async def _why_failed(self, request: PlaceRequest, job: RayJob, token: str) -> str:
         why, follows, output = job.message.partition(_OUTPUT_FOLLOWS)

@@ -58,6 +58,9 @@ _RAY_ENV = frozenset({
     "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_K8S_TOKEN_AUTH",
 })  # fmt: skip
 
+# Which head a driver is in: one that was replaced may not know it yet.
+_POD_UID: Mapping[str, JSON] = {"name": "BATCHYARD_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+
 HEAD_PARAMS = {"num-cpus": "0", "dashboard-port": str(DASHBOARD_PORT), "include-dashboard": "true"}
 """What the head has whatever is asked: trials run on the workers, and the operator looks for the dashboard there."""
 
@@ -163,7 +166,7 @@ def runtime_env(request: PlaceRequest) -> dict[str, JSON]:
 
 def protected_env(request: PlaceRequest) -> frozenset[str]:
     """Return the variables that nothing in a BatchTest sets; others are settings, such as BATCHYARD_CA_FILE."""
-    return _RAY_ENV.union(_own_env(request, trusted=True))
+    return _RAY_ENV.union(_own_env(request, trusted=True), {_POD_UID["name"]})
 
 
 def secret_names(request: PlaceRequest) -> tuple[str, ...]:
@@ -184,6 +187,8 @@ def _ray_template(request: PlaceRequest, defaults: Defaults, part: RayHead | Ray
     image = _kube_ray(request).image or _image(request, defaults)
     container = _container(request, defaults, name=name, image=image, trusted=head)
     container["resources"] = _resources(part.resources, _HEAD if head else _SMALL)
+    if head:
+        container["env"].append(dict(_POD_UID))
     return _template(request, container, request.batch.spec.environment.template, part.template, trusted=head)
 
 

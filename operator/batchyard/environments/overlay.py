@@ -34,7 +34,8 @@ _POD_FIELDS = frozenset({
 })  # fmt: skip
 _CONTAINER_FIELDS = frozenset({
     "args", "command", "env", "envFrom", "image", "imagePullPolicy", "lifecycle", "livenessProbe", "name", "ports",
-    "readinessProbe", "resizePolicy", "resources", "restartPolicy", "startupProbe", "workingDir",
+    "readinessProbe", "resizePolicy", "resources", "restartPolicy", "startupProbe", "stdin", "stdinOnce",
+    "terminationMessagePath", "terminationMessagePolicy", "tty", "workingDir",
 })  # fmt: skip
 _VOLUME_FIELDS = frozenset({
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected",
@@ -136,14 +137,15 @@ class _Laying:
 
     def _patched(self, own: Mapping[str, JSON], over: Mapping[str, JSON]) -> dict[str, JSON]:
         """Return one of our containers with what may be added to it; its image, command and mounts stay."""
-        env = [*own["env"]]
+        env = {one["name"]: one for one in own["env"]}
         for entry in _mappings(over.get("env")):
             if (variable := self._variable(entry)) is not None:
-                env = [one for one in env if one["name"] != variable["name"]] + [variable]
+                env.pop(variable["name"], None)
+                env[variable["name"]] = variable
         maps = [entry for entry in _mappings(over.get("envFrom")) if "secretRef" not in entry]
         made = {
             **own,
-            "env": env,
+            "env": list(env.values()),
             "envFrom": [*own["envFrom"], *deepcopy(maps)],
             "resources": _merged(own["resources"], _mapping(over.get("resources"))),
             "volumeMounts": _mounted(own["volumeMounts"], [one for one in _mounts(over) if self._is_free(one)]),

@@ -40,6 +40,8 @@ def container_context(known: Mapping[str, JSON], over: Mapping[str, JSON]) -> di
     asked.pop("fsGroup", None)
     if isinstance(over.get("readOnlyRootFilesystem"), bool):
         asked["readOnlyRootFilesystem"] = over["readOnlyRootFilesystem"]
+    if over.get("runAsNonRoot") is True:
+        asked["runAsNonRoot"] = True
     capabilities: dict[str, JSON] = {"drop": ["ALL"]}
     added = [*_added(known), *_added(over)]
     if "NET_BIND_SERVICE" in added:

@@ -19,7 +19,7 @@ from batchyard.kube.limits import BodyBudget, Limits, Turns, read_body
 from batchyard.kube.refusals import Refused, answer, json_answer
 from batchyard.kube.server import App, Route, Router
 from batchyard.model.errors import BatchNotFound, BatchyardError, StoreError
-from batchyard.model.wire import Segment, WireInvalid, running_from
+from batchyard.model.wire import POD_HEADER, Segment, WireInvalid, running_from
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -79,8 +79,8 @@ class Intake(Protocol):
         """
         ...
 
-    async def manifest(self, batch_id: str, attempt: int) -> Manifest:
-        """Return what the attempt has to do. Raises ``TooEarly``."""
+    async def manifest(self, batch_id: str, attempt: int, pod: str) -> Manifest:
+        """Return what the attempt has to do to the worker in a pod, "" if it does not say. Raises ``TooEarly``."""
         ...
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
@@ -170,7 +170,7 @@ class _Endpoint:
     async def manifest(self, request: web.BaseRequest, fields: Mapping[str, str]) -> web.StreamResponse:
         who = self._authorised(request, fields)
         with self._turns.turn(who):
-            manifest = await _told(self._intake.manifest(*who))
+            manifest = await _told(self._intake.manifest(*who, request.headers.get(POD_HEADER, "")))
             # All cases inline can be many megabytes: neither written nor packed in the event loop.
             response = json_answer(await asyncio.to_thread(_written, manifest.to_json))
         response.enable_compression()

@@ -62,7 +62,7 @@ class WorkerIntake:
         """Return whether the token is that of this attempt, in a time that does not tell how much of it is right."""
         return hmac.compare_digest(token_of(self._key, batch_id, attempt), token)
 
-    async def manifest(self, batch_id: str, attempt: int) -> Manifest:
+    async def manifest(self, batch_id: str, attempt: int, pod: str) -> Manifest:
         """Return what the attempt has to do.
 
         Raises ``Superseded``, ``Busy`` before the batch was looked at, and ``TooEarly`` while its place gets ready.
@@ -73,6 +73,9 @@ class WorkerIntake:
             if environment.provider == Provider.KUBE_RAY and environment.started_at is None:
                 # Its driver may be there before its workers are.
                 raise TooEarly(f"place {attempt} of batch {batch_id} is not ready yet")
+            if pod and not _is_in(pod, environment):
+                # A head that was replaced, and does not know it yet, has a driver too.
+                raise Superseded(f"place {attempt} of batch {batch_id} has another head by now")
             if environment.segments:
                 # Two that number their segments alike would overwrite each other's.
                 raise Superseded(f"place {attempt} of batch {batch_id} has a worker already; this one can end")
@@ -242,6 +245,12 @@ class WorkerIntake:
         for result in self._batches.store.results(batch_id, final_only=False, outcomes=[Outcome.ERRORED]):
             found[result.ordinal] = found.get(result.ordinal, 0) + 1
         return found
+
+
+def _is_in(pod: str, environment: EnvironmentRecord) -> bool:
+    """Return whether a place's driver is in this pod: its identity ends with the uid of its head's."""
+    _, known, uid = environment.identity.rpartition("@")
+    return not known or uid == pod
 
 
 def _is_late_news(places: Sequence[EnvironmentRecord], attempt: int, seq: int, segment: Segment) -> bool:

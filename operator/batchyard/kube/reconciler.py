@@ -107,6 +107,8 @@ class Reconciler:
             facts = self._facts(batch, observation)
             step = next_step(facts)
             if isinstance(step, Wait):
+                if observation is not None and observation.may_begin:
+                    await self._begin(batch)
                 return await self._tell(batch, step.seconds)
             if isinstance(step, Rest):
                 return await self._rest(batch)
@@ -126,6 +128,13 @@ class Reconciler:
             raise
         if not isinstance(step, Conclude) or batch.environment is None:
             await self._tell(batch, None)
+
+    async def _begin(self, batch: ActiveBatch) -> None:
+        try:
+            await self._steps.begin_early(batch)
+        except EnvironmentUnavailable:
+            await self._tell(batch, None)
+            raise
 
     async def _rest(self, batch: ActiveBatch) -> float | None:
         seen = self._objects.get(batch.ref.uid)

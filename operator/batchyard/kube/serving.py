@@ -48,9 +48,9 @@ class StandbyIntake:
         """Return whether the token is that of this attempt, in constant time."""
         return hmac.compare_digest(token_of(self._key, batch_id, attempt), token)
 
-    async def manifest(self, batch_id: str, attempt: int) -> Manifest:
+    async def manifest(self, batch_id: str, attempt: int, pod: str) -> Manifest:
         """See ``Intake``."""
-        return await self._leader().manifest(batch_id, attempt)
+        return await self._leader().manifest(batch_id, attempt, pod)
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
         """See ``Intake``."""

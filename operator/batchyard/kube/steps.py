@@ -152,6 +152,11 @@ class Steps:
                 batch, environment=started, update=self._batches.update(batch, Phase.RUNNING, started=True)
             )
 
+    async def begin_early(self, batch: ActiveBatch) -> None:
+        """Start the worker of a place that is not ready yet: nothing is told of it, and it gets no manifest so far."""
+        await self._batches.check_leading()
+        await self._place(batch).start(self._request(batch, batch.newest.attempt))
+
     # -- a place ends ------------------------------------------------------------------------------------------
 
     async def _end_attempt(self, batch: ActiveBatch, reason: str, message: str) -> None:

@@ -46,6 +46,9 @@ __all__ = [
 PROTOCOL = 1
 """Stands in every manifest and every first segment; both ends must have the same."""
 
+POD_HEADER = "X-Batchyard-Pod"
+"""The uid of the pod that a manifest is asked for from, in a place that has a driver in one of several."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

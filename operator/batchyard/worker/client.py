@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from batchyard.model.errors import BatchyardError
-from batchyard.model.wire import Directive, Manifest, Receipt, WireInvalid, directive_from
+from batchyard.model.wire import POD_HEADER, Directive, Manifest, Receipt, WireInvalid, directive_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,11 @@ class ResultsClient:
         try:
             self._http = httpx.Client(
                 base_url=base,
-                headers={"Authorization": f"Bearer {_token(settings.token_file)}", "Content-Type": "application/json"},
+                headers={
+                    "Authorization": f"Bearer {_token(settings.token_file)}",
+                    "Content-Type": "application/json",
+                    **({POD_HEADER: settings.pod} if settings.pod else {}),
+                },
                 timeout=httpx.Timeout(_SECONDS),
                 verify=_trust(settings.ca_file),
                 trust_env=False,

@@ -32,6 +32,8 @@ from batchyard.worker.spool import Spool
 from batchyard.worker.writer import SegmentWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchyard.clock import Clock
     from batchyard.compose import Equipment
     from batchyard.model.errors import Fault
@@ -98,7 +100,7 @@ class _Worker:
         self._settings, self._manifest, self._engine, self._clock = settings, manifest, engine, clock
         self._loaded = _loaded(manifest, settings)
         self._session: WorkerSession | None = None
-        self._suspended = self._superseded = False
+        self._suspended = self._superseded = self._unequipped = False
         self._ended: Stop | None = None
         self._told_to_go_at: float | None = None
         spool = Spool(settings.spool / "segments")
@@ -140,23 +142,30 @@ class _Worker:
     def _check_and_run(self) -> Done:
         """Run the trials unless the workflow has faults; it is looked at while Ray is joined and actors are made."""
         manifest, secrets = self._manifest, config.mounted_secrets()
+        open_trials = len(self._loaded.plan) - sum(last - first + 1 for first, last in manifest.finished)
         with ThreadPoolExecutor(1, "batchyard-check") as beside:
             checked = beside.submit(self._faults)
-            with self._engine.equipped(
-                self._settings.spool, manifest.batch_id, manifest.deadline_at, self._loaded, secrets
-            ) as made:
+            try:
+                with self._engine.equipped(
+                    self._settings.spool, manifest.batch_id, manifest.deadline_at, self._loaded, secrets, open_trials
+                ) as made:
+                    faults = checked.result()
+                    return _invalid(faults) if faults else Done(self._run_trials(made))
+            except EnvironmentUnavailable:
+                # Another place would not mend the workflow; but what is not known yet is not waited for.
+                self._unequipped = True
                 faults = checked.result()
                 if faults:
-                    return Done(Reason.WORKFLOW_INVALID, f"{len(faults)} faults in the workflow", tuple(faults))
-                return Done(self._run_trials(made))
+                    return _invalid(faults)
+                raise
 
     def _faults(self) -> list[Fault]:
         """Return what is wrong with the workflow, nothing if there was no time to find out."""
         left = (self._manifest.deadline_at - self._clock.now()).total_seconds()
         try:
-            return self._engine.check(self._loaded, seconds=left, ended=self._is_over)
+            return self._engine.check(self._loaded, seconds=left, ended=lambda: self._is_over() or self._unequipped)
         except EnvironmentUnavailable:
-            if self._is_over():
+            if self._is_over() or self._unequipped:
                 return []  # the session says so, and why
             raise
 
@@ -234,6 +243,10 @@ def _loaded(manifest: Manifest, settings: WorkerSettings) -> LoadedBatch:
     workflow = spec.workflow.model_copy(update={"source": Source(path=folder)})
     batch = loaded.batch.model_copy(update={"spec": spec.model_copy(update={"workflow": workflow})})
     return replace(loaded, batch=batch)
+
+
+def _invalid(faults: Sequence[Fault]) -> Done:
+    return Done(Reason.WORKFLOW_INVALID, f"{len(faults)} faults in the workflow", tuple(faults))
 
 
 def _hello(manifest: Manifest) -> Hello:

@@ -33,7 +33,7 @@ class WorkerSettings:
 
     ``source`` is the folder with the user's code, "" if it is on the import path already. ``spool_bytes`` is how much
     may wait to be sent before the trials are held up. ``patience_seconds`` is how long an operator that is away is
-    waited for when nothing else is left to do.
+    waited for when nothing else is left to do. ``pod`` is the uid of this worker's pod, "" if that tells nothing.
     """
 
     results_url: str
@@ -45,4 +45,5 @@ class WorkerSettings:
     ca_file: Path | None = None
     spool_bytes: int = 1024**3
     patience_seconds: float = 900.0
+    pod: str = ""
     pace: Pace = field(default_factory=Pace)

@@ -45,13 +45,13 @@ def test_everything_that_is_wrong_is_said_at_once_in_the_status_the_trail_and_an
 
 
 def test_what_a_place_would_not_have_is_refused_before_there_is_one(world: World) -> None:
-    environment = {"env": {"HOME": "/root"}, "template": {"hostNetwork": True, "nodeSelector": {"pool": "gpu"}}}
+    template = {"hostNetwork": True, "hostPID": True, "nodeSelector": {"pool": "gpu"}}
 
-    play(world, a_batch_test(environment=environment))
+    play(world, a_batch_test(environment={"template": template}))
 
     assert (world.status["phase"], world.status["reason"]) == ("Failed", "InvalidSpec")
-    assert world.status["message"].startswith("2 faults: spec.environment.env.HOME: ")
-    assert "spec.environment.template.hostNetwork: " in world.status["message"]
+    assert world.status["message"].startswith("2 faults: spec.environment.template.hostNetwork: ")
+    assert "spec.environment.template.hostPID: " in world.status["message"]
     assert world.cluster.all(PLACES) == []
 
 
