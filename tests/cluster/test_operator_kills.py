@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from itertools import groupby
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ class MortalOperator(OperatorProcess):
             results_port=self.results_port,
             metrics_port=self.metrics_port,
             runner_image=RUNNER_IMAGE,
+            ray_version=version("ray"),
             image_pull_policy="IfNotPresent",
             lease_seconds=15.0,
         )
@@ -95,7 +97,7 @@ class Life:
             # Told with all others that ended differently.
             return ["failed"], {"failed": str(err)[:2000]}
         finally:
-            self._cluster.kubectl("delete", "batchtest", "--all", "-n", namespace, "--timeout=60s", timeout=70)
+            self._forget(namespace)
             self._free.put(namespace)
 
     def _live(self, namespace: str, folder: Path, moment: str) -> tuple[list[str], dict[str, Any]]:
@@ -105,7 +107,7 @@ class Life:
         mortal.start(wait=False)
         try:
             mortal.until(
-                120, "the operator's or the batch's end", lambda: mortal.exit_code is not None or _over(mortal)
+                240, "the operator's or the batch's end", lambda: mortal.exit_code is not None or _over(mortal)
             )
             if moment == NEVER:
                 return mortal.moments(), _end(mortal)
@@ -118,6 +120,11 @@ class Life:
     def _bury(self, namespace: str) -> None:
         """Let the Lease of the dead run out, which a successor would wait for."""
         self._cluster.kubectl("delete", "lease", "-n", namespace, "--all")
+
+    def _forget(self, namespace: str) -> None:
+        """Leave nothing to the next life in this namespace."""
+        self._cluster.kubectl("delete", "batchtest", "--all", "-n", namespace, "--timeout=60s", timeout=70)
+        self._cluster.kubectl("delete", "secret", "--all", "-n", namespace)
 
 
 def _over(operator: OperatorProcess) -> bool:

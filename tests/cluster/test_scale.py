@@ -94,7 +94,7 @@ def test_a_thousand_batchtests_at_once_are_accepted_run_and_then_cost_nothing(
         cluster.kubectl("create", "-n", operator.namespace, "-f", "-", stdin=json.dumps(listed), timeout=300)
 
     operator.until(
-        300, "all to be accepted", lambda: operator.metrics()['batchyard_batches{phase="Provisioning"}'] == BATCHES
+        300, "all to have a place", lambda: operator.metrics()['batchyard_batches{phase="Running"}'] == BATCHES
     )
     batch_ids = operator.batch_ids()
     assert len(batch_ids) == BATCHES
@@ -125,7 +125,7 @@ def test_a_hundred_thousand_trials_fit_into_the_status_and_a_few_writes(
     test["spec"]["casesFrom"] = [{"configMapRef": {"name": "vast-cases", "key": "cases.jsonl"}}]
     test["spec"]["variants"] = {"matrix": {"act": [f"choice-{number:03}" for number in range(256)]}}
     operator.apply(source, test)
-    operator.until(120, "it to be accepted", lambda: operator.status("vast").get("phase") == "Provisioning", "vast")
+    operator.until(120, "it to have a place", lambda: operator.status("vast").get("phase") == "Running", "vast")
 
     FakeWorkers(operator).pass_all(operator.batch_ids())
 

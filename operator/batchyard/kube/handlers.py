@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _KIND = "BatchTest"
 # One watch is not told anything for this long, bookmarks included: it is dead, whatever the socket says.
 _INACTIVITY_SECONDS = 90
+_IDLE_SECONDS = 0.2
 _SERVER_SECONDS = 240
 
 
@@ -59,6 +60,8 @@ async def watch(registry: kopf.OperatorRegistry, namespaces: Sequence[str], stop
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
+    # For so long each object that was heard of keeps a task and its last body; nothing is put off by their end.
+    settings.queueing.idle_timeout = _IDLE_SECONDS
     settings.watching.server_timeout = _SERVER_SECONDS
     settings.watching.inactivity_timeout = _INACTIVITY_SECONDS
     # Kopf tells of every event at INFO.
