@@ -136,3 +136,28 @@ def _name(pid: int) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def test_memory_that_threads_needed_once_goes_back() -> None:
+    script = """
+import sys, threading
+from batchyard.linux import give_memory_back, resident_bytes
+import os
+if sys.argv[1] == "frugal":
+    give_memory_back()
+def need() -> None:
+    blocks = [bytearray(60_000) for _ in range(400)]
+    kept.append(blocks[-1])
+kept = []
+for _ in range(6):
+    threads = [threading.Thread(target=need) for _ in range(6)]
+    [one.start() for one in threads]; [one.join() for one in threads]
+print(resident_bytes([os.getpid()]))
+"""
+
+    def left(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert left("frugal") < left("as it is")
