@@ -23,7 +23,7 @@ SLOW = [{"name": f"case-{number}", "input": {"seconds": 1.5}} for number in rang
 # noticed by then of the trials that it loses, is not the same each time.
 MAY_BE_TOLD = {
     "app.kubernetes.io/name=batchyard-runner": frozenset({"EnvironmentFailed"}),
-    "ray.io/node-type=head": frozenset({"EnvironmentFailed", "TrialErrored", "TrialRetried"}),
+    "ray.io/node-type=head": frozenset({"EnvironmentFailed", "LateResult", "TrialErrored", "TrialRetried"}),
 }
 
 
