@@ -51,7 +51,7 @@ class MortalOperator(OperatorProcess):
         settings = OperatorSettings(
             store=self.store,
             namespace=self.namespace,
-            identity=f"mortal-{self._moment.replace(' ', '-').replace('/', '-')}",
+            identity="mortal" if self._moment else "successor",
             results_url=self.results_url,
             namespaces=(self.namespace,),
             results_port=self.results_port,

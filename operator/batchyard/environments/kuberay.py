@@ -132,12 +132,13 @@ class KubeRayPlace:
             # Silence proves nothing: the driver may well go on.
             state = PlaceState.RUNNING if identity else PlaceState.PENDING
             return Observation(state, "DashboardUnreachable", pods.cut(str(err)), identity)
-        if not identity and len(_ready_workers(found)) < wanted_workers(request) and _is_to_come(job):
+        going = job is not None and job.status in _GOING
+        if not identity and (job is None or going) and len(_ready_workers(found)) < wanted_workers(request):
             return replace(await self._not_ready(request, cluster, found, identity), may_begin=job is None)
-        if job is None or (not identity and _is_to_come(job)):
+        if job is None or (going and not identity):
             refused = self._refusals.of(request) or pods.Finding("", "")
             return Observation(PlaceState.READY, refused.reason, refused.message, now)
-        if job.status in _GOING:
+        if going:
             return Observation(PlaceState.RUNNING, identity=now)
         if job.status in {"SUCCEEDED", "STOPPED"}:
             return Observation(PlaceState.ENDED, "", "the worker ended", now)
@@ -199,11 +200,6 @@ class KubeRayPlace:
                 f"KubeRay has made no Secret {request.name} with Ray's token; it does from KubeRay 1.5.1 on"
             ) from err
         return RayDashboard(self._url_of(_address(head)), token), token
-
-
-def _is_to_come(job: RayJob | None) -> bool:
-    """Return whether the driver has not ended."""
-    return job is None or job.status in _GOING
 
 
 def _head(found: Sequence[Mapping[str, JSON]]) -> Mapping[str, JSON] | None:
