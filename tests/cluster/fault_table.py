@@ -58,7 +58,7 @@ def tell(
         rows[fault] = row
         _DATA.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
         _PAGE.write_text(page(rows))
-    assert rows.get(fault) == row
+    assert rows.get(fault) == row, f"{fault}: the table has {rows.get(fault)}, and it became {row}"
 
 
 def page(rows: dict[str, Row]) -> str:

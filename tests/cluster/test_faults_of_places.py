@@ -22,7 +22,7 @@ SLOW = [{"name": f"case-{number}", "input": {"seconds": 1.5}} for number in rang
 # Pods are told to end before they are killed: whether the worker in one has time for a last word, and what it has
 # noticed by then of the trials that it loses, is not the same each time.
 MAY_BE_TOLD = {
-    "app.kubernetes.io/name=batchyard-runner": frozenset({"EnvironmentFailed"}),
+    "app.kubernetes.io/name=batchyard-runner": frozenset({"EnvironmentFailed", "LateResult"}),
     "ray.io/node-type=head": frozenset({"EnvironmentFailed", "LateResult", "TrialErrored", "TrialRetried"}),
 }
 

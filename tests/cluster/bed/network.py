@@ -8,12 +8,17 @@ from cluster.bed.layout import BRIDGE, GATEWAY
 from cluster.bed.running import run, succeeds
 
 _OURS = ("KUBE-", "CNI-")
+_MAC = "0a:58:0a:58:00:01"
+"""The bridge's own address. Without one it takes the lowest of its ports', and each pod that comes or goes may change
+it: the others then send to an address that is gone until their neighbour entry expires, for up to half a minute.
+"""
 
 
 def ensure() -> None:
     """Make the bridge with its address and let packets pass between interfaces."""
     if not Path(f"/sys/class/net/{BRIDGE}").exists():
         run("ip", "link", "add", BRIDGE, "type", "bridge")
+    run("ip", "link", "set", BRIDGE, "address", _MAC)
     if f"{GATEWAY}/16" not in run("ip", "-4", "address", "show", "dev", BRIDGE):
         run("ip", "address", "add", f"{GATEWAY}/16", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
