@@ -208,6 +208,7 @@ class FakeApi:
         label_selector: str = "",
         field_selector: str = "",
         page: int | None = None,
+        metadata_only: bool = False,
     ) -> AsyncIterator[Object]:
         del page  # the fake's lists are short
         if self.on_list is not None:
@@ -215,7 +216,7 @@ class FakeApi:
         for body in self._listed((group_version, plural), namespace, label_selector):
             # Only events are asked for by a field, and nobody posts any but the operator.
             if not field_selector:
-                yield body
+                yield {"metadata": body["metadata"]} if metadata_only else body
 
     async def list_page(
         self,

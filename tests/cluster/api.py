@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from batchyard.apiserver.client import connect
+from batchyard.apiserver.connecting import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

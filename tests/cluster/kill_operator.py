@@ -16,7 +16,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from batchyard.apiserver.client import connect
+from batchyard.apiserver.connecting import connect
 from batchyard.clock import SystemClock
 from batchyard.environments.ray_jobs import RayDashboard
 from batchyard.kube.app import Operator

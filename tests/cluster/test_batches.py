@@ -63,7 +63,6 @@ def run_locally(operator: OperatorProcess) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.alone  # with a grace of a second, beside nothing else
 def test_cancel_ends_what_runs_and_leaves_the_rest_unrun(operator: OperatorProcess) -> None:
     cases = [{"name": f"case-{number}", "input": {"seconds": 30}} for number in range(4)]
     operator.apply(*batch_test("slow", "waits", cases=cases, variants=["a"], deadlines={"graceSeconds": 1}))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kubernetes.aio.client.configuration import Configuration
 
-from batchyard.apiserver.client import ApiClient, connect
+from batchyard.apiserver.client import ApiClient
+from batchyard.apiserver.connecting import connect
 from batchyard.apiserver.errors import Unreachable
 from batchyard.model.errors import EnvironmentUnavailable
 from certificates import Certificate, certificate

@@ -12,15 +12,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 
 from batchyard.apiserver.errors import ApiError, Expired, NotFound, Unreachable
-from batchyard.model.errors import EnvironmentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -36,7 +33,8 @@ _PAUSE_SECONDS = 0.2
 _LONGEST_LINE = 8 * 1024 * 1024
 _PASSING = frozenset({0, 500, 502, 503, 504})
 _NO_PART_OF_A_NAME = re.compile(r"[/%?#\\\x00-\x20\x7f]")
-_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches
+_METADATA_ONLY = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -135,8 +133,9 @@ class ApiClient:
         label_selector: str = "",
         field_selector: str = "",
         page: int = _PAGE,
+        metadata_only: bool = False,
     ) -> AsyncIterator[dict[str, JSON]]:
-        """Yield every object once, ``page`` at a time.
+        """Yield every object once, ``page`` at a time; of each only its metadata if that is enough.
 
         If the server forgets meanwhile where it was, the list is read again from its beginning, in one piece.
         """
@@ -147,6 +146,7 @@ class ApiClient:
                 found = await self.list_page(
                     group_version, plural, namespace,
                     label_selector=label_selector, field_selector=field_selector, limit=limit, continue_=continue_,
+                    metadata_only=metadata_only,
                 )  # fmt: skip
             except Expired:
                 if not continue_:
@@ -171,6 +171,7 @@ class ApiClient:
         field_selector: str = "",
         limit: int = _PAGE,
         continue_: str = "",
+        metadata_only: bool = False,
     ) -> dict[str, JSON]:
         """Return one page of a list, with its ``metadata.resourceVersion`` and ``metadata.continue``; 0 is no limit."""
         query = {
@@ -179,7 +180,8 @@ class ApiClient:
             "fieldSelector": field_selector,
             "continue": continue_,
         }
-        return await self._call("GET", _path(group_version, plural, namespace), query=query)
+        headers = _METADATA_ONLY if metadata_only else None
+        return await self._call("GET", _path(group_version, plural, namespace), query=query, headers=headers)
 
     async def watch(
         self,
@@ -225,9 +227,15 @@ class ApiClient:
     # -- how it is asked ---------------------------------------------------------------------------------------
 
     async def _call(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Mapping[str, JSON] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, JSON] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, JSON]:
-        text = await self._answer(method, path, query=query, body=body)
+        text = await self._answer(method, path, query=query, body=body, headers=headers)
         try:
             answer = json.loads(text)
         except ValueError:
@@ -306,50 +314,6 @@ class ApiClient:
                 # A file's last line end is no part of the token, and none of a header.
                 headers[str(setting["key"])] = str(setting["value"]).strip()
         return headers
-
-
-async def connect(context: str | None = None, *, service_account: Path = _SERVICE_ACCOUNT) -> ApiClient:
-    """Return a client for this pod's cluster, or for the current (or named) context of the kubeconfig.
-
-    ``service_account`` is the folder that a pod has its token in. Raises ``EnvironmentUnavailable`` if no cluster is
-    configured.
-    """
-    from kubernetes.aio.client.configuration import Configuration
-    from kubernetes.aio.config.config_exception import ConfigException
-    from kubernetes.aio.config.incluster_config import InClusterConfigLoader
-    from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_kube_config
-
-    configuration = Configuration()
-    try:
-        if context is None and (service_account / "token").exists():
-            InClusterConfigLoader(  # type: ignore[no-untyped-call]
-                token_filename=str(service_account / "token"), cert_filename=str(service_account / "ca.crt")
-            ).load_and_set(configuration)
-            configuration.refresh_api_key_hook = _reading(service_account / "token")  # type: ignore[assignment]
-            namespace = (service_account / "namespace").read_text().strip()
-        else:
-            await load_kube_config(  # type: ignore[no-untyped-call]
-                context=context, client_configuration=configuration
-            )
-            contexts, current = list_kube_config_contexts()  # type: ignore[no-untyped-call]
-            chosen = current if context is None else next(one for one in contexts if one["name"] == context)
-            namespace = chosen["context"].get("namespace") or "default"
-    except (ConfigException, OSError) as err:
-        raise EnvironmentUnavailable(
-            f"no cluster is configured: {err}; set KUBECONFIG, or choose a context with --context"
-        ) from err
-    return ApiClient(configuration, namespace)
-
-
-def _reading(token: Path) -> Callable[[Any], None]:
-    """Return a hook that reads the token anew for every request: kubelet replaces it before it runs out."""
-
-    def read(configuration: Any) -> None:
-        # While the file is being replaced the old token is still good.
-        with suppress(OSError):
-            configuration.api_key["BearerToken"] = f"Bearer {token.read_text().strip()}"
-
-    return read
 
 
 def _may_repeat(method: str, err: ApiError) -> bool:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from batchyard.apiserver.client import connect
+from batchyard.apiserver.connecting import connect
 from batchyard.apiserver.operator_proxy import ClusterReader, NotPermitted
 from batchyard.apiserver.remote_store import OperatorUnreachable, RemoteStore
 from batchyard.cli.stores import Opened, StatusOnly

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchyard import config
-from batchyard.apiserver.client import connect
+from batchyard.apiserver.connecting import connect
 from batchyard.cli import stores
 from batchyard.clock import SystemClock
 from batchyard.kube.app import Operator

@@ -162,15 +162,12 @@ async def warning_about(api: ApiClient, found: Mapping[str, JSON]) -> pods.Findi
         return None
 
 
-_CHILDREN_A_PAGE = 50  # each is some fifty kilobytes once it is read, of which a name is kept
-
-
 async def list_children(api: ApiClient, group_version: str, plural: str, namespace: str | None) -> list[Child]:
     """Return the objects that an operator made and that nobody is deleting, with the BatchTests they belong to."""
     selector = f"{MANAGED_LABEL}=batchyard"
     children = []
     try:
-        async for found in api.list(group_version, plural, namespace, label_selector=selector, page=_CHILDREN_A_PAGE):
+        async for found in api.list(group_version, plural, namespace, label_selector=selector, metadata_only=True):
             metadata = found["metadata"]
             owner = next((one for one in _owners(found) if one.get("kind") == _OWNER_KIND), None)
             # What bears our label and belongs to no BatchTest was copied by somebody, and is theirs.
