@@ -177,7 +177,7 @@ class FakeCluster:
             return 404, "404 page not found\n"
         match asked.method:
             case "GET" if name is None:
-                return self._page(kind, namespace, asked.query)
+                return self._page(kind, namespace, asked.query, "PartialObjectMetadataList" in asked.headers["accept"])
             case "POST" if namespace is not None:
                 return self._create(kind, namespace, asked.body)
         found = self._objects.get((kind, namespace or "", name or ""))
@@ -234,7 +234,9 @@ class FakeCluster:
         else:
             del self._objects[kind, namespace, name]
 
-    def _page(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> tuple[int, Any]:
+    def _page(
+        self, kind: Kind, namespace: str | None, query: Mapping[str, str], metadata_only: bool
+    ) -> tuple[int, Any]:
         found = [
             body
             for (known, within, _), body in self._objects.items()
@@ -248,6 +250,8 @@ class FakeCluster:
         # As in a real list, the items do not say what they are.
         items = [
             {key: value for key, value in one.items() if key not in {"kind", "apiVersion"}}
+            if not metadata_only
+            else {"metadata": one["metadata"]}
             for one in found[start : start + limit]
         ]
         return 200, {"kind": "List", "metadata": {"resourceVersion": str(self._version), **more}, "items": items}

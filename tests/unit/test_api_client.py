@@ -361,6 +361,16 @@ def test_a_first_page_that_has_expired_is_an_error(cluster: FakeCluster) -> None
         ask(cluster, lambda api: everything(api.list(*PODS, NAMESPACE)))
 
 
+def test_a_list_may_be_of_the_metadata_alone(cluster: FakeCluster) -> None:
+    cluster.put(PODS, "one", {"spec": {"nodeName": "here"}})
+
+    async def scenario(api: ApiClient) -> list[list[str]]:
+        found = [[one async for one in api.list(*PODS, NAMESPACE, metadata_only=only)] for only in (False, True)]
+        return [sorted(one) for [one] in found]
+
+    assert ask(cluster, scenario) == [["metadata", "spec"], ["metadata"]]
+
+
 def test_an_empty_list_has_no_items(cluster: FakeCluster) -> None:
     assert ask(cluster, lambda api: everything(api.list(*PODS, NAMESPACE))) == []
 

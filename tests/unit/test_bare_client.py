@@ -8,7 +8,7 @@ import sys
 import pytest
 
 USED = "kubernetes.aio.client.rest"
-UNUSED = ["requests", "google.auth", "oauthlib", "websocket", "kubernetes.dynamic", "kubernetes.stream"]
+UNUSED = ["requests", "google.auth", "oauthlib", "websocket", "urllib3", "kubernetes.dynamic", "kubernetes.aio.dynamic"]
 
 
 def imported_by(statement: str) -> set[str]:

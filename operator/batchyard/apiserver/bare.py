@@ -22,3 +22,6 @@ def keep_bare(package: str) -> None:
     bare.__path__ = list(found.submodule_search_locations)
     bare.__spec__ = found
     sys.modules[package] = bare
+    parent, _, name = package.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], name, bare)
