@@ -123,11 +123,20 @@ def test_an_exit_passes_through_and_the_next_run_is_sound(caller: CallerLoop, wh
     assert caller.run(give(lambda: "sound")) == ["sound"]
 
 
-def test_ctrl_c_ends_a_run_that_waits(caller: CallerLoop) -> None:
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda: os.kill(os.getpid(), signal.SIGINT),
+        # As a signal in the moment before the wait: nothing in the calling thread wakes by itself.
+        lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT),
+    ],
+    ids=["to the process", "to another thread"],
+)
+def test_ctrl_c_ends_a_run_that_waits(caller: CallerLoop, send: Callable[[], None]) -> None:
     cancelled: list[str] = []
 
     async def wait_for_ever() -> None:
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.05, send).start()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

@@ -13,10 +13,11 @@ Not a general executor: one run at a time.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections import deque
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ P = ParamSpec("P")
 
 _PATIENCE_SECONDS = 0.01
 """How long a function may keep the calling thread before another thread turns the loop."""
+
+_WAKING_ROUNDS = 50
+"""After how many rounds a loop that waits is woken: a signal that came just before it began to wait is heard then."""
 
 _IDLE_ROUNDS = 200
 """After how many rounds without a run the other thread ends."""
@@ -86,6 +90,10 @@ def _cancel(loop: asyncio.AbstractEventLoop) -> None:
         for task in waiting:
             task.cancel()
         loop.run_until_complete(asyncio.wait(waiting, timeout=1))
+
+
+def _heed() -> None:
+    """Do nothing: between two things that a loop does, Python looks for signals."""
 
 
 def _drop(loop: asyncio.AbstractEventLoop) -> None:
@@ -222,8 +230,12 @@ class _Relief:
     def _watch(self) -> None:
         pause = threading.Event()
         met, idle = 0, 0
-        while True:
+        for turn in itertools.count(1):
             pause.wait(_PATIENCE_SECONDS)
+            if turn % _WAKING_ROUNDS == 0 and (loop := self._loop) is not None:
+                # A loop that was broken off may be closed by now.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_heed)
             if self._is_away and self._absence == met:
                 self._step_in(met)
             met = self._absence
