@@ -89,8 +89,9 @@ class Cluster:
         """Make a namespace that enforces a level of the Pod Security Standards, ready for pods."""
         labels = {"pod-security.kubernetes.io/enforce": level, "batchyard.dev/test": "true"}
         self.apply("default", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-        # A pod is refused until its service account is there.
-        self.until(30, f"the service account of {name}", lambda: self._has(name, "serviceaccount", "default"))
+        # A pod is refused until its service account is there. Controllers whose API server was away a while ago look
+        # for it again only every minute (client-go's reflectors wait up to 30 s, and as much again by chance).
+        self.until(120, f"the service account of {name}", lambda: self._has(name, "serviceaccount", "default"))
 
     def _has(self, namespace: str, kind: str, name: str) -> bool:
         try:
