@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 import pytest
 
-from cluster.bed import definitions
+from cluster.bed import definitions, settings
 from cluster.bed.built import Built
 from cluster.bed.running import BedFailed, holds_within, run
-from cluster.bed.settings import process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +19,13 @@ if TYPE_CHECKING:
 
     from cluster.bed.choice import Bed
     from cluster.bed.one_node import OneNode
+
+
+def go_without(reason: str) -> NoReturn:
+    """Skip a test for what is not here; where a cluster is required, in CI that is, fail it."""
+    if settings.read().required:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 class Cluster:
@@ -39,9 +45,9 @@ class Cluster:
 
     @property
     def one_node(self) -> OneNode:
-        """The cluster's own programs, to stop, freeze or exchange; a test skips where they are somebody else's."""
+        """The cluster's own programs, to stop, freeze or exchange; ``go_without`` where they are not ours."""
         if not isinstance(self._bed, Built):
-            pytest.skip(f"{self._bed.kind} has programs that a test must not touch")
+            go_without(f"{self._bed.kind} has programs that a test must not touch")
         return self._bed.one_node
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
@@ -52,7 +58,7 @@ class Cluster:
         """Run kubectl on this cluster and return how it ended, well or not, with all that it said."""
         words = [self._bed.kubectl, f"--kubeconfig={self.kubeconfig}", *arguments]
         return subprocess.run(
-            words, capture_output=True, text=True, timeout=timeout, env=process_environment(), check=False
+            words, capture_output=True, text=True, timeout=timeout, env=settings.process_environment(), check=False
         )
 
     def read(self, path: str, **query: str) -> dict[str, Any]:
@@ -105,7 +111,7 @@ class _Proxy:
     """``kubectl proxy``, which lets in whoever asks from this machine."""
 
     def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=process_environment())
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=settings.process_environment())
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
         self._client = httpx.Client(base_url=f"http://{said.split()[-1]}", timeout=20, trust_env=False)
