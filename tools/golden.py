@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy_files import deploy_files
+
 from batchyard.cli.reference import markdown
-from batchyard.model.crd import crd_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 if __name__ == "__main__":
     (ROOT / "docs" / "cli.md").write_text(markdown(), encoding="utf-8")
-    (ROOT / "crds" / "batchyard.dev_batchtests.yaml").write_text(crd_yaml(), encoding="utf-8")
+    for path, text in deploy_files().items():
+        path.write_text(text, encoding="utf-8")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.bed import settings
+from cluster.bed import settings, tools
 from cluster.bed.choice import choose
 from cluster.bed.client import Cluster, go_without
 from cluster.bed.running import BedFailed
+from cluster.chart_bench import Programs
 from cluster.operator_bench import OperatorProcess
 
 if TYPE_CHECKING:
@@ -49,6 +50,24 @@ def cluster() -> Iterator[Cluster]:
     found = Cluster(bed)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Programs:
+    """What renders and checks the chart; it is built if need be, and needs no cluster."""
+    wanted = settings.read()
+    try:
+        tools.build(wanted, "helm", "kubeconform", "schemas")
+        kubectl = choose(wanted).kubectl
+    except BedFailed as err:
+        go_without(f"the chart's programs cannot be had: {err}")
+    built = tools.located(wanted)
+    return Programs(
+        helm=built.program("helm", "helm"),
+        kubeconform=built.program("kubeconform", "kubeconform"),
+        kubectl=kubectl,
+        schemas=built.files("schemas"),
+    )
 
 
 @pytest.fixture

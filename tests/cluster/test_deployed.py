@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ class Deployed:
 
     def install(self, *more: dict[str, Any]) -> None:
         """Apply the documents with the images of the tests, and wait until the operator is ready."""
-        text = DEPLOY.read_text().replace("operator:latest", "operator:test").replace("runner:latest", "runner:test")
+        text = re.sub(r"[\w.-]+/batchyard/(operator|runner):[\w.]+", r"docker.io/batchyard/\1:test", DEPLOY.read_text())
         documents = list(yaml.safe_load_all(text))
         volume = {
             "apiVersion": "v1",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.bed.module_files import PINS, fetch, pins
 from cluster.bed.running import BedFailed, locked, path_of, run, say
 from cluster.bed.settings import CHECKOUT
 
@@ -55,6 +56,9 @@ _TOOLS = (
     Tool("coredns", ("coredns",)),
     Tool("kuberay", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
     Tool("kuberay151", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
+    Tool("helm", ("helm",)),
+    Tool("kubeconform", ("kubeconform",)),
+    Tool("schemas", ()),
     Tool("kwok", ("kwok",), module="sigs.k8s.io/kwok", files="kustomize/stage/*/*/*-*.yaml"),
 )
 
@@ -79,14 +83,14 @@ def located(settings: Settings) -> Tools:
     return Tools({tool.name: settings.tools / f"{tool.name}-{_digest(tool)}" for tool in _TOOLS})
 
 
-def build(settings: Settings) -> None:
-    """Build what is not built yet.
+def build(settings: Settings, *names: str) -> None:
+    """Build what is not built yet: all tools, or those that are named.
 
     Raises:
         BedFailed: Go is missing or too old, or a build failed.
     """
     folders = located(settings).folders
-    wanted = [(tool, folders[tool.name]) for tool in _TOOLS]
+    wanted = [(tool, folders[tool.name]) for tool in _TOOLS if not names or tool.name in names]
     missing = [tool.name for tool, folder in wanted if not folder.is_dir()]
     if missing:
         _check_go()
@@ -105,11 +109,20 @@ def _digest(tool: Tool) -> str:
 
 
 def _build(tool: Tool, folder: Path) -> None:
-    say(f"building {tool.name} ({', '.join(tool.programs)})")
+    say(f"building {tool.name} ({', '.join(tool.programs) or 'files of modules'})")
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     source = _SOURCES / tool.name
+    if tool.programs:
+        _compile(tool, source, unfinished)
+    if (source / PINS).is_file():
+        for pin in pins(source / PINS):
+            fetch(pin, unfinished / "files")
+    unfinished.rename(folder)
+
+
+def _compile(tool: Tool, source: Path, unfinished: Path) -> None:
     packages = _packages(source) or ["."]
     command = ("build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", tool.flags, "-o", f"{unfinished}/")
     _go(*command, *packages, cwd=source)
@@ -122,7 +135,6 @@ def _build(tool: Tool, folder: Path) -> None:
     absent = [name for name in tool.programs if not (unfinished / name).is_file()]
     if absent:
         raise BedFailed(f"the build of {tool.name} made no {', '.join(absent)}; compare {source / 'go.mod'}")
-    unfinished.rename(folder)
 
 
 def _packages(source: Path) -> list[str]:
