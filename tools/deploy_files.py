@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
+from chart_readme import readme
 
 from batchyard.model.crd import GROUP, PLURAL, crd_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "charts" / "batchyard"
 BASE = ROOT / "deploy" / "kustomize" / "base"
 CRD = f"{GROUP}_{PLURAL}.yaml"
 
@@ -30,11 +32,17 @@ def deploy_files() -> dict[Path, str]:
     return {
         ROOT / "crds" / CRD: crd_yaml(),
         ROOT / "deploy" / "kustomize" / "crds" / CRD: crd_yaml(),
+        CHART / "files" / "crds" / CRD: crd_yaml(),
+        CHART / "README.md": readme(_text(CHART / "README.md"), _text(CHART / "values.yaml")),
         ROOT / "deploy" / "operator.yaml": _operator(),
     }
 
 
 def _operator() -> str:
     """Return the base as one file, in the order of its kustomization."""
-    names = yaml.safe_load((BASE / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
-    return _HEAD + "---\n".join((BASE / name).read_text(encoding="utf-8") for name in names)
+    names = yaml.safe_load(_text(BASE / "kustomization.yaml"))["resources"]
+    return _HEAD + "---\n".join(_text(BASE / name) for name in names)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

@@ -27,6 +27,12 @@ _COMPONENT = "k8s.io/component-base/version"
 _KUBE_FLAGS = (
     f"{_STRIPPED} -X {_COMPONENT}.gitVersion={_KUBE_VERSION} -X {_COMPONENT}.gitMajor=1 -X {_COMPONENT}.gitMinor=34"
 )
+# As in Helm's own releases: without them it takes itself for one of Kubernetes 1.20.
+_HELM = "helm.sh/helm/v3"
+_HELM_FLAGS = f"{_STRIPPED} -X {_HELM}/internal/version.version=v3.19.5" + "".join(
+    f" -X {_HELM}/pkg/{package}.k8sVersionMajor=1 -X {_HELM}/pkg/{package}.k8sVersionMinor=34"
+    for package in ("chartutil", "lint/rules")
+)
 _BUILD_TIMEOUT = 3600.0
 
 
@@ -56,7 +62,7 @@ _TOOLS = (
     Tool("coredns", ("coredns",)),
     Tool("kuberay", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
     Tool("kuberay151", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
-    Tool("helm", ("helm",)),
+    Tool("helm", ("helm",), flags=_HELM_FLAGS),
     Tool("kubeconform", ("kubeconform",)),
     Tool("schemas", ()),
     Tool("kwok", ("kwok",), module="sigs.k8s.io/kwok", files="kustomize/stage/*/*/*-*.yaml"),
