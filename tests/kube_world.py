@@ -105,6 +105,7 @@ class BenchOperator:
             metrics=world.metrics,
             health=Health(world.clock),
             wake=self.wake,
+            heard=lambda: None,
             in_thread=self._ask_store,
         )
         self.due: dict[str, float] = {}

@@ -270,7 +270,7 @@ def test_what_the_user_wants_is_told_with_every_receipt_and_heartbeat(
 
 
 def test_what_a_segment_tells_is_counted_once(bench: OperatorBench) -> None:
-    boundaries = (NodeBoundary("n", "completed", 0.5),)
+    boundaries = (NodeBoundary("n", "completed", 0.5, exit_checkpoint="c1"), NodeBoundary("m", "failed", 0.5))
     timed_out = bench.result(1, outcome=Outcome.TIMED_OUT, reason=Reason.BATCH_DEADLINE_EXCEEDED)
     segment = Segment(
         results=(
@@ -297,7 +297,8 @@ def test_what_a_segment_tells_is_counted_once(bench: OperatorBench) -> None:
         'deadline_overrun_seconds_count{scope="batch"}': 1,
         'kills_total{signal="SIGTERM"}': 2,
         'kills_total{signal="SIGKILL"}': 1,
-        "node_duration_seconds_count": 1,
+        "node_duration_seconds_count": 2,
+        "checkpoints_total": 1,
         "audit_dropped_total": 4,
     }
     assert {name: float(samples[f"batchyard_{name}"]) for name in wanted} == wanted

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from batchyard.events import EventBus
 from batchyard.metrics import Metrics, Provisioned, StateSnapshot, Told, reference
 from batchyard.metrics.catalogue import CATALOGUE, OTHER, PREFIX
-from batchyard.model.events import EventType
-from event_builders import an_event
-
-if TYPE_CHECKING:
-    from batchyard.model.events import Event
 
 # As the contract has them: name, kind, labels.
 CONTRACT = {
@@ -36,21 +29,25 @@ CONTRACT = {
     "environment_provision_seconds": ("histogram", "provider outcome"),
     "node_duration_seconds": ("histogram", ""),
     "checkpoints_total": ("counter", ""),
-    "checkpoint_write_seconds": ("histogram", ""),
-    "events_published_total": ("counter", "type"),
-    "event_handler_errors_total": ("counter", ""),
     "audit_entries_total": ("counter", "type severity"),
     "audit_dropped_total": ("counter", ""),
-    "audit_buffer_entries": ("gauge", ""),
     "outbox_pending": ("gauge", ""),
     "outbox_oldest_seconds": ("gauge", ""),
     "kubernetes_events_total": ("counter", "reason outcome"),
     "reconcile_duration_seconds": ("histogram", ""),
+    "reconcile_errors_total": ("counter", ""),
     "reconcile_queue_depth": ("gauge", ""),
     "api_requests_total": ("counter", "verb code"),
     "store_errors_total": ("counter", ""),
     "watch_last_event_age_seconds": ("gauge", ""),
+    "leading": ("gauge", ""),
     "build_info": ("gauge", "version python"),
+    "process_start_time_seconds": ("gauge", ""),
+    "process_cpu_seconds_total": ("counter", ""),
+    "process_resident_memory_bytes": ("gauge", ""),
+    "process_virtual_memory_bytes": ("gauge", ""),
+    "process_open_fds": ("gauge", ""),
+    "process_max_fds": ("gauge", ""),
 }
 
 
@@ -80,16 +77,13 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.environment_provisioned("KubeRay", Provisioned.READY, 20)
     metrics.node_ended(0.1)
     metrics.checkpoints_written(4)
-    metrics.checkpoint_took(0.002)
     metrics.audit_entry_stored("BatchStarted", "info")
     metrics.audit_entries_dropped(2)
     metrics.kubernetes_event("BatchStarted", Told.POSTED)
     metrics.reconciled(0.003)
+    metrics.reconcile_failed()
     metrics.api_request("create", 201)
     metrics.store_failed()
-    bus = EventBus()
-    metrics.listen(bus)
-    bus.publish(an_event())
     metrics.set_state_source(lambda: StateSnapshot(watch_last_event_age_seconds=1.0))
 
 
@@ -136,7 +130,6 @@ def test_what_happened_is_counted(metrics: Metrics) -> None:
     assert found["kubernetes_events_total", "posted", "BatchStarted"] == 1
     assert found["api_requests_total", "201", "create"] == 1
     assert found["environment_provision_seconds_bucket", "30.0", "Ready", "KubeRay"] == 1
-    assert found["events_published_total", "TrialPassed"] == 1
 
 
 def test_small_sets_of_labels_are_there_before_anything_happens(metrics: Metrics) -> None:
@@ -144,7 +137,6 @@ def test_small_sets_of_labels_are_there_before_anything_happens(metrics: Metrics
 
     assert found["trials_total", "TimedOut", "Threads"] == 0
     assert found["deadline_exceeded_total", "batch"] == 0
-    assert found["events_published_total", "AuditDropped"] == 0
     assert not [key for key in found if key[0] == "api_requests_total"]
 
 
@@ -211,20 +203,21 @@ def test_a_state_that_cannot_be_read_hides_no_counter(metrics: Metrics) -> None:
     assert samples(metrics)["store_errors_total",] >= 1
 
 
-def test_what_subscribers_raise_is_counted_over_all_buses(metrics: Metrics) -> None:
-    def broken(_: Event) -> None:
-        raise ValueError("no")
+def test_leadership_is_told_as_it_is_now(metrics: Metrics) -> None:
+    before = samples(metrics)
+    metrics.leads(True)
+    during = samples(metrics)
+    metrics.leads(False)
 
-    for bus in (EventBus(), EventBus()):
-        bus.subscribe(broken)
-        metrics.listen(bus)
-        metrics.listen(bus)
-        bus.publish(an_event(EventType.BATCH_STARTED))
+    assert (before["leading",], during["leading",], samples(metrics)["leading",]) == (0, 1, 0)
 
+
+def test_what_alerts_ask_the_increase_of_is_there_before_it_first_happens(metrics: Metrics) -> None:
     found = samples(metrics)
 
-    assert found["event_handler_errors_total",] == 2
-    assert found["events_published_total", "BatchStarted"] == 2
+    assert found["batches_finished_total", "EnvironmentFailed", "Failed"] == 0
+    assert found["audit_entries_total", "warning", "EventUndeliverable"] == 0
+    assert found["trial_retries_total", "OutOfMemory"] == 0
 
 
 def test_whoever_asks_for_open_metrics_gets_them(metrics: Metrics) -> None:

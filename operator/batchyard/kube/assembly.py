@@ -72,9 +72,13 @@ class Assembly:
         metrics: Metrics,
         health: Health,
         wake: Callable[[str], None],
+        heard: Callable[[], None],
         in_thread: InThread = in_a_thread,
     ) -> None:
-        """``store`` is fenced by this leadership; ``wake`` has a BatchTest, named by its uid, looked at soon."""
+        """``store`` is fenced by this leadership; ``wake`` has a BatchTest, named by its uid, looked at soon.
+
+        ``heard`` is told that the API server said how all BatchTests are.
+        """
         self._wake = wake
         key = store.token_key()
         self.owners, self.objects = Owners(), Objects()
@@ -103,7 +107,7 @@ class Assembly:
         self.intake = WorkerIntake(self.batches, self.objects, key, clock, metrics, self._heard_of)
         self.sweeper = OrphanSweeper(self.batches, places.values(), settings.namespaces, self.publisher.wake)
         self.retention = Retention(self.batches, clock)
-        self.inventory = Inventory(api, self.batches, self.objects, settings.namespaces, wake)
+        self.inventory = Inventory(api, self.batches, self.objects, settings.namespaces, wake, heard)
 
     def _heard_of(self, uid: str) -> None:
         """Hear that a worker sent something that may have to be acted on, and told of."""

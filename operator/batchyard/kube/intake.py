@@ -166,6 +166,8 @@ class WorkerIntake:
             self._metrics.trial_ended(runner, result.outcome, result.duration_seconds)
             for boundary in result.boundaries:
                 self._metrics.node_ended(boundary.duration_seconds)
+            written = sum(boundary.exit_checkpoint is not None for boundary in result.boundaries)
+            self._metrics.checkpoints_written(written)
             if result.outcome is Outcome.TIMED_OUT:
                 self._metrics.deadline_exceeded(_SCOPE_OF.get(result.reason, "trial"))
             if result.outcome is Outcome.ERRORED and not final:

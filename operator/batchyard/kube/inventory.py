@@ -38,10 +38,14 @@ class Inventory:
         objects: Objects,
         namespaces: Sequence[str],
         wake: Callable[[str], None],
+        heard: Callable[[], None],
     ) -> None:
-        """No ``namespaces`` means all; ``wake`` has a BatchTest, named by its uid, looked at soon."""
+        """No ``namespaces`` means all; ``wake`` has a BatchTest, named by its uid, looked at soon.
+
+        ``heard`` is told that all could be listed: in an idle cluster a watch says nothing for as long as it likes.
+        """
         self._api, self._batches, self._objects = api, batches, objects
-        self._namespaces, self._wake = tuple(namespaces), wake
+        self._namespaces, self._wake, self._heard = tuple(namespaces), wake, heard
 
     async def run(self) -> None:
         """Take stock now and then until cancelled; what goes wrong is tried again the next time."""
@@ -67,6 +71,7 @@ class Inventory:
                 there.add(newest.ref.uid)
                 if newest != before.get(newest.ref.uid):
                     self._wake(newest.ref.uid)
+        self._heard()
         for uid, seen in before.items():
             if seen.exists and uid not in there:
                 self._objects.lose(seen.ref)

@@ -71,6 +71,7 @@ class Leading:
             metrics=serving.metrics,
             health=serving.health,
             wake=self._queue.add,
+            heard=self._heard,
         )
         self._mirror = EventMirror(
             self._store, api, clock, serving.metrics, namespaces=settings.namespaces,
@@ -86,10 +87,10 @@ class Leading:
                 # First of all: to look at everything may take longer than the Lease lasts.
                 helpers = [group.create_task(self._lease.keep(), name="lease")]
                 await parts.inventory.take()
-                self._heard()
                 token = read_token_of(self._serving.key)
                 await publish_read_access(self._api, settings.namespace, token, settings.results_url)
                 self._serving.metrics.set_state_source(self._snapshot)
+                self._serving.metrics.leads(True)
                 self._serving.intake.leading = parts.intake
                 helpers += [
                     group.create_task(work, name=name)
@@ -108,6 +109,7 @@ class Leading:
                 for helper in helpers:
                     helper.cancel()
         finally:
+            self._serving.metrics.leads(False)
             self._serving.intake.leading = None
 
     async def _reconcile(self, uid: str) -> float | None:

@@ -21,7 +21,7 @@ from batchyard.decide.lifecycle import (
 )
 from batchyard.kube.batches import ActiveBatch
 from batchyard.kube.finished import is_settled, settled_at
-from batchyard.model.errors import EnvironmentUnavailable, StoreError
+from batchyard.model.errors import EnvironmentUnavailable, StaleLeader, StoreError
 
 if TYPE_CHECKING:
     from batchyard.clock import Clock
@@ -68,8 +68,12 @@ class Reconciler:
         begun = self._clock.monotonic()
         try:
             return await self._reconcile(uid)
-        except StoreError:
-            self._metrics.store_failed()
+        except StaleLeader:
+            raise
+        except Exception as err:  # whatever it is, the queue says so and tries again
+            self._metrics.reconcile_failed()
+            if isinstance(err, StoreError):
+                self._metrics.store_failed()
             raise
         finally:
             self._metrics.reconciled(self._clock.monotonic() - begun)

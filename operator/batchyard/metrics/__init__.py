@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import logging
 import platform
-import threading
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 from batchyard import __version__
@@ -26,15 +32,13 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric as Family
 
-    from batchyard.events import EventBus
-    from batchyard.model.events import Event
-
 __all__ = ["Metrics", "Provisioned", "StateSnapshot", "Told", "reference"]
 
 _log = logging.getLogger(__name__)
 
-# More label sets than this are made when they are first needed.
-_MOST_PREPARED = 80
+# More label sets than this are made when they are first needed. Whoever asks for an increase does not see the first of
+# those, so what alerts ask for must be here before.
+_MOST_PREPARED = 200
 _BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in CATALOGUE}
 _KNOWN: Mapping[tuple[str, str], frozenset[str]] = {
     (metric.name, label): frozenset(values) for metric in CATALOGUE for label, values in metric.labels.items()
@@ -54,11 +58,10 @@ class Metrics:
             if metric.sampled or metric.name == "build_info":
                 continue
             self._prepare(metric)
-        # Guards _buses, changed by whoever wires up the process and read by scrapes.
-        self._lock = threading.Lock()
-        self._buses: list[EventBus] = []
+        self._leading = False
         self._state: Callable[[], StateSnapshot] | None = None
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)
         build = Gauge(
             PREFIX + "build_info", _BY_NAME["build_info"].help, ("version", "python"), registry=self._registry
         )
@@ -108,14 +111,6 @@ class Metrics:
         """Count checkpoints."""
         self._count("checkpoints_total", amount=count)
 
-    def checkpoint_took(self, seconds: float) -> None:
-        """Measure the writing of one checkpoint."""
-        self._measure("checkpoint_write_seconds", seconds)
-
-    def event_published(self, event: Event) -> None:
-        """Count an event of the bus."""
-        self._count("events_published_total", event.type)
-
     def audit_entry_stored(self, kind: str, severity: str) -> None:
         """Count an audit entry that is in the store."""
         self._count("audit_entries_total", kind, severity)
@@ -132,6 +127,10 @@ class Metrics:
         """Measure one look at a BatchTest."""
         self._measure("reconcile_duration_seconds", seconds)
 
+    def reconcile_failed(self) -> None:
+        """Count a look at a BatchTest that failed."""
+        self._count("reconcile_errors_total")
+
     def api_request(self, verb: str, code: int | None) -> None:
         """Count a request to the API server; ``code`` is None if no answer came."""
         answered = code is not None and 100 <= code <= 599
@@ -145,12 +144,9 @@ class Metrics:
 
     # -- how things stand --------------------------------------------------------------------------------------
 
-    def listen(self, bus: EventBus) -> None:
-        """Count what is published on ``bus`` and what its subscribers raise; a second call changes nothing."""
-        with self._lock:
-            if bus not in self._buses:
-                self._buses.append(bus)
-        bus.subscribe(self.event_published)
+    def leads(self, leading: bool) -> None:
+        """Say whether this process leads from now on."""
+        self._leading = leading
 
     def set_state_source(self, source: Callable[[], StateSnapshot]) -> None:
         """Have ``source`` called, in the thread of ``render``, whenever somebody asks for the metrics."""
@@ -167,10 +163,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Family]:
         """Yield what is read at scrape time; the registry calls it."""
-        with self._lock:
-            errors = sum(sum(bus.handler_errors.values()) for bus in self._buses)
-        name = "event_handler_errors_total"
-        yield CounterMetricFamily(PREFIX + name, _BY_NAME[name].help, value=errors)
+        yield _plain("leading", float(self._leading))
         if self._state is None:
             return
         try:
@@ -222,7 +215,6 @@ def _gauges(state: StateSnapshot) -> Iterator[Family]:
     yield _labelled("environments", state.environments.items())
     yield _plain("trials_pending", state.trials_pending)
     yield _plain("abandoned_workers", state.abandoned_workers)
-    yield _plain("audit_buffer_entries", state.audit_buffer_entries)
     yield _plain("outbox_pending", state.outbox_pending)
     yield _plain("outbox_oldest_seconds", state.outbox_oldest_seconds)
     yield _plain("reconcile_queue_depth", state.reconcile_queue_depth)

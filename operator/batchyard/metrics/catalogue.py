@@ -58,7 +58,10 @@ class Provisioned(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. ``labels`` has each label's possible values; ``sampled`` ones are read when they are asked for."""
+    """One metric. ``labels`` has each label's possible values; ``sampled`` ones are read when they are asked for.
+
+    ``prefix`` is empty for those that every program's client library gives.
+    """
 
     name: str
     kind: Kind
@@ -66,6 +69,12 @@ class Metric:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
     sampled: bool = False
+    prefix: str = PREFIX
+
+    @property
+    def full_name(self) -> str:
+        """Return the name as it is exported."""
+        return self.prefix + self.name
 
 
 RUNNERS = ("Threads", "Ray")
@@ -158,10 +167,7 @@ CATALOGUE: tuple[Metric, ...] = (
         buckets=LONG_BUCKETS,
     ),
     Metric("node_duration_seconds", _H, "How long nodes of workflows ran.", buckets=LONG_BUCKETS),
-    Metric("checkpoints_total", _C, "Checkpoints that workers wrote."),
-    Metric("checkpoint_write_seconds", _H, "How long writing a checkpoint took.", buckets=SHORT_BUCKETS),
-    Metric("events_published_total", _C, "Events published on the bus.", {"type": _TYPES}),
-    Metric("event_handler_errors_total", _C, "Times a subscriber of the bus raised.", sampled=True),
+    Metric("checkpoints_total", _C, "Node boundaries at which workers wrote a checkpoint."),
     Metric(
         "audit_entries_total",
         _C,
@@ -169,7 +175,6 @@ CATALOGUE: tuple[Metric, ...] = (
         {"type": _TYPES, "severity": tuple(map(str, Severity))},
     ),
     Metric("audit_dropped_total", _C, "Audit entries that were lost before they could be stored."),
-    Metric("audit_buffer_entries", _G, "Audit entries that wait to be stored.", sampled=True),
     Metric("outbox_pending", _G, "Kubernetes events that wait to be posted.", sampled=True),
     Metric("outbox_oldest_seconds", _G, "How long the oldest of them has waited.", sampled=True),
     Metric(
@@ -179,16 +184,24 @@ CATALOGUE: tuple[Metric, ...] = (
         {"reason": (*_TYPES, *FOREIGN_REASONS), "outcome": tuple(map(str, Told))},
     ),
     Metric("reconcile_duration_seconds", _H, "How long one look at a BatchTest took.", buckets=SHORT_BUCKETS),
+    Metric("reconcile_errors_total", _C, "Looks at a BatchTest that failed; each is followed by another."),
     Metric("reconcile_queue_depth", _G, "BatchTests that wait to be looked at.", sampled=True),
     Metric("api_requests_total", _C, "Requests to the API server.", {"verb": VERBS, "code": _CODES}),
     Metric("store_errors_total", _C, "Times the store refused or could not be reached."),
     Metric(
         "watch_last_event_age_seconds",
         _G,
-        "Seconds since the watch of BatchTests was last heard of.",
+        "Seconds since BatchTests were last heard of: by the watch, or by the list of them every ten minutes.",
         sampled=True,
     ),
+    Metric("leading", _G, "1 while this operator leads, 0 while it stands by.", sampled=True),
     Metric("build_info", _G, "Always 1; its labels say what runs.", {"version": (), "python": ()}),
+    Metric("process_start_time_seconds", _G, "When the process began, since 1970.", sampled=True, prefix=""),
+    Metric("process_cpu_seconds_total", _C, "Processor time the process used.", sampled=True, prefix=""),
+    Metric("process_resident_memory_bytes", _G, "Memory the process holds.", sampled=True, prefix=""),
+    Metric("process_virtual_memory_bytes", _G, "Address space the process has.", sampled=True, prefix=""),
+    Metric("process_open_fds", _G, "Files and sockets the process has open.", sampled=True, prefix=""),
+    Metric("process_max_fds", _G, "How many of them it may have open.", sampled=True, prefix=""),
 )
 
 
@@ -221,7 +234,7 @@ Buckets of durations that a user's deadline bounds, in seconds: {_numbers(LONG_B
 
 def _row(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
-    return f"| `{PREFIX}{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
+    return f"| `{metric.full_name}` | {metric.kind} | {labels} | {metric.help} |"
 
 
 def _values(metric: Metric) -> str:

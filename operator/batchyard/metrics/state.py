@@ -22,7 +22,6 @@ class StateSnapshot:
     trials_pending: int = 0
     abandoned_workers: int = 0
     environments: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    audit_buffer_entries: int = 0
     outbox_pending: int = 0
     outbox_oldest_seconds: float = 0.0
     reconcile_queue_depth: int = 0

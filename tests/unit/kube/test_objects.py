@@ -79,6 +79,7 @@ class Stock:
 
     def __init__(self, world: World, *namespaces: str) -> None:
         self.woken: list[str] = []
+        self.heard = 0
         self.objects = Objects()
         self._inventory = Inventory(
             as_client(FakeApi(world.cluster, Fate())),
@@ -86,7 +87,11 @@ class Stock:
             self.objects,
             namespaces,
             self.woken.append,
+            self._hear,
         )
+
+    def _hear(self) -> None:
+        self.heard += 1
 
     async def take(self) -> list[str]:
         self.woken.clear()
@@ -116,6 +121,14 @@ def test_taking_stock_wakes_what_is_new_changed_or_gone_and_nothing_else(world: 
         assert not gone.exists
 
     asyncio.run(life())
+
+
+def test_taking_stock_of_an_idle_cluster_is_a_sign_of_life(world: World) -> None:
+    stock = Stock(world)
+
+    asyncio.run(stock.take())
+
+    assert (stock.heard, stock.woken) == (1, [])
 
 
 def test_an_open_batch_whose_batchtest_went_while_nobody_looked_is_woken(world: World) -> None:
@@ -152,8 +165,10 @@ def test_a_list_that_breaks_off_loses_nothing(world: World) -> None:
         uid = apply(world, "test")
         await stock.take()
         world.cluster.is_away = True
+        heard = stock.heard
         with pytest.raises(Unreachable):
             await stock.take()
+        assert stock.heard == heard
         seen = stock.objects.get(uid)
         assert seen is not None
         assert seen.exists
