@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchyard.apiserver.errors import Unreachable
 from batchyard.engine.ports import Owner
 from batchyard.kube.batches import ActiveBatch, Batches
+from batchyard.metrics import Metrics
 from batchyard.model.errors import StaleLeader, StoreError
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase
@@ -87,6 +89,20 @@ def test_after_a_commit_of_which_nobody_knows_whether_it_happened_the_batch_is_r
         await batches.commit(again, entries=[entry(world, again)])
 
     asyncio.run(life())
+
+
+def test_a_look_that_fails_is_counted(world: World) -> None:
+    world.metrics = Metrics()
+
+    async def life() -> None:
+        batch = await run(world)
+        world.cluster.is_away = True
+        with pytest.raises(Unreachable):
+            await world.operator_now().parts.reconciler.reconcile(batch.ref.uid)
+
+    asyncio.run(life())
+
+    assert "\nbatchyard_reconcile_errors_total 1.0\n" in world.metrics.render()[0].decode()
 
 
 def test_a_commit_whose_caller_is_cancelled_leaves_nothing_known_that_may_be_wrong(world: World) -> None:

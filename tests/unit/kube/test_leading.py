@@ -224,6 +224,29 @@ def test_a_scrape_of_the_leader_tells_how_things_stand(world: World) -> None:
         assert told['batchyard_batches{phase="Provisioning"}'] == 1
         assert told['batchyard_environments{provider="InProcess",state="Requested"}'] == 1
         assert told["batchyard_trials_pending"] == 4
+        assert told["batchyard_leading"] == 1
         await running.end()
+
+    run(scenario())
+
+
+def test_a_scrape_of_a_standby_tells_that_it_does_not_lead(world: World) -> None:
+    async def scenario() -> None:
+        async with operators(world, "one") as (leader,):
+            await until(lambda: "commit: take leadership" in leader.fate.done)
+            looked = asyncio.Event()
+
+            async def note(_kind: tuple[str, str]) -> None:
+                looked.set()
+
+            standby = Running(world, "two", metrics_port=a_free_port())
+            standby.api.on_get = note
+            await looked.wait()
+
+            told = await asyncio.to_thread(scraped, standby.metrics_port)
+
+            assert told["batchyard_leading"] == 0
+            assert "batchyard_watch_last_event_age_seconds" not in told
+            await standby.end()
 
     run(scenario())
