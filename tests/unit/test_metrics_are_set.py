@@ -62,9 +62,7 @@ def methods_setting(metric: str) -> set[str]:
 @cache
 def named_outside() -> set[str]:
     """Return every attribute that the code outside the metrics themselves calls or hands on."""
-    return {
-        node.attr for tree in trees(of_metrics=False) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
-    }
+    return {node.attr for tree in trees(of_metrics=False) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
 @cache
