@@ -33,8 +33,9 @@ compile requirements.lock "Every package that \`make setup\` installs." \
 compile requirements-operator.lock "Every package of the operator's image." \
   --constraints requirements.lock --no-annotate - < <(operator_ranges)
 compile requirements-runner.lock "Every package of the runner's image." \
-  --constraints requirements.lock --no-annotate pyproject.toml --extra postgres --extra ray --extra tracing
-compile requirements-build.lock "What builds the wheel that the images install." \
+  --constraints requirements.lock --no-annotate pyproject.toml --extra postgres --extra ray --extra tracing --group runner-image
+compile requirements-build.lock "What builds the wheel that the images install, and lists what is in them." \
   --constraints requirements.lock --no-annotate - < <(python3 -c '
 import tomllib
-print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))')
+project = tomllib.load(open("pyproject.toml", "rb"))
+print("\n".join([*project["build-system"]["requires"], *project["dependency-groups"]["image"]]))')

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# What it says is of all tests before it.
+_LAST = "test_rights.py"
 _MEASURED = pytest.StashKey[list[str]]()
 
 
@@ -26,6 +28,12 @@ _MEASURED = pytest.StashKey[list[str]]()
 def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Tell what a test measured: it is shown at the end of the run."""
     return request.config.stash.setdefault(_MEASURED, []).append
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests last that say something of all others."""
+    items.sort(key=lambda item: item.path.name == _LAST)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,6 +17,7 @@ import httpx
 from batchyard.decide.publish import PUBLISHED
 from batchyard.model.audit import verify_chain
 from batchyard.store.opening import open_cluster_store, open_store
+from cluster import account
 from cluster.bed.layout import GATEWAY
 from cluster.bed.running import holds_within
 
@@ -83,7 +84,10 @@ class Running(Protocol):
 
 
 class OperatorProcess:
-    """One ``batchyard operator``; several may share a store. Ends with its context, killed if need be."""
+    """One ``batchyard operator``; several may share a store. Ends with its context, killed if need be.
+
+    It has the rights of an installed one, and is refused everything else.
+    """
 
     def __init__(
         self,
@@ -111,6 +115,7 @@ class OperatorProcess:
         self._lease_seconds = lease_seconds
         self._lease_namespace = lease_namespace or namespace
         self.results_url = results_url or f"http://{GATEWAY}:{self.results_port}"
+        self.kubeconfig: Path | None = None
         self._options = list(options)
         self._process: Running | None = None
 
@@ -141,12 +146,18 @@ class OperatorProcess:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it is ready."""
+        if self.kubeconfig is None:
+            self.admit()
         self._process = self._spawn()
         if wait:
             self.until(30, "the operator to be ready", self.is_ready)
 
+    def admit(self) -> None:
+        """Give it its rights, again if the namespace was deleted with them."""
+        self.kubeconfig = account.admit(self.cluster, self.namespace, self._lease_namespace, self.folder)
+
     def _spawn(self) -> Running:
-        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}  # noqa: TID251 - a child's
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}  # noqa: TID251 - a child's
         with self.log.open("ab") as log:
             return subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True, env=environment)
 

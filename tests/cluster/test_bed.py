@@ -41,29 +41,6 @@ def test_a_program_that_died_is_started_again_and_the_cluster_keeps_its_objects(
     assert cluster.get("default", "namespace", namespace)["status"]["phase"] == "Active"
 
 
-def test_the_runner_image_works_without_root_on_a_root_folder_that_cannot_be_written(
-    cluster: Cluster, namespace: str
-) -> None:
-    script = "import os, pathlib, ray, langgraph, batchyard; pathlib.Path('/tmp/x').touch(); print(os.getuid())"
-    cluster.apply(namespace, restricted_pod("runner", "runner", ["python", "-c", script]))
-
-    wait_for_phase(cluster, namespace, "runner", "Succeeded")
-
-    assert logs(cluster, namespace, "runner").split() == ["10001"]
-
-
-def test_the_operator_image_holds_neither_ray_nor_langgraph(cluster: Cluster, namespace: str) -> None:
-    script = (
-        "import importlib.util as u, batchyard, kopf, kubernetes;"
-        "print(*[name for name in ('ray', 'langgraph', 'langchain_core') if u.find_spec(name)], 'end')"
-    )
-    cluster.apply(namespace, restricted_pod("operator", "operator", ["python", "-c", script]))
-
-    wait_for_phase(cluster, namespace, "operator", "Succeeded")
-
-    assert logs(cluster, namespace, "operator").split() == ["end"]
-
-
 def test_pods_and_this_machine_reach_a_service_and_pods_find_it_by_name(cluster: Cluster, namespace: str) -> None:
     server = restricted_pod("server", "operator", ["python", "-m", "http.server", "8000"], restart="Always")
     server["metadata"]["labels"] = {"app": "server"}

@@ -129,7 +129,9 @@ def test_without_kuberays_operator_the_batch_ends_with_that_reason(operator: Ope
 def test_a_deleted_namespace_ends_the_batch_and_leaves_the_operator_well(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    with OperatorProcess(cluster, namespace, tmp_path, lease_namespace="default") as operator:
+    own = f"{namespace}-own"
+    cluster.make_namespace(own)
+    with OperatorProcess(cluster, namespace, tmp_path, lease_namespace=own) as operator:
         begin(operator, "swept", cases=[{"name": "quick"}, {"name": "endless", "input": {"seconds": 250}}])
 
         cluster.kubectl("delete", "namespace", namespace, "--timeout=60s", timeout=70)
@@ -139,8 +141,11 @@ def test_a_deleted_namespace_ends_the_batch_and_leaves_the_operator_well(
         assert operator.record("swept").phase == "Cancelled"
         fault_table.tell("the namespace is deleted in the middle", operator, "swept", exists=False)
         cluster.make_namespace(namespace)
+        operator.admit()
+        operator.start_again_if_ended()
         operator.apply(*batch_test("afterwards"))
         assert operator.finished("afterwards")["phase"] == "Succeeded"
+    cluster.kubectl("delete", "namespace", own, "--wait=false")
 
 
 @pytest.mark.alone

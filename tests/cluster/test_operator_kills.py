@@ -61,7 +61,7 @@ class MortalOperator(OperatorProcess):
             image_pull_policy="IfNotPresent",
             lease_seconds=15.0,
         )
-        return Forked(self._moment, self.marks, settings, self.cluster.kubeconfig, self.log)
+        return Forked(self._moment, self.marks, settings, self.kubeconfig, self.log)
 
     def moments(self) -> list[str]:
         """Return every moment that came."""

@@ -52,7 +52,8 @@ def writes_of(operator: OperatorProcess, cluster: Cluster) -> Counter[str]:
             continue
         entry = json.loads(line)
         reference = entry["objectRef"]
-        if reference.get("namespace") == operator.namespace and reference["resource"] != "leases":
+        read = entry["verb"] in {"get", "list", "watch"}
+        if reference.get("namespace") == operator.namespace and reference["resource"] != "leases" and not read:
             counted[_batch_of(entry)] += 1
     return counted
 

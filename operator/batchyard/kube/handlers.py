@@ -64,6 +64,8 @@ async def watch(registry: kopf.OperatorRegistry, namespaces: Sequence[str], stop
     settings.queueing.idle_timeout = _IDLE_SECONDS
     settings.watching.server_timeout = _SERVER_SECONDS
     settings.watching.inactivity_timeout = _INACTIVITY_SECONDS
+    # Who was told what to watch may not look for more; and need not.
+    settings.scanning.disabled = bool(namespaces)
     # Kopf tells of every event at INFO.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     await kopf.operator(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from cluster.bed import definitions, images, node, packages, tools
+from cluster.bed import control_plane, definitions, images, node, packages, tools
 from cluster.bed.one_node import OneNode
 from cluster.bed.running import BedFailed, locked, say
 
@@ -50,6 +50,8 @@ class Built:
             tools.build(self._settings)
             with self._locked():
                 self.one_node.up()
+                # It is of one run of the tests.
+                control_plane.forget_requests(self._settings.state)
                 definitions.apply(self.kubectl, self.kubeconfig)
                 self.one_node.kuberay.start()
             say("the API server, the node and KubeRay are up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from cluster.bed import layout
@@ -14,13 +15,16 @@ if TYPE_CHECKING:
 
     from cluster.bed.tools import Tools
 
+_AUDIT_LOG = "audit.log"
 _WRITES = ["create", "update", "patch", "delete", "deletecollection"]
-# Tests count what a batch costs the API server: every write, with who made it; not the cluster's own heartbeats.
+# Tests count what a batch costs the API server: every write, with who made it; not the cluster's own heartbeats. And
+# they hold what operators may do against what they did: only operators log in with a ServiceAccount's token here.
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
         {"level": "None", "namespaces": ["kube-node-lease", "kube-system"]},
         {"level": "Metadata", "verbs": _WRITES},
         {"level": "None"},
@@ -33,7 +37,18 @@ def write_configuration(state: Path) -> str:
     text = json.dumps(_AUDIT_POLICY, indent=1)
     (state / "audit-policy.json").write_text(text, encoding="utf-8")
     (state / "logs").mkdir(exist_ok=True)
+    # A log that is there is added to at its end, wherever that is by then; see ``forget_requests``.
+    (state / "logs" / _AUDIT_LOG).touch()
     return text
+
+
+def forget_requests(state: Path) -> None:
+    """Begin the audit log anew; the API server may run."""
+    for log in (state / "logs").glob("audit*.log"):
+        if log.name == _AUDIT_LOG:
+            os.truncate(log, 0)
+        else:
+            log.unlink()
 
 
 def programs(tools: Tools, state: Path, kubeconfig: Path, configuration: str) -> list[Program]:
@@ -88,7 +103,7 @@ def _api_server(tools: Tools, state: Path, configuration: str) -> Program:
         "--enable-admission-plugins=NodeRestriction",  # beside the defaults, PodSecurity among them
         "--allow-privileged=true",
         f"--audit-policy-file={state / 'audit-policy.json'}",
-        f"--audit-log-path={state / 'logs' / 'audit.log'}",
+        f"--audit-log-path={state / 'logs' / _AUDIT_LOG}",
         "--audit-log-maxsize=500",
         "--profiling=false",
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster.bed import archives
 from cluster.bed.running import locked, run, say, succeeds
@@ -20,8 +21,10 @@ from cluster.bed.settings import CHECKOUT
 if TYPE_CHECKING:
     from cluster.bed.settings import Settings
 
+# The Dockerfile's own time, if no other is given.
+EPOCH = 315532800
 TARGETS = ("runner", "operator")
-_BASE = "docker.io/library/python:3.11-slim-bookworm"
+BASE = "docker.io/library/python:3.11-slim-bookworm"
 _DEBIAN = "bookworm"
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 # What a slim image does without: apt's caches, and what it would make of them at its next use; documentation.
@@ -71,7 +74,31 @@ def _built(settings: Settings, target: str) -> str:
         return image
 
 
-def _build(settings: Settings, target: str) -> str:
+def described(settings: Settings, image: str) -> dict[str, Any]:
+    """Return what the builder knows of an image: its ``config`` and its layers (``rootfs``), as Docker has them."""
+    found: dict[str, Any] = json.loads(_buildah(settings, "inspect", "--type=image", image))["Docker"]
+    return found
+
+
+def built_anew(settings: Settings, target: str, **arguments: str) -> dict[str, Any]:
+    """Build a target from nothing that was built before, and return what the builder knows of it."""
+    with locked(settings.images / "build.lock", "it builds images"):
+        _ensure_base(settings)
+        given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        image = _build(settings, target, "--no-cache", f"--tag=localhost/batchyard-{target}:anew", *given)
+        try:
+            return described(settings, image)
+        finally:
+            _buildah(settings, "rmi", "--force", image)
+
+
+def size(settings: Settings, image: str) -> int:
+    """Return how many bytes the files of an image are."""
+    (found,) = json.loads(_buildah(settings, "images", "--json", image))
+    return int(re.sub(r"\D", "", str(found["size"])))
+
+
+def _build(settings: Settings, target: str, *more: str) -> str:
     secrets = settings.images / "secrets"
     secrets.mkdir(exist_ok=True, mode=0o700)
     (secrets / "pip.conf").write_text(_pip_configuration(), encoding="utf-8")
@@ -81,10 +108,14 @@ def _build(settings: Settings, target: str) -> str:
     options = (
         "--isolation=chroot",
         "--pull-never",
+        # The only one that knows of health checks.
+        "--format=docker",
         "--layers",
         "--quiet",
+        # Of files that a builder makes itself, and of the image: what is built twice is the same.
+        f"--timestamp={EPOCH}",
         f"--target={target}",
-        f"--tag={name(target)}",
+        *(more or (f"--tag={name(target)}",)),
     )
     return _buildah(settings, "bud", *options, *passed, str(CHECKOUT)).strip().splitlines()[-1]
 
@@ -94,6 +125,7 @@ def _digest_of_sources() -> str:
     digest = hashlib.sha256(_RECIPE.encode())
     files = [CHECKOUT / file for file in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")]
     files += CHECKOUT.glob("requirements-*.lock")
+    files += (CHECKOUT / "tools" / "image").iterdir()
     files += (file for file in (CHECKOUT / "operator").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     for file in sorted(files):
         digest.update(f"{file.relative_to(CHECKOUT)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
@@ -123,7 +155,7 @@ def _read(file: Path) -> dict[str, str]:
 
 def _ensure_base(settings: Settings) -> None:
     known = f"localhost/batchyard-base:{hashlib.sha256(_RECIPE.encode()).hexdigest()[:12]}"
-    if _has(settings, known) and _has(settings, _BASE):
+    if _has(settings, known) and _has(settings, BASE):
         return
     say("making the base image (a minute)")
     container = _buildah(settings, "from", "scratch").strip()
@@ -139,7 +171,7 @@ def _ensure_base(settings: Settings) -> None:
         _buildah(settings, "umount", container)
         _buildah(settings, "config", "--cmd", "python3", container)
         _buildah(settings, "commit", "--quiet", container, known)
-        _buildah(settings, "tag", known, _BASE)
+        _buildah(settings, "tag", known, BASE)
     finally:
         _buildah(settings, "rm", container)
 
