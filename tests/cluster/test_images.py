@@ -68,7 +68,7 @@ class Inside:
         """The packages that the lock has for this image's Python."""
         where = {"python_version": "3.11", "python_full_version": self.told["python"], "sys_platform": "linux"}
         lines = (CHECKOUT / f"requirements-{self.target}.lock").read_text(encoding="utf-8").splitlines()
-        found = set()
+        found: set[tuple[str, str]] = set()
         for line in lines:
             pin, _, marker = line.removesuffix("\\").partition(";")
             name, equal, version = pin.strip().partition("==")

@@ -90,7 +90,7 @@ def test_what_people_and_others_with_a_service_account_ask_for_is_not_an_operato
 
 
 def test_what_was_forbidden_is_told_unless_its_namespace_was_deleted_before(tmp_path: Path) -> None:
-    forbidden = {"annotations": {"authorization.k8s.io/decision": "forbid"}}
+    forbidden: dict[str, Any] = {"annotations": {"authorization.k8s.io/decision": "forbid"}}
     deletion = an_entry("delete", "namespaces", "", name="gone", requestReceivedTimestamp="2026-01-01T00:00:05Z")
     deletion["objectRef"] = {"resource": "namespaces", "name": "gone"}
     logs = a_log(
