@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 DEPLOY = Path(__file__).parents[2] / "deploy" / "operator.yaml"
 # Unlike that of an installed operator, which watches all namespaces.
 NAME = "batchyard-of-some"
-# Whoever watches only chosen namespaces need not know which others there are, nor which kinds.
-CLUSTER_WIDE = frozenset({"customresourcedefinitions", "namespaces"})
+# Whoever watches only chosen namespaces need not hear which kinds there are in the cluster.
+CLUSTER_WIDE = frozenset({"customresourcedefinitions"})
 _RBAC = "rbac.authorization.k8s.io"
 _HOURS = "12h"
 

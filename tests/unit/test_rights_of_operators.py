@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CLUSTER_ROLE = [
     {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "create"]},
     {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
-    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["watch"]},
+    {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["watch"]},
 ]
 ROLE = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["batchyard-read"], "verbs": ["patch"]}]
 
@@ -47,13 +47,14 @@ def test_each_verb_on_each_kind_is_a_right_of_its_own() -> None:
         Right(BATCHES, "batch", "jobs", "get"),
         Right(BATCHES, "batch", "jobs", "create"),
         Right(BATCHES, "", "secrets", "create"),
-        Right(CLUSTER, "", "namespaces", "watch"),
+        Right(CLUSTER, "apiextensions.k8s.io", "customresourcedefinitions", "watch"),
         Right(OWN, "", "secrets", "patch", "batchyard-read"),
     }
 
 
 def test_a_right_that_nobody_used_is_left_over(tmp_path: Path) -> None:
-    logs = a_log(tmp_path, an_entry("get", "jobs", apiGroup="batch", name="one"), an_entry("watch", "namespaces", ""))
+    kinds = an_entry("watch", "customresourcedefinitions", "", apiGroup="apiextensions.k8s.io")
+    logs = a_log(tmp_path, an_entry("get", "jobs", apiGroup="batch", name="one"), kinds)
     granted = rights.granted(CLUSTER_ROLE, ROLE)
 
     left = granted - rights.used(granted, rights.requests(logs))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from cluster.bed.settings import CHECKOUT
 if TYPE_CHECKING:
     from cluster.bed.settings import Settings
 
+_UNITS = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 # The Dockerfile's own time, if no other is given.
 EPOCH = 315532800
 TARGETS = ("runner", "operator")
@@ -95,7 +95,8 @@ def built_anew(settings: Settings, target: str, **arguments: str) -> dict[str, A
 def size(settings: Settings, image: str) -> int:
     """Return how many bytes the files of an image are."""
     (found,) = json.loads(_buildah(settings, "images", "--json", image))
-    return int(re.sub(r"\D", "", str(found["size"])))
+    number, unit = found["size"].split()
+    return int(float(number) * _UNITS[unit])
 
 
 def _build(settings: Settings, target: str, *more: str) -> str:
