@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
 def test_an_operator_with_a_new_store_replaces_the_token_of_the_one_before(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    tokens = []
+    tokens: list[str] = []
 
     for name in ("before", "after"):
         (tmp_path / name).mkdir()

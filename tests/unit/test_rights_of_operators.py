@@ -21,7 +21,7 @@ CLUSTER_ROLE = [
 ROLE = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["batchyard-read"], "verbs": ["patch"]}]
 
 
-def an_entry(verb: str, resource: str, namespace: str = "team-a", **changes: Any) -> dict[str, Any]:
+def an_entry(verb: str, resource: str, namespace: Any = "team-a", **changes: Any) -> dict[str, Any]:
     reference = {"resource": resource, "namespace": namespace}
     reference |= {name: changes.pop(name) for name in ("apiGroup", "name", "subresource") if name in changes}
     return {

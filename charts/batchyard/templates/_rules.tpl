@@ -16,20 +16,15 @@ What the operator may do. The same set as in deploy/kustomize/base/rbac.yaml; a 
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
 {{- end }}
 
-{{/* In the whole cluster, to notice which kinds and namespaces there are. */}}
+{{/* In the whole cluster, to notice which kinds there are. */}}
 {{- define "batchyard.rules.cluster" -}}
 - {apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], verbs: [list, watch]}
-- {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
 {{- end }}
 
 {{/* In its own namespace: leadership, and the token of `batchyard show --kube`. */}}
 {{- define "batchyard.rules.own" -}}
 - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
 - {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [batchyard-operator], verbs: [get, update]}
-- {apiGroups: [""], resources: [secrets], resourceNames: [batchyard-read], verbs: [patch]}
-{{- if and .Values.watchNamespaces (not (has .Release.Namespace .Values.watchNamespaces)) }}
-# Nothing else gives these in a namespace without BatchTests.
-- {apiGroups: [""], resources: [secrets], resourceNames: [batchyard-read], verbs: [get]}
 - {apiGroups: [""], resources: [secrets], verbs: [create]}
-{{- end }}
+- {apiGroups: [""], resources: [secrets], resourceNames: [batchyard-read], verbs: [get, patch]}
 {{- end }}
