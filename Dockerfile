@@ -52,7 +52,10 @@ RUN sh /opt/tools/image/own.sh runner
 FROM ${PYTHON_IMAGE} AS base
 ARG SOURCE_DATE_EPOCH=315532800
 # Everything but /tmp and this user's home may be mounted read-only.
-RUN useradd --uid 10001 --user-group --home-dir /var/lib/batchyard --create-home --shell /usr/sbin/nologin batchyard
+RUN useradd --uid 10001 --user-group --home-dir /var/lib/batchyard --create-home --shell /usr/sbin/nologin batchyard \
+    && rm -f /etc/*- /var/log/lastlog /var/log/faillog \
+    && touch --date="@${SOURCE_DATE_EPOCH}" /etc /etc/passwd /etc/group /etc/shadow /etc/gshadow /etc/subuid /etc/subgid \
+         /var/lib /var/lib/batchyard
 ENV PATH=/opt/batchyard/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1
 WORKDIR /var/lib/batchyard
