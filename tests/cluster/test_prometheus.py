@@ -65,7 +65,9 @@ def test_a_prometheus_that_scrapes_an_operator_sees_a_batch_and_no_alert_fires_u
         assert prometheus.values('sum(batchyard_trials_total{outcome="Passed"})') == [2]
         assert prometheus.values("batchyard_checkpoints_total") == [10]
         assert prometheus.values('batchyard_environment_provision_seconds_count{outcome="Ready"} > 0') == [1]
-        assert prometheus.values("sum(batchyard_environments)") == [0]
+        operator.until(
+            30, "its place to be given back", lambda: prometheus.values("sum(batchyard_environments)") == [0]
+        )
         assert prometheus.values("up") == [1]
 
         for title, query in queries():

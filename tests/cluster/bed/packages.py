@@ -59,7 +59,7 @@ def ensure(settings: Settings) -> None:
         say(f"installing {', '.join(packages)}")
         run("apt-get", "update", "-qq", timeout=600)
         install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends")
-        with _no_service_starts():
+        with no_service_starts():
             run(*install, *packages, timeout=900, DEBIAN_FRONTEND="noninteractive")
     if missing():
         raise BedFailed(
@@ -68,7 +68,7 @@ def ensure(settings: Settings) -> None:
 
 
 @contextmanager
-def _no_service_starts(policy: Path = _POLICY) -> Iterator[None]:
+def no_service_starts(policy: Path = _POLICY) -> Iterator[None]:
     """Keep what is installed meanwhile from running by itself: the bed starts its own, elsewhere."""
     if policy.exists():
         # The machine has a policy of its own, such as a container's.
