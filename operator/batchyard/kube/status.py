@@ -100,8 +100,8 @@ def rejected_status(
         _Fact(ConditionType.FINISHED, _truth(final), reason),
         _Fact(ConditionType.SUCCEEDED, Truth.FALSE if final else Truth.UNKNOWN, reason),
         _Fact(ConditionType.READY, Truth.FALSE, reason, message),
-        _Fact(ConditionType.RECONCILING, _truth(not final), reason),
-        _Fact(ConditionType.STALLED, _truth(final), reason),
+        _Fact(ConditionType.RECONCILING, _truth(not final), reason, "" if final else message),
+        _Fact(ConditionType.STALLED, _truth(final), reason, message if final else ""),
     ]
     body: dict[str, JSON] = {
         "observedGeneration": generation,
@@ -194,18 +194,26 @@ def _facts(record: BatchRecord, environment: EnvironmentRecord | None, gate: JSO
         _Fact(ConditionType.FINISHED, _truth(final), why, record.message if final else ""),
         _Fact(ConditionType.SUCCEEDED, _truth(good) if final else Truth.UNKNOWN, why),
     ]
+    failed = ""
     if gate and gate.get("checks"):
         failed = "; ".join(check["message"] for check in gate["checks"] if not check["passed"])
         reason = "GatePassed" if gate["passed"] else Reason.GATE_FAILED
         facts.append(_Fact(ConditionType.GATE_PASSED, _truth(gate["passed"]), reason, failed))
     kept = record.audit_dropped == 0
-    facts += [
-        _Fact(ConditionType.AUDIT_PERSISTED, _truth(kept), "AllStored" if kept else "EntriesDropped"),
-        _Fact(ConditionType.READY, _truth(good), why),
-        _Fact(ConditionType.RECONCILING, _truth(not final and record.phase is not Phase.SUSPENDED), why),
-        _Fact(ConditionType.STALLED, _truth(final and not good), why),
-    ]
+    facts.append(_Fact(ConditionType.AUDIT_PERSISTED, _truth(kept), "AllStored" if kept else "EntriesDropped"))
+    facts += _facts_of_kstatus(record, why, f"{failed}; {record.message}" if failed and final else record.message)
     return facts
+
+
+def _facts_of_kstatus(record: BatchRecord, why: str, text: str) -> list[_Fact]:
+    """Return the three that tools go by which know no BatchTest: of the one that decides they show the message."""
+    good, stalled = record.phase is Phase.SUCCEEDED, record.phase.final and record.phase is not Phase.SUCCEEDED
+    moving = not record.phase.final and record.phase is not Phase.SUSPENDED
+    return [
+        _Fact(ConditionType.READY, _truth(good), why, text if good or record.phase is Phase.SUSPENDED else ""),
+        _Fact(ConditionType.RECONCILING, _truth(moving), why, text if moving else ""),
+        _Fact(ConditionType.STALLED, _truth(stalled), why, text if stalled else ""),
+    ]
 
 
 def _conditions(facts: list[_Fact], generation: int, previous: Mapping[str, JSON], now: datetime) -> list[JSON]:

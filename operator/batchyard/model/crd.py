@@ -143,6 +143,8 @@ def _spec(schema: Schema) -> Schema:
 
 def _status() -> Schema:
     status = describing(structural(BatchStatus))
+    # kstatus takes an object that says nothing of itself for finished; one that no operator has seen is not.
+    status["default"] = {"observedGeneration": -1}
     # What the operator adds for the columns of `kubectl get`.
     status["properties"]["progress"] = {"description": "Trials that ended, of all, as 6/12.", "type": "string"}
     conditions = status["properties"]["conditions"]

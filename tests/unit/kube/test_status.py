@@ -154,6 +154,29 @@ def test_a_gate_is_a_condition_only_if_there_is_one() -> None:
     assert "GatePassed" not in {one["type"] for one in status(ended(Phase.SUCCEEDED, status=ungated))["conditions"]}
 
 
+@pytest.mark.parametrize(
+    ("phase", "reason", "told_by", "text"),
+    [
+        (Phase.RUNNING, "", "Reconciling", "2 of 4 trials finished"),
+        (Phase.SUSPENDED, "Suspended", "Ready", "2 of 4 trials finished"),
+        (Phase.SUCCEEDED, "", "Ready", "2 of 4 trials finished"),
+        (Phase.FAILED, "GateFailed", "Stalled", "is below; 2 of 4 trials finished"),
+        (Phase.CANCELLED, "Cancelled", "Stalled", "is below; 2 of 4 trials finished"),
+    ],
+)
+def test_the_condition_that_decides_for_kstatus_says_why_and_the_others_keep_quiet(
+    phase: Phase, reason: str, told_by: str, text: str
+) -> None:
+    check = {"name": "minScore", "passed": False, "actual": None, "threshold": 0.5, "message": "is below"}
+    gated = {**(RECORD.status or {}), "gate": {"passed": False, "checks": [check]}} if phase.final else RECORD.status
+    record = replace(RECORD, phase=phase, reason=reason, status=RECORD.status if phase is Phase.SUCCEEDED else gated)
+
+    made = status(record)
+
+    told = {kind: condition(made, kind)["message"] for kind in ("Ready", "Reconciling", "Stalled")}
+    assert told == {"Ready": "", "Reconciling": "", "Stalled": "", told_by: text}
+
+
 def test_a_rejection_is_final_for_this_generation_and_keeps_its_time() -> None:
     first = rejected_status("InvalidSpec", "2 faults", generation=1, final=True, previous={}, now=NOW)
     later = NOW + timedelta(minutes=1)
