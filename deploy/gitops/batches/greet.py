@@ -17,7 +17,7 @@ def build(variants: Mapping[str, str]) -> StateGraph[State]:
     """Return the graph for one style."""
     words = {"plain": "Hello {}", "warm": "Hello {}, good to see you"}[variants["style"]]
     graph = StateGraph(State)
-    graph.add_node("greet", lambda state: {"text": words.format(state["name"] or "whoever you are")})
+    graph.add_node("greet", lambda state: {"text": words.format(state.get("name") or "whoever you are")})
     graph.add_edge(START, "greet")
     graph.add_edge("greet", END)
     return graph

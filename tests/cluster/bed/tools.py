@@ -53,6 +53,8 @@ KUBERAY = {"1.6.2": "kuberay", "1.5.1": "kuberay151"}
 _RAY_OPERATOR = "github.com/ray-project/kuberay/ray-operator"
 _TOOLS = (
     Tool("pause", ("pause",)),
+    Tool("kstatus", ("kstatus",)),
+    Tool("gitops", ()),
     Tool("etcd", ("server",)),
     Tool(
         "kube",
