@@ -153,11 +153,10 @@ def test_every_folder_that_a_sample_names_is_in_the_checkout() -> None:
 
 
 def test_definitions_come_before_the_operator_and_that_before_batches() -> None:
-    found = {document["metadata"]["name"]: document for _, document in manifests()}
     waves = {
-        name: int(document["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
-        for name, document in found.items()
-        if "argocd.argoproj.io/sync-wave" in document["metadata"].get("annotations", {})
+        document["metadata"]["name"]: int(document["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
+        for file, document in manifests()
+        if file.startswith("argocd/apps/")
     }
     needs = {
         document["metadata"]["name"]: [one["name"] for one in document["spec"].get("dependsOn", [])]
