@@ -1,7 +1,7 @@
 """From pydantic models to the structural schemas that a CRD asks for: no references, no defaults, no unions.
 
-Free JSON is kept as it comes. Defaults of a spec are told in the descriptions and are the engine's to apply, so that what
-is read back from a cluster is what was written. Not for the rules between fields (``crd_rules``).
+Free JSON is kept as it comes. Defaults of a spec are told in the descriptions and are the engine's to apply, so that
+what is read back from a cluster is what was written. Not for the rules between fields (``crd_rules``).
 """
 
 from __future__ import annotations
