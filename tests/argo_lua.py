@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lupa import lua51
+from lupa import lua51  # type: ignore[import-untyped]
 
 from gitops_cases import Told
 
