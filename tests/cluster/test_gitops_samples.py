@@ -131,6 +131,41 @@ def test_a_misspelt_field_of_a_sample_would_be_found(definitions: Mapping[tuple[
         assert not validator.is_valid(misspelt)
 
 
+def paths(value: Any) -> Iterator[str]:
+    """Yield every path within the repository that a sample names."""
+    match value:
+        case dict():
+            for key, inner in value.items():
+                if key in {"path", "chart"} and isinstance(inner, str):
+                    yield inner
+                else:
+                    yield from paths(inner)
+        case list():
+            for inner in value:
+                yield from paths(inner)
+
+
+def test_every_folder_that_a_sample_names_is_in_the_checkout() -> None:
+    named = {path for _, document in manifests() for path in paths(document["spec"])}
+
+    assert len(named) >= 5
+    assert {path for path in named if not (ROOT / path).is_dir()} == set()
+
+
+def test_the_values_in_the_samples_are_values_of_the_chart_and_leave_the_definition_to_others() -> None:
+    schema = json.loads((ROOT / "charts" / "batchyard" / "values.schema.json").read_text(encoding="utf-8"))
+    (flux,) = (document["spec"]["values"] for _, document in manifests() if document["kind"] == "HelmRelease")
+    (argo,) = (
+        document["spec"]["source"]["helm"]["valuesObject"]
+        for _, document in manifests()
+        if "helm" in document["spec"].get("source", {})
+    )
+
+    for values in (argo, flux):
+        assert values["crds"] == {"install": False}
+        jsonschema.validate(values, schema)
+
+
 def test_definitions_come_before_the_operator_and_that_before_batches() -> None:
     waves = {
         document["metadata"]["name"]: int(document["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
