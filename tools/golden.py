@@ -9,6 +9,7 @@ from deploy_files import deploy_files
 
 from batchyard.cli.reference import markdown
 from batchyard.metrics import reference
+from batchyard.model.crd_reference import batchtest_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 ARGOCD = ROOT / "deploy" / "gitops" / "argocd"
@@ -38,5 +39,6 @@ if __name__ == "__main__":
     (ARGOCD / "argocd-cm.yaml").write_text(argocd_cm(), encoding="utf-8")
     (ROOT / "docs" / "cli.md").write_text(markdown(), encoding="utf-8")
     (ROOT / "docs" / "metrics.md").write_text(reference(), encoding="utf-8")
+    (ROOT / "docs" / "batchtest.md").write_text(batchtest_markdown(), encoding="utf-8")
     for path, text in deploy_files().items():
         path.write_text(text, encoding="utf-8")
