@@ -84,7 +84,7 @@ def _settings(
     "batchyard run batchtest.yaml",
     "batchyard run batchtest.yaml --store results.db --output json > result.json",
     "batchyard run batchtest.yaml --runner ray",
-    "envsubst < batchtest.yaml | batchyard run -",
+    "sed 's/parallelism: 2/parallelism: 4/' batchtest.yaml | batchyard run -",
     panel=_RUNNING,
 )
 def run(
@@ -212,7 +212,7 @@ def list_(
     "show",
     "batchyard show docs-search",
     "batchyard show docs-search --outcome Failed --outcome TimedOut",
-    "batchyard show docs-search --trial bm25-first/with-statement/0",
+    "batchyard show docs-search --trial bm25-first/class-counter/0",
     "batchyard show docs-search --trials --output json",
     "batchyard show docs-search --kube --namespace team-a",
     panel=_LOOKING,

@@ -36,7 +36,7 @@ db_app = group("Create, upgrade and check the database that a store is.")
     "list",
     "batchyard audit list docs-search",
     "batchyard audit list docs-search --severity warning",
-    "batchyard audit list docs-search --trial bm25-first/with-statement/0 --limit 0",
+    "batchyard audit list docs-search --trial bm25-first/class-counter/0 --limit 0",
 )
 def audit_list(
     batch: BatchArgument,

@@ -18,6 +18,10 @@ _HEAD = """\
 # Command line
 
 Made from the commands themselves by `make golden`; a test compares. Not to be edited by hand.
+
+<!-- page: local or cluster -->
+<!-- before: cd examples/docs_search && mkdir deploy && sed -i '4,$d' cases.jsonl -->
+<!-- before: sed -i 's/minSuccessRate: 0.75/minSuccessRate: 0.1/' batchtest.yaml -->
 """
 
 # Typer's command classes are private and have moved between its versions: they are taken as they come.
@@ -42,8 +46,8 @@ def _section(command: _Command, path: str, level: int) -> Iterator[str]:
             yield f"| `{_cell(name)}` | {_cell(meaning)} |"
     yield ""
     if command.epilog:
-        examples = "\n".join(line.strip() for line in command.epilog.splitlines()[1:])
-        yield f"Examples:\n\n```sh\n{examples}\n```\n"
+        examples = "\n".join(f"$ {line.strip()}" for line in command.epilog.splitlines()[1:])
+        yield f"Examples:\n\n```console\n{examples}\n```\n"
     for name, inner in getattr(command, "commands", {}).items():
         yield from _section(inner, f"{path} {name}", 3 if " " in path else level + 1)
 

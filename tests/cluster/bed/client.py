@@ -37,11 +37,15 @@ class Cluster:
         self._proxy: _Proxy | None = None
         self.kubeconfig: Path = bed.kubeconfig
         # They may have changed since it was brought up, or it is somebody else's.
-        definitions.apply(bed.kubectl, bed.kubeconfig)
+        self.know_definitions()
         self.logs: Path | None = bed.logs
         server = self.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
         self.api_url: str = server.strip()
         self.node: str = self.kubectl("get", "nodes", "-l", "type!=kwok", "-o", "jsonpath={.items[0].metadata.name}")
+
+    def know_definitions(self) -> None:
+        """Bring the cluster up to this checkout's definitions."""
+        definitions.apply(self._bed.kubectl, self.kubeconfig)
 
     @property
     def one_node(self) -> OneNode:
