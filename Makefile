@@ -56,7 +56,8 @@ bench: setup ## Measure against peers, side by side; minutes
 golden: setup ## Write the generated files anew; read the diff
 	$(BIN)/python tools/golden.py
 
-docs: golden ## Write the generated reference pages
+docs: golden ## Build the documentation's site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## Remove what setup made
 	rm -rf $(VENV) build dist operator/batchyard.egg-info
