@@ -23,7 +23,7 @@ from loopback_server import QuietHandler, serving
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Object = dict[str, Any]
 
@@ -155,6 +155,11 @@ class FakeCluster:
                 return *_status(401, "Unauthorized", "Unauthorized"), {}, False
             code, body = self._do(asked)
             return code, deepcopy(body), {}, fault is not None
+
+    def begin_watch(self, asked: Asked) -> Iterable[bytes] | None:
+        """Return what a watch is sent, piece by piece; None to answer it as any other request."""
+        self.asked.append(asked)
+        return self.watched
 
     def _fault(self, asked: Asked) -> Fault | None:
         for fault in self.faults:
@@ -310,9 +315,9 @@ def running(cluster: FakeCluster, tls: ssl.SSLContext | None = None, *, port: in
             body = json.loads(self.rfile.read(length)) if length else None
             headers = {name.lower(): value for name, value in self.headers.items()}
             asked = Asked(self.command, parts.path, dict(parse_qsl(parts.query)), body, headers)
-            if asked.query.get("watch"):
-                cluster.asked.append(asked)
-                self._stream(cluster.watched)
+            watched = cluster.begin_watch(asked) if asked.query.get("watch") else None
+            if watched is not None:
+                self._stream(watched)
                 return
             code, answer, more, broken = cluster.answer(asked)
             if broken:
@@ -328,7 +333,7 @@ def running(cluster: FakeCluster, tls: ssl.SSLContext | None = None, *, port: in
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def _stream(self, pieces: Sequence[bytes]) -> None:
+        def _stream(self, pieces: Iterable[bytes]) -> None:
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()

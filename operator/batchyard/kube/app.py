@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import structlog
 
-from batchyard.kube.handlers import watch
+from batchyard.kube.handlers import heed_signals, watch
 from batchyard.kube.leading import Leading
 from batchyard.kube.lease import LeadershipLost, LeaseLock
 from batchyard.kube.serving import Serving
@@ -58,7 +57,6 @@ class Operator:
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT (0), or until leadership or the watch is lost (4)."""
         settings = self._settings
-        loop = asyncio.get_running_loop()
         lease = LeaseLock(
             self._api, settings.namespace, settings.lease_name, settings.identity, self._clock,
             seconds=settings.lease_seconds,
@@ -66,8 +64,7 @@ class Operator:
         async with AsyncExitStack() as stack:
             serving = await stack.enter_async_context(Serving(settings, self._store, self._reader, lease, self._clock))
             self._api.on_request = serving.metrics.api_request
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.stop)
+            heed_signals(self._stop)
             if not await self._until_stopped(lease.acquire()):
                 return EXIT_STOPPED
             stack.push_async_callback(lease.release)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from batchyard.apiserver.errors import ApiError
+from batchyard.apiserver.errors import ApiError, Forbidden
 from batchyard.kube.objects import GROUP_VERSION, PLURAL
 from batchyard.model.errors import StaleLeader, StoreError
 
@@ -46,6 +46,7 @@ class Inventory:
         """
         self._api, self._batches, self._objects = api, batches, objects
         self._namespaces, self._wake, self._heard = tuple(namespaces), wake, heard
+        self._refused: set[str] = set()
 
     async def run(self) -> None:
         """Take stock now and then until cancelled; what goes wrong is tried again the next time."""
@@ -61,23 +62,36 @@ class Inventory:
     async def take(self) -> None:
         """List everything; have each BatchTest that is new, changed or gone looked at, and each open batch.
 
+        A named namespace that may not be looked into is passed over. Where a Role in it gives the right to, that is how
+        a namespace looks that is not there; so the second time in a row its BatchTests are gone.
+
         Raises ``ApiError`` or ``StoreError``.
         """
         before = {seen.ref.uid: seen for seen in self._objects}
-        there = set()
+        there, unsure = set(), set()
         for namespace in self._namespaces or (None,):
-            async for body in self._api.list(GROUP_VERSION, PLURAL, namespace, page=_PAGE):
-                newest = self._objects.see(body)
-                there.add(newest.ref.uid)
-                if newest != before.get(newest.ref.uid):
-                    self._wake(newest.ref.uid)
+            try:
+                async for body in self._api.list(GROUP_VERSION, PLURAL, namespace, page=_PAGE):
+                    newest = self._objects.see(body)
+                    there.add(newest.ref.uid)
+                    if newest != before.get(newest.ref.uid):
+                        self._wake(newest.ref.uid)
+            except Forbidden as err:
+                if namespace is None:
+                    raise
+                if namespace not in self._refused:
+                    unsure.add(namespace)
+                    self._refused.add(namespace)
+                _log.warning("a namespace cannot be looked into; it may be gone", namespace=namespace, error=str(err))
+            else:
+                self._refused.discard(namespace or "")
         self._heard()
         for uid, seen in before.items():
-            if seen.exists and uid not in there:
+            if seen.exists and uid not in there and seen.ref.namespace not in unsure:
                 self._objects.lose(seen.ref)
                 self._wake(uid)
         for _, ref in await self._batches.threads(self._batches.store.open_batches):
-            if self._objects.get(ref.uid) is None and self._is_watched(ref.namespace):
+            if self._objects.get(ref.uid) is None and self._is_watched(ref.namespace) and ref.namespace not in unsure:
                 self._objects.lose(ref)
                 self._wake(ref.uid)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchyard.apiserver.errors import Forbidden
 from batchyard.decide.lifecycle import (
     Attempt,
     Conclude,
@@ -107,7 +108,7 @@ class Reconciler:
 
     async def _move(self, batch: ActiveBatch) -> float | None:
         for _ in range(_STEPS_AT_ONCE):
-            observation = await self._steps.observe(batch)
+            observation = await self._observe(batch)
             facts = self._facts(batch, observation)
             step = next_step(facts)
             if isinstance(step, Wait):
@@ -123,10 +124,22 @@ class Reconciler:
                 return _GONE_SECONDS
         return 0.0
 
+    async def _observe(self, batch: ActiveBatch) -> Observation | None:
+        try:
+            return await self._steps.observe(batch)
+        except Forbidden:
+            if self._is_there(batch):
+                raise
+            # The right to look went with the namespace, and so did everything in it.
+            return None
+
     async def _take(self, batch: ActiveBatch, step: Step, observation: Observation | None) -> None:
         try:
             await self._steps.take(batch, step, observation)
-        except EnvironmentUnavailable:
+        except EnvironmentUnavailable as err:
+            if isinstance(step, Release) and isinstance(err, Forbidden) and not self._is_there(batch):
+                await self._steps.write_off(batch)
+                return
             # The end is told once its place is given back, and also if that cannot be done.
             await self._tell(batch, None)
             raise
@@ -155,6 +168,10 @@ class Reconciler:
         later = await self._statuses.write(seen, batch)
         known = [seconds for seconds in (wait, later) if seconds is not None]
         return min(known) if known else None
+
+    def _is_there(self, batch: ActiveBatch) -> bool:
+        seen = self._objects.get(batch.ref.uid)
+        return seen is None or seen.exists
 
     def _facts(self, batch: ActiveBatch, observation: Observation | None) -> Facts:
         spec, environment, record = batch.loaded.batch.spec, batch.environment, batch.record

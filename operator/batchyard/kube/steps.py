@@ -203,6 +203,13 @@ class Steps:
             text = f"{environment.provider} {environment.name}"
             await self._write_released(batch, text, reason=environment.reason, message=environment.message)
 
+    async def write_off(self, batch: ActiveBatch) -> None:
+        """Note that the newest place went with its namespace, which nobody may look into any more."""
+        environment = batch.newest
+        text = f"{environment.provider} {environment.name} went with namespace {batch.ref.namespace}"
+        await self._write_released(batch, text, reason=environment.reason, message=environment.message)
+        self._recorded()
+
     async def _write_released(self, batch: ActiveBatch, text: str, *, reason: str, message: str) -> None:
         async with batch.lock:
             environment, now = batch.newest, self._clock.now()
