@@ -22,17 +22,19 @@ class QuietHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(handler: type[QuietHandler], tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator[str]:
+def serving(
+    handler: type[QuietHandler], tls: ssl.SSLContext | None = None, *, port: int = 0, host: str = "127.0.0.1"
+) -> Iterator[str]:
     """Listen while the context lasts, on a free port unless one is named; yield the URL."""
-    with ThreadingHTTPServer(("127.0.0.1", port), handler) as listening:
+    with ThreadingHTTPServer((host, port), handler) as listening:
         listening.daemon_threads = True
         if tls is not None:
             listening.socket = tls.wrap_socket(listening.socket, server_side=True)
-        scheme, host = ("http", "127.0.0.1") if tls is None else ("https", "localhost")
+        scheme, name = ("http", host) if tls is None else ("https", "localhost")
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield f"{scheme}://{host}:{listening.server_address[1]}"
+            yield f"{scheme}://{name}:{listening.server_address[1]}"
         finally:
             listening.shutdown()
             thread.join()

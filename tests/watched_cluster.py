@@ -86,7 +86,13 @@ class WatchedCluster(FakeCluster):
         if found is not None:
             return 200, found, {}, False
         if "/namespaces/" in asked.path and _target(asked.path)[1] in self.closed:
-            body = {"kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "it is closed", "code": 403}
+            body = {
+                "kind": "Status",
+                "status": "Failure",
+                "reason": "Forbidden",
+                "message": "it is closed",
+                "code": 403,
+            }
             return 403, body, {}, False
         return super().answer(asked)
 
@@ -161,4 +167,3 @@ def _target(path: str) -> tuple[Kind, str | None]:
     if rest[0] == "namespaces" and len(rest) > 2:
         return (version, rest[2]), rest[1]
     return (version, rest[0]), None
-

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from batchyard import config
+from batchyard import config, logs
 from batchyard.clock import Clock, SystemClock
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.engine.ports import BatchRecord, Owner, Session, StateAdapter
@@ -23,6 +23,7 @@ from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.environments.ray import connected, cpus_per_trial
 from batchyard.environments.ray import faults as ray_faults
 from batchyard.events import AuditTrail, EventBus
+from batchyard.events.lines import log_event
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
@@ -40,6 +41,7 @@ from batchyard.runners.threads import ThreadPoolBatchTestRunner
 from batchyard.runners.worker import Setup
 from batchyard.store.retention import prune
 from batchyard.store.writer import GroupCommitWriter
+from batchyard.tracing import Traces, open_traces
 from batchyard.workflows.checkpoint_file import read_boundaries
 
 if TYPE_CHECKING:
@@ -59,8 +61,6 @@ _COMMIT_DELAY_SECONDS = 0.05
 
 _ALIVE_SECONDS = 30.0
 """A session of another machine that has not been heard of for this long is taken for dead."""
-
-"""The folder of attempts' own folders, beside the store."""
 
 
 class LangGraphParts:
@@ -101,12 +101,13 @@ class LangGraphParts:
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What a loop of trials needs: where to tell, what keeps the trail, who runs, what masks secrets."""
+    """What a loop of trials needs: where to tell, what keeps the trail, who runs, what masks secrets, who traces."""
 
     bus: EventBus
     trail: AuditTrail
     runner: BatchTestRunner
     redact: Callable[[str], str]
+    traces: Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ class LocalEngine:
         """
         self._refuse_if_alive(store, record)
         with ExitStack() as stack:
+            stack.enter_context(logs.identified(batch=record.id, name=record.name))
             session = store.open_session(record.id, _this_process(), self._clock.now())
             stack.push(self._close_if_broken(store, session))
             writer = stack.enter_context(
@@ -240,7 +242,10 @@ class LocalEngine:
             on_start(Running(made.bus, batch_session))
             if not record.audit_entries:
                 made.bus.publish(_accepted(record, session.epoch))
-            return batch_session.run()
+            finished = batch_session.run()
+            if finished.verdict is not None:
+                made.traces.batch_ended(record, self._clock.now(), verdict=finished.verdict, reason=finished.reason)
+            return finished
 
     @contextlib.contextmanager
     def equipped(
@@ -261,17 +266,22 @@ class LocalEngine:
         environment = self._environment(loaded, files / WORKSPACES)
         masked = (*environment.secrets, *secrets)
         at_once = _at_once(loaded, open_trials)
+        redactor = Redactor(masked)
         with ExitStack() as stack:
+            stack.enter_context(logs.masking(redactor.mask))
             environment.ensure(batch_id)
             stack.callback(environment.release, batch_id)
             make_folder(checkpoints_folder(files, batch_id))
             bus = EventBus()
             trail = AuditTrail(batch_id, max_entries=loaded.batch.spec.audit.max_entries, secrets=masked)
             bus.subscribe(trail.on_event)
+            if logs.as_json():
+                bus.subscribe(log_event)
             if self._ray is not None:
                 stack.enter_context(connected(self._ray, cpus_per_trial(loaded.batch) * at_once))
             runner = stack.enter_context(self._runner(batch_id, deadline_at, loaded, environment, files, at_once))
-            yield Equipment(bus, trail, runner, Redactor(masked).text)
+            traces = stack.enter_context(open_traces())
+            yield Equipment(bus, trail, traces.over(runner, batch_id), redactor.text, traces)
 
     def _close_if_broken(self, store: SqlStore, session: Session) -> Callable[..., None]:
         """Return what gives the batch back if its session ends by an error."""
@@ -295,7 +305,7 @@ class LocalEngine:
         spec = loaded.batch.spec
         deadlines = spec.deadlines
         left = (deadline_at - self._clock.now()).total_seconds()
-        setup = _setup(loaded, checkpoints=str(checkpoints_folder(files, batch_id)))
+        setup = replace(_setup(loaded, checkpoints=str(checkpoints_folder(files, batch_id))), logs=logs.for_child())
         limits = Limits(
             trial=deadlines.trial_seconds,
             node=deadlines.node_seconds,

@@ -15,7 +15,7 @@ import platformdirs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|OTLP_(?:\w+_)?HEADERS", re.IGNORECASE)
 
 WORKSPACE_VARIABLE = "BATCHYARD_WORKSPACE"
 """Names the folder of the running trial; a worker's current directory is the same folder."""
@@ -66,6 +66,25 @@ def mounted_secrets() -> tuple[str, ...]:
     texts = (path.read_bytes()[:_LONGEST_SECRET_FILE].decode(errors="replace").strip() for path in files)
     # A mounted Secret shows each file twice, by its name and behind the link of its version.
     return tuple(dict.fromkeys(text for text in texts if text))
+
+
+_TELEMETRY = "OTEL_"
+_NOT_FOR_PODS = re.compile(r"HEADERS|CERTIFICATE|CLIENT_KEY|RESOURCE_ATTRIBUTES")
+
+
+def telemetry() -> dict[str, str]:
+    """Return the settings of OpenTelemetry that this process was given."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_TELEMETRY)}
+
+
+def telemetry_for_pods() -> dict[str, str]:
+    """Return those that a pod may have too: no secrets, no files of this machine, nothing about this process."""
+    return {
+        name: value
+        for name, value in telemetry().items()
+        # What stands before an @ in a URL is a password, perhaps.
+        if not _NOT_FOR_PODS.search(name) and "@" not in value
+    }
 
 
 def export(values: Mapping[str, str]) -> None:

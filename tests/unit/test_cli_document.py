@@ -172,8 +172,7 @@ def test_an_error_that_quotes_a_file_cannot_command_the_terminal(capsys: pytest.
 
 LOGGING = """
 import logging, sys, structlog
-from batchyard.cli.logs import configure
-from batchyard.cli.options import LogFormat
+from batchyard.logs import LogFormat, configure
 configure(LogFormat(sys.argv[1]), int(sys.argv[2]))
 structlog.get_logger("ours").warning("something odd", trial="x/one/0")
 structlog.get_logger("ours").info("something small")
@@ -190,9 +189,10 @@ def logged(form: str, verbosity: int) -> list[str]:
 
 
 def test_log_lines_are_json_when_asked_for_from_whatever_library() -> None:
-    odd, bad = (json.loads(line) for line in logged("json", 0))
+    odd, small, bad = (json.loads(line) for line in logged("json", 0))
 
     assert (odd["event"], odd["level"], odd["trial"]) == ("something odd", "warning", "x/one/0")
+    assert (small["event"], small["level"]) == ("something small", "info")
     assert (bad["event"], bad["logger"], bad["batch_id"]) == ("something bad", "theirs", "b")
 
 

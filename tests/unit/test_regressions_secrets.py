@@ -49,8 +49,7 @@ def test_of_two_secrets_that_begin_alike_nothing_of_the_longer_is_left() -> None
 def test_a_traceback_in_the_log_shows_no_values_of_variables() -> None:
     code = f"""
 import structlog
-from batchyard.cli.logs import configure
-from batchyard.cli.options import LogFormat
+from batchyard.logs import LogFormat, configure
 def attempt(env):
     raise ValueError("broken")
 configure(LogFormat.TEXT, 0)

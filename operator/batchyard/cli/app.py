@@ -16,7 +16,6 @@ from batchyard.cli.options import (
     ContextOption,
     FileArgument,
     KubeOption,
-    LogFormat,
     NamespaceOption,
     OperatorNamespaceOption,
     Output,
@@ -28,6 +27,7 @@ from batchyard.cli.options import (
     origin_of,
 )
 from batchyard.cli.registry import Commands, command, examples
+from batchyard.logs import LogFormat, configure
 from batchyard.model.outcome import Outcome
 
 _RUNNING = "Run"
@@ -67,11 +67,15 @@ def _settings(
             "--verbose", "-v", count=True, show_default=False, help="More log lines on standard error; twice for all."
         ),
     ] = 0,
-    log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(
+            envvar="BATCHYARD_LOG_FORMAT",
+            help="How log lines are written; json makes all of standard error one object a line, from info on.",
+        ),
+    ] = LogFormat.TEXT,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
 ) -> None:
-    from batchyard.cli.logs import configure
-
     configure(log_format, 2 if debug else verbose)
 
 

@@ -10,6 +10,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
+from batchyard import logs
 from batchyard.cli.terminal import printable, say
 from batchyard.decide.finish import EXIT_PLACE_FAILED, EXIT_USAGE
 from batchyard.model.errors import (
@@ -52,7 +53,10 @@ def tell(error: Exception, *, as_json: bool, debug: bool) -> int:
     expected = isinstance(error, (BatchyardError, OSError))
     message = _message(error) if expected else f"unexpected {type(error).__name__}: {_message(error)}"
     faults = error.faults if isinstance(error, SpecInvalid) else ()
-    _write(message, type(error).__name__, code, faults, as_json=as_json)
+    shown = error if debug or not expected else None
+    _write(message, type(error).__name__, code, faults, as_json=as_json, shown=shown)
+    if logs.as_json():
+        return code
     if debug:
         traceback.print_exception(error)
     elif not expected:
@@ -62,7 +66,7 @@ def tell(error: Exception, *, as_json: bool, debug: bool) -> int:
 
 def tell_usage(message: str, usage: str, *, as_json: bool) -> int:
     """Tell the user that the command was not understood and return the exit code."""
-    _write(message, "UsageError", EXIT_USAGE, (), as_json=as_json)
+    _write(message, "UsageError", EXIT_USAGE, (), as_json=as_json, shown=None)
     say(f"see: {usage} --help")
     return EXIT_USAGE
 
@@ -72,8 +76,14 @@ def _message(error: Exception) -> str:
     return "\n".join(printable(line) for line in str(error).splitlines()) or type(error).__name__
 
 
-def _write(message: str, kind: str, code: int, faults: Sequence[Fault], *, as_json: bool) -> None:
-    say(f"error: {message}")
+def _write(
+    message: str, kind: str, code: int, faults: Sequence[Fault], *, as_json: bool, shown: Exception | None
+) -> None:
+    """Write the error; of ``shown`` the traceback goes into a log of JSON, where no other place is for it."""
+    if logs.as_json():
+        logs.say_failed(message, kind=kind, exit_code=code, error=shown)
+    else:
+        say(f"error: {message}")
     if as_json:
         told: dict[str, JSON] = {"type": kind, "message": message, "exitCode": code}
         if faults:

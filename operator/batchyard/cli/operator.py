@@ -10,17 +10,26 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchyard import config
+from batchyard import config, logs
 from batchyard.apiserver.connecting import connect
 from batchyard.cli import stores
 from batchyard.clock import SystemClock
+from batchyard.events.redact import Redactor
 from batchyard.kube.app import Operator
 from batchyard.linux import give_memory_back
+from batchyard.store.connect import parse_target
+from batchyard.store.faults import place_of
 from batchyard.store.opening import open_cluster_store
 from batchyard.store.pages import StoreReader
 
 if TYPE_CHECKING:
     from batchyard.kube.settings import OperatorSettings
+
+
+def pod_env() -> dict[str, str]:
+    """Return what pods that run trials are given of this process's environment: how to log, and where traces go."""
+    log_format = {"BATCHYARD_LOG_FORMAT": logs.LogFormat.JSON.value} if logs.as_json() else {}
+    return {**config.telemetry_for_pods(), **log_format}
 
 
 def run_operator(settings: OperatorSettings) -> int:
@@ -29,8 +38,11 @@ def run_operator(settings: OperatorSettings) -> int:
     # What is imported stays anyway; without it garbage is looked for more often, and at less cost.
     gc.collect()
     gc.freeze()
+    target = stores.target(settings.store)
+    known = (*config.inherited_secrets().values(), *place_of(parse_target(target)).secrets)
     with ExitStack() as stack:
-        store = open_cluster_store(stores.target(settings.store))
+        stack.enter_context(logs.masking(Redactor(known).mask))
+        store = open_cluster_store(target)
         stack.callback(store.close)
 
         async def run() -> int:

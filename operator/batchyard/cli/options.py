@@ -15,13 +15,6 @@ class Output(StrEnum):
     JSON = "json"
 
 
-class LogFormat(StrEnum):
-    """How a log line is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 class TrailFormat(StrEnum):
     """What an exported audit trail is made of."""
 

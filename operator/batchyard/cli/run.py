@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from batchyard import logs
 from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
@@ -149,8 +150,8 @@ class _Front:
         return show_result(self._store, record.id, self._output)
 
     def _view(self, running: Running, loaded: LoadedBatch, finished: Mapping[Outcome, int]) -> View:
-        if self._quiet:
-            return SilentView()
+        if self._quiet or logs.as_json():
+            return SilentView()  # as JSON each event is a line of the log
         total = len(loaded.plan)
         progress = Progress(total, loaded.batch.spec.parallelism, self._clock, finished)
         running.bus.subscribe(progress.on_event, HEARD)

@@ -90,7 +90,7 @@ def operator(
 
     Exit codes: 0 ended by SIGTERM, 2 wrong usage, 4 no cluster, no store, or leadership lost.
     """
-    from batchyard.cli.operator import run_operator
+    from batchyard.cli.operator import pod_env, run_operator
     from batchyard.kube.settings import OperatorSettings
 
     settings = OperatorSettings(
@@ -108,6 +108,7 @@ def operator(
         image_pull_policy=image_pull_policy,
         lease_seconds=lease_seconds,
         context=context or None,
+        pod_env=pod_env(),
     )
     return run_operator(settings)
 

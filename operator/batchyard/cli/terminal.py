@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
+from batchyard import logs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -49,6 +51,9 @@ def draws(console: Console) -> bool:
 
 def say(text: str) -> None:
     """Write a line to standard error. A reader that went away is no reason to stop a run."""
+    if logs.as_json():
+        logs.say(text)
+        return
     with suppress(BrokenPipeError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
@@ -56,8 +61,9 @@ def say(text: str) -> None:
 
 def say_at_once(text: str) -> None:
     """Write a line to standard error from within a signal handler, where the stream itself may be in use."""
+    written = logs.line(text) if logs.as_json() else text
     with suppress(OSError):
-        os.write(sys.stderr.fileno(), f"{text}\n".encode())
+        os.write(sys.stderr.fileno(), f"{written}\n".encode())
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ in any of them: pods name their Secrets. Not for what a user's template may chan
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchyard.environments.overlay import OWN_VOLUMES, overlaid
@@ -51,6 +51,7 @@ class Defaults:
     image: str
     ray_version: str
     pull_policy: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 # With these a Ray would let anybody in, or the driver would look for another one.
@@ -216,7 +217,7 @@ def _container(request: PlaceRequest, defaults: Defaults, *, name: str, image: s
     environment = request.batch.spec.environment
     protected = protected_env(request)
     given = {key: value for key, value in environment.env.items() if key not in protected}
-    env = {**given, **_own_env(request, trusted=trusted)}
+    env = {**defaults.env, **given, **_own_env(request, trusted=trusted)}
     mounts: list[JSON] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
         {"name": "spool", "mountPath": SPOOL_FOLDER},

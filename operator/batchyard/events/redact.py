@@ -43,6 +43,10 @@ class Redactor:
             return f"{plain[:LONGEST_TEXT]}... ({len(plain) - LONGEST_TEXT} more characters)"
         return plain
 
+    def mask(self, text: str) -> str:
+        """Return ``text`` with secrets masked, and whole."""
+        return self._masked(text) if self._known else text
+
     def json(self, value: object) -> JSON:
         """Return ``value`` as plain JSON in which every string, keys included, went through ``text``."""
         return plain_json(value, self.text)

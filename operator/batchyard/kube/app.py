@@ -17,6 +17,7 @@ from batchyard.kube.leading import Leading
 from batchyard.kube.lease import LeadershipLost, LeaseLock
 from batchyard.kube.serving import Serving
 from batchyard.model.errors import StaleLeader
+from batchyard.tracing import open_traces
 
 if TYPE_CHECKING:
     from batchyard.apiserver.client import ApiClient
@@ -65,12 +66,14 @@ class Operator:
             serving = await stack.enter_async_context(Serving(settings, self._store, self._reader, lease, self._clock))
             self._api.on_request = serving.metrics.api_request
             heed_signals(self._stop)
+            traces = stack.enter_context(open_traces())
             if not await self._until_stopped(lease.acquire()):
                 return EXIT_STOPPED
             stack.push_async_callback(lease.release)
             leading = Leading(
                 settings, api=self._api, store=self._store, lease=lease, serving=serving, clock=self._clock,
                 watch=self._watch, stop=self._stop,
+                traces=traces,
             )  # fmt: skip
             try:
                 await leading.run()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from batchyard.kube.health import Health
     from batchyard.kube.settings import OperatorSettings
     from batchyard.metrics import Metrics
+    from batchyard.tracing import Traces
 
 
 def places_of(settings: OperatorSettings, api: ApiClient, clock: Clock) -> dict[Provider, Place]:
@@ -53,7 +54,10 @@ def places_of(settings: OperatorSettings, api: ApiClient, clock: Clock) -> dict[
 
 def _defaults(settings: OperatorSettings) -> Defaults:
     return Defaults(
-        image=settings.runner_image, ray_version=settings.ray_version, pull_policy=settings.image_pull_policy
+        image=settings.runner_image,
+        ray_version=settings.ray_version,
+        pull_policy=settings.image_pull_policy,
+        env=settings.pod_env,
     )
 
 
@@ -73,6 +77,7 @@ class Assembly:
         health: Health,
         wake: Callable[[str], None],
         heard: Callable[[], None],
+        traces: Traces | None = None,
         in_thread: InThread = in_a_thread,
     ) -> None:
         """``store`` is fenced by this leadership; ``wake`` has a BatchTest, named by its uid, looked at soon.
@@ -96,7 +101,7 @@ class Assembly:
             ),
             steps=Steps(
                 batches=self.batches, places=places, sources=Sources(api), owners=self.owners, clock=clock,
-                endings=Endings(self.batches, clock, metrics), metrics=metrics, recorded=self.publisher.wake,
+                endings=Endings(self.batches, clock, metrics, traces), metrics=metrics, recorded=self.publisher.wake,
                 token=partial(token_of, key), results_url=settings.results_url,
             ),
             finished=Finished(api, self.batches, self.objects, statuses, clock),

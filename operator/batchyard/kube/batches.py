@@ -17,6 +17,7 @@ from batchyard.engine.cluster_ports import EnvironmentRecord, EnvironmentState
 from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.sources import LoadedBatch
 from batchyard.engine.summary import Summary
+from batchyard.events.lines import log_entry
 from batchyard.model.audit import AuditEntry
 from batchyard.model.errors import SegmentOutOfOrder, StoreError
 from batchyard.model.events import EventType, severity_of
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON, AttemptResult
 
 T = TypeVar("T")
+
+_OPERATOR = "operator"
 
 
 async def in_a_thread(call: Callable[[], T]) -> T:
@@ -259,6 +262,8 @@ class Batches:
     def _keep_entries(self, batch: ActiveBatch, entries: Sequence[AuditEntry], dropped: int) -> None:
         for entry in entries:
             self._metrics.audit_entry_stored(entry.type, entry.severity)
+            if entry.source == _OPERATOR:  # a worker has a log of its own
+                log_entry(entry, namespace=batch.ref.namespace, name=batch.ref.name)
         self._metrics.audit_entries_dropped(dropped)
         batch.deadline_told |= any(entry.type is EventType.DEADLINE_EXCEEDED for entry in entries)
         batch.record = replace(
@@ -295,7 +300,7 @@ class Batches:
             message=message,
             batch_id=batch.id,
             epoch=number,
-            source="operator",
+            source=_OPERATOR,
             details=details or {},
         )
 

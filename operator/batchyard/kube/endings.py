@@ -13,6 +13,7 @@ from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.records import not_run
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Phase, Reason
+from batchyard.tracing import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +32,10 @@ _SCOPE_OF = {Reason.BATCH_DEADLINE_EXCEEDED: "batch", Reason.ENVIRONMENT_DEADLIN
 class Endings:
     """Concludes batches. A crash in between is healed by concluding again: what is written stays as it is."""
 
-    def __init__(self, batches: Batches, clock: Clock, metrics: Metrics) -> None:
-        """Take what is needed to write and to count."""
+    def __init__(self, batches: Batches, clock: Clock, metrics: Metrics, traces: Traces | None = None) -> None:
+        """Take what is needed to write, to count and to trace."""
         self._batches, self._clock, self._metrics = batches, clock, metrics
+        self._traces = traces or Traces()
 
     async def conclude(self, batch: ActiveBatch, reason: str, why: str) -> None:
         """End the batch; ``reason`` "" leaves the verdict to the results, ``why`` says more for people."""
@@ -44,8 +46,9 @@ class Endings:
         scope = _SCOPE_OF.get(ended.reason)
         if scope is not None:
             self._metrics.deadline_exceeded(scope)
-        seconds = (self._clock.now() - batch.record.accepted_at).total_seconds()
-        self._metrics.batch_finished(ended.verdict, ended.reason, seconds)
+        now = self._clock.now()
+        self._metrics.batch_finished(ended.verdict, ended.reason, (now - batch.record.accepted_at).total_seconds())
+        self._traces.batch_ended(batch.record, now, verdict=ended.verdict, reason=ended.reason)
 
     async def _write(self, batch: ActiveBatch, ended: Conclusion) -> None:
         entries = [self._batches.entry(batch, kind, message, details) for kind, message, details in ended.told]

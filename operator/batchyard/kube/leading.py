@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from batchyard.kube.lease import LeaseLock
     from batchyard.kube.serving import Serving
     from batchyard.kube.settings import OperatorSettings
+    from batchyard.tracing import Traces
 
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class Leading:
         clock: Clock,
         watch: Watch,
         stop: asyncio.Event,
+        traces: Traces,
     ) -> None:
         """Take over from any earlier leader: from here on the store refuses its writes."""
         self._settings, self._api, self._lease, self._serving = settings, api, lease, serving
@@ -60,7 +62,7 @@ class Leading:
         epoch = store.take_leadership(settings.identity, clock.now())
         self._store = store.fenced(epoch)
         _log.info("leading", identity=settings.identity, epoch=epoch)
-        self._queue = WorkQueue(self._reconcile, clock, fatal=StaleLeader)
+        self._queue = WorkQueue(self._reconcile, clock, fatal=StaleLeader, about=self._about)
         self._parts = Assembly(
             settings,
             api=api,
@@ -72,6 +74,7 @@ class Leading:
             health=serving.health,
             wake=self._queue.add,
             heard=self._heard,
+            traces=traces,
         )
         self._mirror = EventMirror(
             self._store, api, clock, serving.metrics, namespaces=settings.namespaces,
@@ -114,6 +117,13 @@ class Leading:
 
     async def _reconcile(self, uid: str) -> float | None:
         return await self._parts.reconciler.reconcile(uid)
+
+    def _about(self, uid: str) -> dict[str, str]:
+        """Return what a log line about a BatchTest says of it."""
+        seen, batch = self._parts.objects.get(uid), self._parts.batches.by_uid(uid)
+        ref = seen.ref if seen is not None else batch.ref if batch is not None else None
+        named = {"namespace": ref.namespace, "name": ref.name} if ref is not None else {}
+        return named | ({"batch": batch.id} if batch is not None else {})
 
     def _wake_batch(self, batch_id: str) -> None:
         batch = self._parts.batches.known(batch_id)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from batchyard import logs
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from batchyard.clock import Clock
 
@@ -41,8 +43,13 @@ class WorkQueue:
         *,
         workers: int = 8,
         fatal: type[Exception] | tuple[type[Exception], ...] = (),
+        about: Callable[[str], Mapping[str, str]] = lambda _key: {},
     ) -> None:
-        """Nothing happens before ``run``. An exception of a ``fatal`` type ends ``run`` with an exception group."""
+        """Nothing happens before ``run``. An exception of a ``fatal`` type ends ``run`` with an exception group.
+
+        What ``about`` returns of a key is on every log line that is written while the key is worked on.
+        """
+        self._about = about
         self._fatal = fatal
         self._work = work
         self._clock = clock
@@ -110,13 +117,18 @@ class WorkQueue:
                 self.add_after(key, again)
 
     async def _look_at(self, key: str) -> float | None:
+        with logs.about(**self._about(key)):
+            return await self._try(key)
+
+    async def _try(self, key: str) -> float | None:
         try:
             again = await self._work(key)
         except self._fatal:
             raise
         except Exception:  # one BatchTest that cannot be handled must not stop the others
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            _log.exception("a BatchTest could not be reconciled", key=key, failures=failures)
+            with logs.about(**self._about(key)):  # it may have been accepted meanwhile
+                _log.exception("a BatchTest could not be reconciled", key=key, failures=failures)
             return pause_after(failures)
         self._failures.pop(key, None)
         return again

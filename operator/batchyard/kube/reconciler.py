@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchyard import logs
 from batchyard.apiserver.errors import Forbidden
 from batchyard.decide.lifecycle import (
     Attempt,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from batchyard.decide.lifecycle import Step
     from batchyard.engine.cluster_ports import EnvironmentRecord
     from batchyard.engine.places import Observation
+    from batchyard.engine.ports import BatchRecord
     from batchyard.kube.acceptance import Acceptance
     from batchyard.kube.batches import Batches
     from batchyard.kube.finished import Finished
@@ -81,6 +83,10 @@ class Reconciler:
 
     async def _reconcile(self, uid: str) -> float | None:
         seen, record = self._objects.get(uid), await self._batches.record_of(uid)
+        with logs.about(batch=record.id if record is not None else ""):
+            return await self._step_on(uid, seen, record)
+
+    async def _step_on(self, uid: str, seen: BatchTestObject | None, record: BatchRecord | None) -> float | None:
         if record is None:
             return await self._take_in(seen)
         if record.phase.final and not await self._is_open(uid, record.id):

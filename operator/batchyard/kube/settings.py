@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -15,6 +16,7 @@ class OperatorSettings:
 
     ``namespaces`` empty watches all of them. ``results_url`` is how worker pods reach the results endpoint.
     ``identity`` must differ between any two processes; ``lease_seconds`` is how long a silent leader is waited for.
+    ``pod_env`` are environment variables of every pod that runs trials.
     """
 
     store: str
@@ -34,3 +36,4 @@ class OperatorSettings:
     lease_name: str = "batchyard-operator"
     lease_seconds: float = 15.0
     context: str | None = None
+    pod_env: Mapping[str, str] = field(default_factory=dict)

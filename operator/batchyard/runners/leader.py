@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from batchyard import logs
 from batchyard.decide.deadlines import Stage, stage_after
 from batchyard.decide.retention import keep_workspace
 from batchyard.engine.attempts import Ended, Late, Order, RunnerEvent, Started, Stop
@@ -111,7 +112,8 @@ class Leader(threading.Thread):
         """Lead until told to end."""
         try:
             while (order := self._inbox.get()) is not None:
-                self._lead(order)
+                with logs.about(trial=order.trial_id, attempt=order.attempt):
+                    self._lead(order)
         finally:
             self._leave_seat()
             os.close(self._wake)
@@ -122,7 +124,7 @@ class Leader(threading.Thread):
             self._attempt(order)
         except Exception as err:
             # Whatever breaks here is the place's fault, not the trial's: it is recorded and may be retried.
-            _log.exception("attempt broke", trial=order.trial_id, attempt=order.attempt)
+            _log.exception("attempt broke")
             self._leave_seat()
             self._emit(Ended(self._bare_result(order, begun, Outcome.ERRORED, Reason.ENVIRONMENT_FAILED, str(err))))
 
@@ -152,7 +154,7 @@ class Leader(threading.Thread):
         try:
             self._tidy(seat, workspace, keep=keep_workspace(ended.result.outcome))
         except Exception:  # how the attempt ended is known; a full disk, say, must not change it
-            _log.exception("could not tidy up", trial=order.trial_id, attempt=order.attempt)
+            _log.exception("could not tidy up")
             self._leave_seat()
         self._tell_begin()
         self._emit(ended)
@@ -364,7 +366,7 @@ class Leader(threading.Thread):
         try:
             reached = self._read_boundaries(file, order.thread_id)
         except Exception as err:  # a file cut off mid-write must not hide how the attempt ended
-            _log.warning("boundaries of a killed attempt cannot be read", trial=order.trial_id, error=str(err))
+            _log.warning("boundaries of a killed attempt cannot be read", error=str(err))
             reached = ()
         node = seat.worker.node()
         if node is None:

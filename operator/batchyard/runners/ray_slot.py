@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import batchyard
-from batchyard import config
+from batchyard import config, logs
 from batchyard.clock import SystemClock
 from batchyard.engine.attempts import Ended, Order, RunnerEvent, Stop
 from batchyard.engine.records import redacted
@@ -58,7 +58,10 @@ class SlotHost:
 
     def __init__(self, number: int, plan: SlotPlan) -> None:
         """Start the zygote and the leader of slot ``number``."""
-        self._redact = Redactor((*config.inherited_secrets().values(), *config.mounted_secrets())).text
+        redactor = Redactor((*config.inherited_secrets().values(), *config.mounted_secrets()))
+        self._redact = redactor.text
+        logs.take_over(plan.setup.logs)
+        logs.mask(redactor.mask)
         config.forget(*_RAYS_OWN)
         plan.provider.ensure(plan.batch_id)
         Path(plan.setup.checkpoints).mkdir(parents=True, exist_ok=True)

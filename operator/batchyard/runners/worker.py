@@ -15,7 +15,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from batchyard import config
+from batchyard import config, logs
 from batchyard.engine.attempts import Order
 from batchyard.linux import children
 from batchyard.model.errors import Fault, WorkflowInvalid
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every attempt of a worker shares. ``checkpoints`` is the worker's own file; ``env`` is added once."""
+    """What every attempt of a worker shares.
+
+    ``checkpoints`` is the worker's own file; ``env`` is added once; ``logs`` is how its process is to log, if at all.
+    """
 
     factory: str
     source: str
@@ -47,6 +50,7 @@ class Setup:
     durability: str
     input_schema: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[str, JSON] = field(default_factory=dict)
 
 
 class Parts(Protocol):
@@ -161,6 +165,7 @@ class Worker:
     def _set_up(self, setup: Setup) -> str:
         if self._owns_process:
             config.export(setup.env)
+            logs.take_over(setup.logs)
         self._setup = setup
         self._settings = Settings(setup.recursion_limit, setup.durability)
         try:
@@ -196,7 +201,8 @@ class Worker:
             os.chdir(order.workspace)
             config.export({config.WORKSPACE_VARIABLE: order.workspace})
         try:
-            return execute(order, self._adapter, self._judge, self._settings, probe, time.monotonic)
+            with logs.about(trial=order.trial_id, attempt=order.attempt):
+                return execute(order, self._adapter, self._judge, self._settings, probe, time.monotonic)
         except BaseException as err:  # sys.exit() in a node ends its trial, not the worker
             told = "".join(traceback.format_exception_only(err)).strip()
             return Executed(Outcome.FAILED, Reason.NODE_RAISED, cut(told))

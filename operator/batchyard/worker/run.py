@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import ValidationError
 
-from batchyard import __version__, config
+from batchyard import __version__, config, logs
 from batchyard.compose import LocalEngine
 from batchyard.config import RayConfig
 from batchyard.decide.finish import EXIT_PLACE_FAILED, EXIT_SUCCEEDED
@@ -51,6 +51,11 @@ _LAST_SECONDS = 20.0
 
 def run_worker(settings: WorkerSettings, clock: Clock) -> int:
     """Do what the operator has for this attempt; return the exit code: 0 done or superseded, 4 it could not be done."""
+    with logs.identified(batch=settings.batch_id, place=str(settings.attempt)):
+        return _run_worker(settings, clock)
+
+
+def _run_worker(settings: WorkerSettings, clock: Clock) -> int:
     try:
         # The engine first: what it imports takes as long as many a place needs to get ready.
         with LocalEngine(clock) as engine, ResultsClient(settings) as client:
