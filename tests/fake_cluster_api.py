@@ -13,7 +13,7 @@ import uuid
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kubernetes.aio.client.configuration import Configuration
@@ -299,11 +299,13 @@ def _base64(text: str) -> str:
     return b64encode(text.encode()).decode()
 
 
+C = TypeVar("C", bound=FakeCluster)
+
 # -- the server ----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def running(cluster: FakeCluster, tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator[FakeCluster]:
+def running(cluster: C, tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator[C]:
     """Listen on a port of this machine, a free one by default, while the context lasts."""
 
     class Handler(QuietHandler):

@@ -13,12 +13,12 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
 from batchyard.clock import SystemClock
+from batchyard.log_format import LogFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 
 _CHATTY = ("aiohttp.access", "alembic", "httpcore", "httpx", "opentelemetry", "urllib3")
 """They tell of every request, or of every failed one, and say nothing that Batchyard does not."""
-
-
-class LogFormat(StrEnum):
-    """How a log line is written."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 @dataclass(slots=True)
@@ -198,10 +191,12 @@ def _identified(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDi
     return event
 
 
-def _masked(_logger: WrappedLogger, _name: str, rendered: str) -> str:  # type: ignore[misc]
-    for mask in _settings.masks:
-        rendered = mask(rendered)
-    return rendered
+def _masked(_logger: WrappedLogger, _name: str, rendered: EventDict) -> str:
+    # The one before it has made a line of the event.
+    text = str(rendered)
+    for secrets_out in _settings.masks:
+        text = secrets_out(text)
+    return text
 
 
 def _rendering(log_format: LogFormat) -> list[Processor]:

@@ -172,7 +172,8 @@ def test_an_error_that_quotes_a_file_cannot_command_the_terminal(capsys: pytest.
 
 LOGGING = """
 import logging, sys, structlog
-from batchyard.logs import LogFormat, configure
+from batchyard.log_format import LogFormat
+from batchyard.logs import configure
 configure(LogFormat(sys.argv[1]), int(sys.argv[2]))
 structlog.get_logger("ours").warning("something odd", trial="x/one/0")
 structlog.get_logger("ours").info("something small")

@@ -49,7 +49,8 @@ def test_of_two_secrets_that_begin_alike_nothing_of_the_longer_is_left() -> None
 def test_a_traceback_in_the_log_shows_no_values_of_variables() -> None:
     code = f"""
 import structlog
-from batchyard.logs import LogFormat, configure
+from batchyard.log_format import LogFormat
+from batchyard.logs import configure
 def attempt(env):
     raise ValueError("broken")
 configure(LogFormat.TEXT, 0)

@@ -27,7 +27,7 @@ from batchyard.cli.options import (
     origin_of,
 )
 from batchyard.cli.registry import Commands, command, examples
-from batchyard.logs import LogFormat, configure
+from batchyard.log_format import LogFormat
 from batchyard.model.outcome import Outcome
 
 _RUNNING = "Run"
@@ -76,6 +76,8 @@ def _settings(
     ] = LogFormat.TEXT,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
 ) -> None:
+    from batchyard.logs import configure
+
     configure(log_format, 2 if debug else verbose)
 
 

@@ -17,6 +17,7 @@ from batchyard.clock import SystemClock
 from batchyard.events.redact import Redactor
 from batchyard.kube.app import Operator
 from batchyard.linux import give_memory_back
+from batchyard.log_format import LogFormat
 from batchyard.store.connect import parse_target
 from batchyard.store.faults import place_of
 from batchyard.store.opening import open_cluster_store
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def pod_env() -> dict[str, str]:
     """Return what pods that run trials are given of this process's environment: how to log, and where traces go."""
-    log_format = {"BATCHYARD_LOG_FORMAT": logs.LogFormat.JSON.value} if logs.as_json() else {}
+    log_format = {"BATCHYARD_LOG_FORMAT": LogFormat.JSON.value} if logs.as_json() else {}
     return {**config.telemetry_for_pods(), **log_format}
 
 
