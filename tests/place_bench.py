@@ -99,10 +99,21 @@ class Bench:
         """Have a pod come to another status."""
         self.cluster.change(PODS, f"{self.name}-{suffix}", status=status)
 
+    def hold(self, queue: str = "", *, suspend: bool = True) -> None:
+        """Have a queue hold the Job or RayCluster back, or take it back; or let it in."""
+        owner = self.owner()
+        labels = {**owner["metadata"]["labels"], **({"kueue.x-k8s.io/queue-name": queue} if queue else {})}
+        spec, metadata = {**owner["spec"], "suspend": suspend}, {**owner["metadata"], "labels": labels}
+        self.cluster.change(self.kind, self.name, spec=spec, metadata=metadata)
+
     def warn(self, about: Object, reason: str, message: str, *, kind: str = "Warning") -> None:
         """Have somebody post an event about an object."""
         body = {
-            "involvedObject": {"uid": about["metadata"]["uid"]},
+            "involvedObject": {
+                "uid": about["metadata"]["uid"],
+                "kind": about.get("kind"),
+                "name": about["metadata"]["name"],
+            },
             "type": kind,
             "reason": reason,
             "message": message,

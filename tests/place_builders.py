@@ -19,12 +19,12 @@ RESULTS_TOKEN = "a-token-of-one-attempt"  # noqa: S105 - of no use anywhere
 RESULTS_URL = "http://batchyard.batchyard-system.svc:8080"
 
 
-def batch(*, labels: dict[str, str] | None = None, **spec: Any) -> BatchTest:
+def batch(*, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None, **spec: Any) -> BatchTest:
     """Return a BatchTest without cases; keywords are fields of its spec, as in a file."""
     document = {
         "apiVersion": "batchyard.dev/v1alpha1",
         "kind": "BatchTest",
-        "metadata": {"name": "docs-search", "labels": labels or {}},
+        "metadata": {"name": "docs-search", "labels": labels or {}, "annotations": annotations or {}},
         "spec": {
             "workflow": {"factory": "docs:build", "source": {"configMapRef": {"name": "docs-code"}}},
             "variants": {"matrix": {"retriever": ["bm25", "tfidf"]}},

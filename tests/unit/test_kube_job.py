@@ -260,15 +260,6 @@ def test_without_leave_to_read_events_the_rest_is_told(bench: Bench) -> None:
     assert bench.observe().reason == "NoPod"
 
 
-def test_a_job_that_a_queue_holds_back_says_so(bench: Bench) -> None:
-    bench.ensure()
-    bench.cluster.change(JOBS, bench.name, spec={"suspend": True})
-
-    seen = bench.observe()
-
-    assert (seen.state, seen.reason) == (PlaceState.PENDING, "Suspended")
-
-
 def test_a_job_that_failed_without_a_pod_left_has_ended(bench: Bench) -> None:
     bench.ensure()
     failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active too long"}

@@ -341,14 +341,6 @@ def test_a_pod_that_says_nothing_is_explained_by_the_events_about_it(bench: RayB
     assert (seen.reason, seen.message) == ("Unhealthy", "Readiness probe failed: connection refused")
 
 
-def test_a_cluster_that_a_queue_holds_back_says_so(bench: RayBench) -> None:
-    bench.ensure()
-    bench.take_up()
-    bench.cluster.change(CLUSTERS, bench.name, spec={**bench.owner()["spec"], "suspend": True})
-
-    assert bench.observe().reason == "Suspended"
-
-
 def test_a_raycluster_that_the_api_server_finds_invalid_has_ended_with_its_words(bench: RayBench) -> None:
     async def scenario(place: Any) -> Observation:
         await place.ensure(bench.asked)

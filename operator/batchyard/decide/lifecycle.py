@@ -30,6 +30,7 @@ class Seen(StrEnum):
     """What can be seen of an attempt's place."""
 
     ABSENT = "Absent"
+    QUEUED = "Queued"
     PENDING = "Pending"
     READY = "Ready"
     RUNNING = "Running"
@@ -42,15 +43,18 @@ class Attempt:
     """The newest attempt at giving the batch a place.
 
     ``ensured`` is whether this operator had all of the place made, or found it made. ``refused_at`` is when that was
-    last refused. ``done`` is why the worker said that it stopped ("" if all trials were settled), with what it said
-    more, None while it has not said so. ``asked_at`` is when the worker was first told to stop. ``seen`` is None if
-    the place was not looked at, or could not be.
+    last refused. ``queued`` is whether it was last said that a queue holds the place back, and ``admitted_at`` when it
+    was last said that none does any more. ``done`` is why the worker said that it stopped ("" if all trials were
+    settled), with what it said more, None while it has not said so. ``asked_at`` is when the worker was first told to
+    stop. ``seen`` is None if the place was not looked at, or could not be.
     """
 
     number: int
     requested_at: datetime
     ensured: bool = False
     refused_at: datetime | None = None
+    queued: bool = False
+    admitted_at: datetime | None = None
     started: bool = False
     ended_at: datetime | None = None
     released: bool = False
@@ -103,6 +107,16 @@ class Ensure:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """Say that a queue holds the place back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Say that the queue lets the place be made: its time begins."""
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """The place is ready: start the worker in it."""
 
@@ -145,7 +159,7 @@ class Rest:
     """Nothing will ever have to be done again."""
 
 
-Step: TypeAlias = Provision | Ensure | Start | EndAttempt | Conclude | Release | Hold | Wait | Rest
+Step: TypeAlias = Provision | Ensure | Queue | Admit | Start | EndAttempt | Conclude | Release | Hold | Wait | Rest
 
 _RETRIED = frozenset({Reason.ENVIRONMENT_FAILED, Reason.INTERRUPTED, Reason.SUSPENDED, ""})
 """Why a worker may stop with trials left that another place can still run."""
@@ -195,6 +209,9 @@ def _next_step(facts: Facts) -> Step:
 
 def _after_the_worker(facts: Facts, attempt: Attempt) -> Step:
     done, message = attempt.done or "", attempt.done_message
+    if done == Reason.INTERRUPTED and (attempt.seen is Seen.QUEUED or attempt.seen_reason == Reason.PREEMPTED):
+        # Its pod was told to end, and this is who did that.
+        return EndAttempt(Reason.PREEMPTED, attempt.seen_message)
     if done in _RETRIED:
         return EndAttempt(done or Reason.ENVIRONMENT_FAILED, message or "the worker stopped with trials left")
     if done == Reason.CANCELLED and facts.cancel:
@@ -224,7 +241,7 @@ def _patience_left(facts: Facts) -> float:
 
 def _is_alive(facts: Facts, attempt: Attempt) -> bool:
     """Return whether a worker is likely to hear and to answer."""
-    if attempt.ended_at is not None or attempt.seen in {Seen.ABSENT, Seen.ENDED, Seen.LOST}:
+    if attempt.ended_at is not None or attempt.seen in {Seen.ABSENT, Seen.QUEUED, Seen.ENDED, Seen.LOST}:
         return False
     if attempt.heard_at is None:
         return False
@@ -254,10 +271,15 @@ def _without_place(facts: Facts) -> Step:
 
 
 def _with_place(facts: Facts, attempt: Attempt) -> Step:
-    waited = (facts.now - attempt.requested_at).total_seconds()
+    # What a queue takes is not the place's time; nor is it while a queue may hold it back and nobody could look.
+    waited = 0.0 if attempt.queued else (facts.now - (attempt.admitted_at or attempt.requested_at)).total_seconds()
     seen = f"{attempt.seen_reason}: {attempt.seen_message}" if attempt.seen_reason else attempt.seen_message
     if attempt.seen in {Seen.ENDED, Seen.LOST} or (attempt.started and attempt.seen is Seen.ABSENT):
         return EndAttempt(Reason.ENVIRONMENT_FAILED, seen or "the place is gone")
+    if attempt.seen is Seen.QUEUED:
+        return _in_a_queue(attempt)
+    if attempt.queued and attempt.seen in {Seen.PENDING, Seen.READY, Seen.RUNNING}:
+        return Admit()
     if attempt.heard_at is None and waited >= facts.environment_seconds and not _was_unheard(facts, attempt):
         return Conclude(Reason.ENVIRONMENT_DEADLINE_EXCEEDED, seen)
     if attempt.started:
@@ -272,6 +294,14 @@ def _with_place(facts: Facts, attempt: Attempt) -> Step:
             return Start()
         case _:
             return Wait(_LOOK_SECONDS)
+
+
+def _in_a_queue(attempt: Attempt) -> Step:
+    """A place whose worker has begun was taken back; any other one has yet to be given."""
+    if attempt.started or attempt.heard_at is not None:
+        return EndAttempt(Reason.PREEMPTED, attempt.seen_message)
+    # Whether it is let in, a watch tells.
+    return Wait(_CALM_SECONDS) if attempt.queued else Queue()
 
 
 def _was_unheard(facts: Facts, attempt: Attempt) -> bool:

@@ -31,6 +31,7 @@ class EnvironmentState(StrEnum):
     """Where one attempt at a place stands."""
 
     REQUESTED = "Requested"
+    QUEUED = "Queued"
     READY = "Ready"
     RUNNING = "Running"
     ENDED = "Ended"

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class PlaceState(StrEnum):
-    """What can be seen of a place."""
+    """What can be seen of a place. One that is ``QUEUED`` is held back by a queue, or was taken back by it."""
 
     ABSENT = "Absent"
+    QUEUED = "Queued"
     PENDING = "Pending"
     READY = "Ready"
     RUNNING = "Running"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import NotFound
 from batchyard.engine.places import Child, Observation, PlaceState
-from batchyard.environments import owned, pods
+from batchyard.environments import owned, pods, queueing
 from batchyard.environments.manifests import RUNNER, job
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ class JobPlace:
         uid, phase = pod["metadata"]["uid"], (pod.get("status") or {}).get("phase")
         if identity and uid != identity:
             return Observation(PlaceState.LOST, "PodReplaced", "the runner pod was replaced", uid)
-        if phase in {"Succeeded", "Failed"} or pods.has_ended(pod, RUNNER):
+        over = phase in {"Succeeded", "Failed"} or pods.has_ended(pod, RUNNER)
+        if over or pods.is_going(pod):
+            taken = await self._taken_back(request, identity, gone=over)
+            if taken is not None:
+                return taken
+        if over:
             return _ended(pod, uid)
         if pods.is_going(pod):
             state = PlaceState.RUNNING if identity else PlaceState.PENDING
@@ -91,6 +96,16 @@ class JobPlace:
             return Observation(PlaceState.PENDING, trouble.reason, trouble.message)
         return Observation(PlaceState.PENDING, "", "the runner pod starts")
 
+    async def _taken_back(self, request: PlaceRequest, identity: str, *, gone: bool) -> Observation | None:
+        """Return that the pod ends because its Job was suspended, None if it ends for another reason."""
+        try:
+            found = await self._api.get(GROUP_VERSION, PLURAL, request.ref.namespace, request.name)
+        except NotFound:
+            return None
+        if not queueing.is_suspended(found):
+            return None
+        return queueing.taken_back(found, _KIND, identity, gone=gone)
+
     async def _without_pod(self, request: PlaceRequest, identity: str) -> Observation:
         try:
             found = await self._api.get(GROUP_VERSION, PLURAL, request.ref.namespace, request.name)
@@ -101,13 +116,15 @@ class JobPlace:
         failed = pods.condition_of(found, "Failed") or pods.condition_of(found, "FailureTarget")
         if failed is not None:
             return Observation(PlaceState.ENDED, failed.reason, f"the Job failed: {failed.message}")
+        if identity and queueing.is_suspended(found):
+            return queueing.taken_back(found, _KIND, identity, gone=True)
         if identity:
             return Observation(PlaceState.LOST, "PodDeleted", "the runner pod was deleted")
         missing = await owned.without_secret(self._api, request, found)
         if missing is not None:
             return missing
-        if (found.get("spec") or {}).get("suspend"):
-            return Observation(PlaceState.PENDING, "Suspended", "the Job is suspended: a queue has not admitted it yet")
+        if queueing.is_suspended(found):
+            return await queueing.waiting(self._api, found, _KIND)
         refused = await owned.warning_about(self._api, found)
         if refused is not None:
             return Observation(PlaceState.PENDING, refused.reason, f"the Job has no pod: {refused.message}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import NotFound
 from batchyard.engine.places import Child, Observation, PlaceState
-from batchyard.environments import owned, pods, quotes
+from batchyard.environments import owned, pods, queueing, quotes
 from batchyard.environments.manifests import DASHBOARD_PORT, HEAD, ray_cluster, runtime_env, wanted_workers
 from batchyard.environments.ray_jobs import DashboardUnreachable, RayDashboard
 
@@ -82,6 +82,8 @@ class KubeRayPlace:
             return owned.name_taken(_KIND, request)
         found = await owned.pods_of(self._api, request)
         head = _head(found)
+        if queueing.is_suspended(cluster):
+            return await self._held_back(request, cluster, found, identity)
         if identity:
             lost = _why_lost(found, head, identity)
             if lost is not None:
@@ -113,6 +115,20 @@ class KubeRayPlace:
         await self._api.delete(GROUP_VERSION, PLURAL, child.namespace, child.name, uid=child.uid)
 
     # -- what is seen ------------------------------------------------------------------------------------------
+
+    async def _held_back(
+        self,
+        request: PlaceRequest,
+        cluster: Mapping[str, JSON],
+        found: Sequence[Mapping[str, JSON]],
+        identity: str,
+    ) -> Observation:
+        heads = _of_type(found, "head")
+        if identity or heads:
+            # KubeRay ends all its pods, the head's driver with them.
+            return queueing.taken_back(cluster, _KIND, identity, gone=all(pods.is_down(head, HEAD) for head in heads))
+        missing = await owned.without_secret(self._api, request, cluster)
+        return missing if missing is not None else await queueing.waiting(self._api, cluster, _KIND)
 
     async def _ask_ray(
         self,
@@ -165,9 +181,6 @@ class KubeRayPlace:
             missing = await owned.without_secret(self._api, request, cluster)
             if missing is not None:
                 return missing
-        if trouble is None and (cluster.get("spec") or {}).get("suspend"):
-            text = "the RayCluster is suspended: a queue has not admitted it yet"
-            trouble = pods.Finding("Suspended", text)
         if trouble is None:
             trouble = await self._warned(cluster, found) or self._silent(cluster)
         if trouble is not None:

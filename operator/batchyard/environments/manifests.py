@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchyard.environments.overlay import OWN_VOLUMES, overlaid
+from batchyard.environments.queue_labels import for_the_queue
 from batchyard.environments.ray import RAY_SETTINGS, cpus_per_trial
 from batchyard.model.quantity import to_cpus
 from batchyard.model.spec_environment import KubeRay
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 MANAGED_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_SELECTOR = {MANAGED_LABEL: "batchyard"}
 UID_LABEL = "batchyard.dev/uid"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 SOURCE_FOLDER = "/opt/batchyard-source"
 SPOOL_FOLDER = "/var/lib/batchyard"
@@ -82,7 +82,7 @@ def job(request: PlaceRequest, defaults: Defaults, seconds_left: float) -> dict[
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(request),
+        "metadata": _queued_metadata(request),
         "spec": {
             "backoffLimit": 0,
             "completions": 1,
@@ -102,7 +102,7 @@ def ray_cluster(request: PlaceRequest, defaults: Defaults) -> dict[str, JSON]:
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
-        "metadata": _metadata(request),
+        "metadata": _queued_metadata(request),
         "spec": {
             "rayVersion": asked.ray_version or defaults.ray_version,
             "authOptions": {"mode": "token"},
@@ -341,7 +341,7 @@ def _metadata(request: PlaceRequest) -> dict[str, JSON]:
     return {
         "name": request.name,
         "namespace": request.ref.namespace,
-        "labels": {**_labels(request), **_queue(request)},
+        "labels": _labels(request),
         "ownerReferences": [
             {
                 "apiVersion": "batchyard.dev/v1alpha1",
@@ -354,6 +354,14 @@ def _metadata(request: PlaceRequest) -> dict[str, JSON]:
     }
 
 
+def _queued_metadata(request: PlaceRequest) -> dict[str, JSON]:
+    """Return the metadata with what the BatchTest says to a queue. Pods that said it too would be queued themselves."""
+    metadata, asked = _metadata(request), request.batch.metadata
+    metadata["labels"] |= for_the_queue(asked.labels)
+    annotations = for_the_queue(asked.annotations)
+    return {**metadata, "annotations": annotations} if annotations else metadata
+
+
 def _labels(request: PlaceRequest) -> dict[str, str]:
     return {
         **MANAGED_SELECTOR,
@@ -363,8 +371,3 @@ def _labels(request: PlaceRequest) -> dict[str, str]:
         UID_LABEL: request.ref.uid,
         "batchyard.dev/attempt": str(request.attempt),
     }
-
-
-def _queue(request: PlaceRequest) -> dict[str, str]:
-    name = request.batch.metadata.labels.get(QUEUE_LABEL)
-    return {QUEUE_LABEL: name} if name else {}

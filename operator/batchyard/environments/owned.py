@@ -151,15 +151,21 @@ async def pods_of(api: ApiClient, request: PlaceRequest) -> list[dict[str, JSON]
 
 async def warning_about(api: ApiClient, found: Mapping[str, JSON]) -> pods.Finding | None:
     """Return the newest warning about an object; None if there is none, or if this account may not know."""
-    selector = f"involvedObject.uid={found['metadata']['uid']},type=Warning"
-    namespace = found["metadata"]["namespace"]
+    metadata = found["metadata"]
+    return await newest_warning(api, metadata["namespace"], f"involvedObject.uid={metadata['uid']}")
+
+
+async def newest_warning(api: ApiClient, namespace: str, about: str, *, name: str = "") -> pods.Finding | None:
+    """Return the newest warning about objects of a field selector whose names begin with ``name``; None as above."""
+    selector, found = f"{about},type=Warning", []
     try:
-        return pods.newest_warning(
-            [event async for event in api.list("v1", "events", namespace, field_selector=selector)]
-        )
+        async for event in api.list("v1", "events", namespace, field_selector=selector):
+            if str((event.get("involvedObject") or {}).get("name") or "").startswith(name):
+                found.append(event)
     except ApiError:
         # It would only explain more; nothing depends on it.
         return None
+    return pods.newest_warning(found)
 
 
 async def list_children(api: ApiClient, group_version: str, plural: str, namespace: str | None) -> list[Child]:

@@ -62,6 +62,7 @@ class ActiveBatch:
     changed; never while the cluster is asked anything. ``limited`` counts the entries that
     may have no event of their own. ``ensured`` is the attempt whose place is known to be made, and ``refused_at`` when
     the newest one's making was last refused. ``status_kept_at`` is when the store was last given a status.
+    ``admitted_at`` is when a queue that held the newest place back let it be made.
     ``opened_at`` is since when this operator hears its workers. ``abandoned`` counts what the newest worker could not
     end.
     """
@@ -81,6 +82,7 @@ class ActiveBatch:
     asked_at: datetime | None = None
     ensured: int = 0
     refused_at: datetime | None = None
+    admitted_at: datetime | None = None
     status_kept_at: datetime | None = None
     told: Told = field(default_factory=Told)
     releasing: bool = False
@@ -138,7 +140,7 @@ class ActiveBatch:
 
 
 _STATUS_SECONDS = 2.0
-_NO_FAULT = frozenset({"Suspended", "Interrupted"})
+_NO_FAULT = frozenset({"Suspended", "Interrupted", "Preempted"})
 
 
 class Batches:
@@ -304,9 +306,17 @@ class Batches:
             details=details or {},
         )
 
+    def admitted_entry(self, batch: ActiveBatch, place: EnvironmentRecord) -> AuditEntry:
+        """Return the entry that says that a queue let a place be made: it tells a later operator since when it may."""
+        entry = self.entry(batch, EventType.ENVIRONMENT_ADMITTED, "", {"attempt": place.attempt})
+        waited = (entry.at - place.requested_at).total_seconds()
+        batch.admitted_at = entry.at
+        return replace(entry, message=f"{place.provider} {place.name} was admitted after {waited:.0f} s")
+
     def ready_entry(self, batch: ActiveBatch, place: EnvironmentRecord) -> AuditEntry:
         """Return the entry that says that a place is ready, and count how long it took."""
-        took = ((place.ready_at or self._clock.now()) - place.requested_at).total_seconds()
+        since = batch.admitted_at or place.requested_at
+        took = ((place.ready_at or self._clock.now()) - since).total_seconds()
         self._metrics.environment_provisioned(place.provider, "Ready", took)
         text = f"{place.provider} {place.name} is ready after {took:.0f} s"
         return self.entry(batch, EventType.ENVIRONMENT_READY, text, {"seconds": round(took)})
@@ -338,19 +348,24 @@ class Batches:
         summary.retried = sum(1 for _ in self.store.results(batch_id, final_only=False, outcomes=[Outcome.ERRORED]))
         summary.retried -= summary.counts[Outcome.ERRORED]
         limited, deadline_told = 0, False
+        environments = list(self.store.environments(batch_id))
+        newest, admitted_at = environments[-1].attempt if environments else 0, None
         for sealed in self.store.audit_entries(batch_id):
             limited += sealed.entry.type in LIMITED
             deadline_told |= sealed.entry.type is EventType.DEADLINE_EXCEEDED
-        environments = list(self.store.environments(batch_id))
+            if sealed.entry.type is EventType.ENVIRONMENT_ADMITTED and sealed.entry.epoch == newest:
+                admitted_at = sealed.entry.at
         # The document is large and can be read again; what is needed of it is in ``loaded``.
         slim = replace(full, spec=None, epoch=session.epoch)
         return ActiveBatch(
-            ref, slim, loaded, session, summary, final, environments, opened_at, limited, deadline_told=deadline_told
-        )
+            ref, slim, loaded, session, summary, final, environments, opened_at, limited,
+            admitted_at=admitted_at, deadline_told=deadline_told,
+        )  # fmt: skip
 
 
 def _progress(batch: ActiveBatch) -> str:
-    return f"{batch.summary.finished} of {batch.record.total} trials finished"
+    text, place = f"{batch.summary.finished} of {batch.record.total} trials finished", batch.environment
+    return f"{text}; {place.message}" if place is not None and place.state is EnvironmentState.QUEUED else text
 
 
 def _keep_results(

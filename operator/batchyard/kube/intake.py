@@ -135,7 +135,9 @@ class WorkerIntake:
         if environment.ready_at is None:
             # The worker was quicker than the next look at its place.
             changed = replace(changed, ready_at=now)
-            entries.insert(0, self._batches.ready_entry(batch, changed))
+            queued = environment.state is EnvironmentState.QUEUED
+            admitted = [self._batches.admitted_entry(batch, changed)] if queued else []
+            entries[:0] = [*admitted, self._batches.ready_entry(batch, changed)]
         if segment.done is not None:
             changed = replace(changed, done_stop=segment.done.stop, message=_words_of(segment.done))
         batch.summary.retried += segment.retried

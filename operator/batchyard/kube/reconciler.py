@@ -21,6 +21,7 @@ from batchyard.decide.lifecycle import (
     hold_seconds,
     next_step,
 )
+from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.kube.batches import ActiveBatch
 from batchyard.kube.finished import is_settled, settled_at
 from batchyard.model.errors import EnvironmentUnavailable, StaleLeader, StoreError
@@ -212,6 +213,8 @@ def _attempt(environment: EnvironmentRecord, batch: ActiveBatch, observation: Ob
         requested_at=environment.requested_at,
         ensured=batch.ensured == environment.attempt,
         refused_at=batch.refused_at,
+        queued=environment.state is EnvironmentState.QUEUED,
+        admitted_at=batch.admitted_at,
         started=environment.started_at is not None,
         ended_at=environment.ended_at,
         released=environment.released_at is not None,

@@ -122,10 +122,16 @@ def is_news(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
 
 
 def is_urgent(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
-    """Return whether what changed is more than progress: the phase, its reason, the truth of a condition."""
-    return any(status.get(key) != known.get(key) for key in ("phase", "reason", "observedGeneration")) or (
-        _conditions_by(status, "status") != _conditions_by(known, "status")
+    """Return whether what changed is more than progress: phase, reason, the truth of a condition, being in a queue."""
+    return (
+        any(status.get(key) != known.get(key) for key in ("phase", "reason", "observedGeneration"))
+        or _conditions_by(status, "status") != _conditions_by(known, "status")
+        or _is_queued(status) != _is_queued(known)
     )
+
+
+def _is_queued(status: Mapping[str, JSON]) -> bool:
+    return bool((status.get("environment") or {}).get("state") == EnvironmentState.QUEUED)
 
 
 def is_trouble(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from batchyard.apiserver.errors import ApiError
-from batchyard.decide.lifecycle import Conclude, EndAttempt, Ensure, Hold, Provision, Release, Start, Step
+from batchyard.decide.lifecycle import (
+    Admit,
+    Conclude,
+    EndAttempt,
+    Ensure,
+    Hold,
+    Provision,
+    Queue,
+    Release,
+    Start,
+    Step,
+)
 from batchyard.engine.cluster_ports import EnvironmentRecord, EnvironmentState
 from batchyard.engine.places import Observation, PlaceRequest, PlaceState, place_name
 from batchyard.kube.status import KEPT
@@ -21,6 +32,7 @@ from batchyard.model.outcome import Phase, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from batchyard.clock import Clock
     from batchyard.engine.places import Place
@@ -33,7 +45,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-_NO_FAILURE = frozenset({Reason.SUSPENDED, Reason.INTERRUPTED})
+_NO_FAILURE = frozenset({Reason.SUSPENDED, Reason.INTERRUPTED, Reason.PREEMPTED})
 
 
 class Steps:
@@ -66,7 +78,7 @@ class Steps:
             self._owners.add(batch.ref.namespace, environment.name, batch.id)
         if environment is None or environment.ended_at is not None or batch.record.phase.final:
             return None
-        if environment.done_stop is not None:
+        if environment.done_stop not in {None, Reason.INTERRUPTED}:
             return None
         seen = await self._place(batch).observe(self._request(batch, environment.attempt), environment.identity)
         if seen.state is PlaceState.ABSENT and batch.refused_at is not None:
@@ -82,6 +94,10 @@ class Steps:
                 await self._provision(batch, number)
             case Ensure():
                 await self._ensure(batch)
+            case Queue():
+                await self._queue(batch)
+            case Admit():
+                await self._admit(batch)
             case Start():
                 await self._start(batch, seen)
             case EndAttempt(reason, message):
@@ -111,7 +127,8 @@ class Steps:
         )
         text = f"{provider} {environment.name}" + (f", attempt {number}" if number > 1 else "")
         async with batch.lock:
-            batch.running, batch.refused_at = 0, None
+            # What is known of the place before says nothing of this one; nor does who was heard from it.
+            batch.running, batch.heard_at, batch.refused_at, batch.admitted_at = 0, None, None, None
             entry = self._batches.entry(batch, EventType.ENVIRONMENT_PROVISIONING, text, {"attempt": number})
             update = self._batches.update(batch, Phase.PROVISIONING)
             await self._batches.commit(batch, entries=[entry], environment=environment, update=update)
@@ -130,6 +147,22 @@ class Steps:
             _note(batch, reason or "Refused", f"{request.name} could not be made: {err}")
         else:
             batch.ensured, batch.refused_at = request.attempt, None
+
+    async def _queue(self, batch: ActiveBatch) -> None:
+        async with batch.lock:
+            if batch.newest.heard_at is not None:
+                return  # its worker was quicker
+            place = replace(batch.newest, state=EnvironmentState.QUEUED)
+            details = {"attempt": place.attempt}
+            entry = self._batches.entry(batch, EventType.ENVIRONMENT_QUEUED, place.message, details)
+            await self._batches.commit(batch, entries=[entry], environment=place)
+
+    async def _admit(self, batch: ActiveBatch) -> None:
+        async with batch.lock:
+            if batch.newest.state is not EnvironmentState.QUEUED:
+                return  # its worker was quicker
+            place = replace(batch.newest, state=EnvironmentState.REQUESTED)
+            await self._batches.commit(batch, entries=[self._batches.admitted_entry(batch, place)], environment=place)
 
     async def _start(self, batch: ActiveBatch, seen: Observation | None) -> None:
         environment = batch.newest
@@ -170,24 +203,25 @@ class Steps:
                 message=message,
             )
             entries = []
-            if reason not in _NO_FAILURE:
+            kind = EventType.ENVIRONMENT_PREEMPTED if reason == Reason.PREEMPTED else EventType.ENVIRONMENT_FAILED
+            if kind is EventType.ENVIRONMENT_PREEMPTED or reason not in _NO_FAILURE:
                 details = {"attempt": environment.attempt, "reason": reason}
-                entries = [self._batches.entry(batch, EventType.ENVIRONMENT_FAILED, message, details)]
+                entries = [self._batches.entry(batch, kind, message, details)]
             batch.running = 0
             await self._batches.commit(batch, entries=entries, environment=ended)
-        self._measure(environment, "Abandoned" if reason in _NO_FAILURE else "Failed")
+        self._measure(environment, "Abandoned" if reason in _NO_FAILURE else "Failed", batch.admitted_at)
 
     async def _conclude(self, batch: ActiveBatch, reason: str, message: str) -> None:
         environment = batch.environment
         await self._endings.conclude(batch, reason, message)
         if environment is not None and environment.ended_at is None:
             late = reason == Reason.ENVIRONMENT_DEADLINE_EXCEEDED
-            self._measure(environment, "DeadlineExceeded" if late else "Abandoned")
+            self._measure(environment, "DeadlineExceeded" if late else "Abandoned", batch.admitted_at)
 
-    def _measure(self, environment: EnvironmentRecord, outcome: str) -> None:
-        """Measure a place that ended before it was ever ready."""
+    def _measure(self, environment: EnvironmentRecord, outcome: str, since: datetime | None) -> None:
+        """Measure a place that ended before it was ever ready; ``since`` a queue let it be made, if there was one."""
         if environment.ready_at is None:
-            took = (self._clock.now() - environment.requested_at).total_seconds()
+            took = (self._clock.now() - (since or environment.requested_at)).total_seconds()
             self._metrics.environment_provisioned(environment.provider, outcome, took)
 
     async def _release(self, batch: ActiveBatch) -> None:

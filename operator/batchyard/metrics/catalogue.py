@@ -80,7 +80,7 @@ class Metric:
 RUNNERS = ("Threads", "Ray")
 PROVIDERS = ("InProcess", "KubeRay", "Ray")
 SCOPES = ("environment", "node", "trial", "batch")
-ENVIRONMENT_STATES = ("Requested", "Ready", "Running", "Ended", "Released")
+ENVIRONMENT_STATES = ("Requested", "Queued", "Ready", "Running", "Ended", "Released")
 # What kubelet, scheduler, job controller and KubeRay say about pods, jobs and clusters.
 FOREIGN_REASONS = (
     "BackOff",

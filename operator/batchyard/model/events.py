@@ -37,7 +37,10 @@ class EventType(StrEnum):
     BATCH_ACCEPTED = "BatchAccepted"
     SPEC_INVALID = "SpecInvalid"
     ENVIRONMENT_PROVISIONING = "EnvironmentProvisioning"
+    ENVIRONMENT_QUEUED = "EnvironmentQueued"
+    ENVIRONMENT_ADMITTED = "EnvironmentAdmitted"
     ENVIRONMENT_READY = "EnvironmentReady"
+    ENVIRONMENT_PREEMPTED = "EnvironmentPreempted"
     ENVIRONMENT_FAILED = "EnvironmentFailed"
     ENVIRONMENT_RELEASED = "EnvironmentReleased"
     BATCH_STARTED = "BatchStarted"
@@ -78,6 +81,7 @@ class EventType(StrEnum):
 _SEVERITY: Mapping[EventType, Severity] = {
     EventType.SPEC_INVALID: Severity.ERROR,
     EventType.ENVIRONMENT_FAILED: Severity.ERROR,
+    EventType.ENVIRONMENT_PREEMPTED: Severity.WARNING,
     EventType.BATCH_SUSPENDED: Severity.WARNING,
     EventType.BATCH_INTERRUPTED: Severity.WARNING,
     EventType.BATCH_CANCELLED: Severity.WARNING,

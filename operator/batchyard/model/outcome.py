@@ -59,6 +59,8 @@ class Reason(StrEnum):
     FAIL_FAST = "FailFast"
     SUSPENDED = "Suspended"
     CONFIG_MAP_MISSING = "ConfigMapMissing"
+    QUEUED = "Queued"
+    PREEMPTED = "Preempted"
     # attempt
     TRIAL_DEADLINE_EXCEEDED = "TrialDeadlineExceeded"
     NODE_DEADLINE_EXCEEDED = "NodeDeadlineExceeded"
