@@ -1,6 +1,7 @@
 """Which batch an object in the cluster belongs to, by the names that places are given.
 
-Pods are named after their RayCluster or Job, so that no pod has to be watched to know whose it is.
+Pods are named after their RayCluster or Job, so that no pod has to be watched to know whose it is. What Kueue makes
+for these is named after them too.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 _MOST = 10_000
+# So Kueue names the Workload of a Job or RayCluster; then comes the object's own name.
+_WORKLOADS = ("job-", "raycluster-")
 
 
 class Owners:
@@ -26,6 +29,12 @@ class Owners:
 
     def batch_of(self, namespace: str, name: str) -> str | None:
         """Return the batch of the object, None if it is none of ours."""
+        found = self._named_after(namespace, name)
+        if found is None and name.startswith(_WORKLOADS):
+            found = self._named_after(namespace, name.partition("-")[2])
+        return found
+
+    def _named_after(self, namespace: str, name: str) -> str | None:
         end = len(name)
         while end > 0:
             found = self._batches.get((namespace, name[:end]))

@@ -135,8 +135,13 @@ def _is_queued(status: Mapping[str, JSON]) -> bool:
 
 
 def is_trouble(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
-    """Return whether there is another reason why a condition is as it is, such as why there is no place yet."""
-    return _conditions_by(status, "reason") != _conditions_by(known, "reason")
+    """Return whether there is another reason why a condition is as it is, such as why there is no place yet.
+
+    In a queue the reason stays, and what the queue says of it changes.
+    """
+    return _conditions_by(status, "reason") != _conditions_by(known, "reason") or (
+        _is_queued(status) and status["message"] != known.get("message")
+    )
 
 
 def patch_of(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> dict[str, JSON]:

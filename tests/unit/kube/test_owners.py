@@ -27,6 +27,16 @@ def test_a_name_that_only_begins_alike_or_is_in_another_namespace_is_nobodys() -
     assert owners.batch_of("other", "docs-search-1a2b3c-1") is None
 
 
+def test_what_kueue_makes_for_a_place_is_its_batchs() -> None:
+    owners = Owners()
+    owners.add("team", "docs-search-1a2b3c-1", "batch")
+    owners.add("team", "job-docs-search-1a2b3c-1", "another")
+
+    assert owners.batch_of("team", "raycluster-docs-search-1a2b3c-1-9f8e7") == "batch"
+    assert owners.batch_of("team", "job-docs-search-1a2b3c-1-9f8e7") == "another"
+    assert owners.batch_of("team", "pod-docs-search-1a2b3c-1-9f8e7") is None
+
+
 def test_the_longest_name_that_fits_wins() -> None:
     owners = Owners()
     owners.add("team", "a", "short")

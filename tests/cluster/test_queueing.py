@@ -1,0 +1,86 @@
+"""Batches whose Job or RayCluster a queue holds back, lets in and takes back, on the real cluster.
+
+The queue stands in for Kueue and keeps to its conventions: see ``stand_in_queue``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster import fault_table
+from cluster.operator_bench import OperatorProcess, batch_test, check_trail, own_events
+from cluster.stand_in_queue import QUEUE_LABEL, StandInQueue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+CASES = [{"name": f"case-{number}", "input": {"seconds": 1.5}} for number in range(6)]
+LABELS = {QUEUE_LABEL: "team-a", "kueue.x-k8s.io/priority-class": "low"}
+WAITS = "queued by Kueue: waiting for quota in queue team-a"
+# Whether the worker has time for a last word, and what it has noticed by then, is not the same each time.
+MAY_BE_TOLD = frozenset({"LateResult", "TrialErrored", "TrialRetried"})
+
+
+def queued_place(operator: OperatorProcess, attempt: int) -> str:
+    """Wait until a place is told to be in the queue; return its name."""
+
+    def waits() -> bool:
+        place = operator.status("queued").get("environment") or {}
+        return (place.get("attempt"), place.get("state")) == (attempt, "Queued")
+
+    operator.until(120, f"place {attempt} to be queued", waits, "queued")
+    name: str = operator.status("queued")["environment"]["name"]
+    return name
+
+
+def finals(operator: OperatorProcess) -> dict[str, object]:
+    return {result.trial_id: result.ended_at for result in operator.results("queued")}
+
+
+@pytest.mark.parametrize(("provider", "kind"), [("InProcess", "Job"), ("KubeRay", "RayCluster")])
+def test_a_batch_is_queued_admitted_preempted_and_admitted_again_and_no_finished_trial_runs_twice(
+    operator: OperatorProcess, tmp_path: Path, provider: str, kind: str
+) -> None:
+    source, test = batch_test("queued", "waits", cases=CASES, variants=["a"], provider=provider)
+    test["metadata"]["labels"] = LABELS
+    with StandInQueue(operator.cluster, operator.namespace, kind, tmp_path) as queue:
+        operator.apply(source, test)
+        first = queued_place(operator, 1)
+        assert operator.status("queued")["message"] == f"0 of 6 trials finished; {WAITS}"
+        made = operator.cluster.get(operator.namespace, kind, first)
+        assert made["metadata"]["labels"].items() >= LABELS.items()
+        assert not [place for place in operator.places() if place.startswith("pods/")]
+        queue.says(first, "insufficient unused quota for cpu")
+        operator.until(
+            60,
+            "Kueue's words in the status",
+            lambda: "insufficient unused quota" in operator.status("queued")["environment"]["message"],
+            "queued",
+        )
+
+        queue.admit(first)
+        operator.until(150, "a first result", lambda: bool(operator.results("queued")), "queued")
+        before = finals(operator)
+        queue.take_back(first)
+        second = queued_place(operator, 2)
+        assert operator.cluster.get(operator.namespace, kind, second)["spec"]["suspend"] is True
+        queue.admit(second)
+        status = operator.finished("queued", 240)
+
+    after = finals(operator)
+    assert status["phase"] == "Succeeded"
+    assert len(after) == len(CASES)
+    assert before.items() <= after.items()
+    told = [sealed.entry.type.value for sealed in own_events(operator.trail("queued"))]
+    names = ("Provisioning", "Queued", "Admitted", "Ready", "Preempted", "Released")
+    again = ("Provisioning", "Queued", "Admitted", "Ready", "Released")
+    assert [kind for kind in told if kind.startswith("Environment")] == [
+        f"Environment{name}" for name in (*names, *again)
+    ]
+    check_trail(operator, "queued")
+    fault = f"a queue takes the place back in the middle ({provider})"
+    fault_table.tell(fault, operator, "queued", varies=MAY_BE_TOLD)
