@@ -132,6 +132,22 @@ def _loses_its_place(world: World) -> None:
     world.place_status = status
 
 
+def _is_queued_and_preempted(world: World) -> None:
+    """Every place is let in once the status says that it waits; the first is taken back after two trials."""
+    world.hangs = lambda worker, trial: worker.attempt == 1 and trial.ordinal == 2
+    let_in: set[str] = set()
+
+    def status(place: Object) -> dict[str, str]:
+        attempt, told = place["metadata"]["labels"]["attempt"], world.status.get("environment") or {}
+        if attempt == "1" and world.settled >= 2:
+            return {"state": "Queued", "reason": "Preempted", "message": "taken back"}
+        if (str(told.get("attempt")), told.get("state")) == (attempt, "Queued"):
+            let_in.add(attempt)
+        return {"state": "Ready"} if attempt in let_in else {"state": "Queued", "reason": "Queued", "message": "waits"}
+
+    world.place_status = status
+
+
 def _asked(world: World, spec: dict[str, Any]) -> None:
     """Have the second trial hang, and change the spec once the first one's result is there."""
     world.hangs = lambda worker, trial: worker.attempt == 1 and trial.ordinal == 1
@@ -219,6 +235,12 @@ IN_PROCESS = Story("in one pod, with a gate", lambda: a_batch_test(gate=GATE), _
 ON_RAY = Story("on Ray", lambda: a_batch_test(provider="KubeRay"))
 OTHERS = (
     Story("a place is lost", lambda: a_batch_test(provider="KubeRay"), _loses_its_place, own=(20, None)),
+    Story(
+        "queued, preempted and queued again",
+        lambda: a_batch_test(provider="KubeRay", retry={"maxAttempts": 1}),
+        _is_queued_and_preempted,
+        own=(6, None),
+    ),
     Story("cancelled", a_batch_test, _is_cancelled, "Cancelled", "Cancelled", own=(18, None)),
     Story(
         "held from the start, then cancelled",
