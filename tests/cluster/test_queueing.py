@@ -41,7 +41,7 @@ def finals(operator: OperatorProcess) -> dict[str, object]:
     return {result.trial_id: result.ended_at for result in operator.results("queued")}
 
 
-@pytest.mark.parametrize(("provider", "kind"), [("InProcess", "Job"), ("KubeRay", "RayCluster")])
+@pytest.mark.parametrize(("provider", "kind"), [("InProcess", "Job")])
 def test_a_batch_is_queued_admitted_preempted_and_admitted_again_and_no_finished_trial_runs_twice(
     operator: OperatorProcess, tmp_path: Path, provider: str, kind: str
 ) -> None:

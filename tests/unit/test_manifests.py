@@ -111,41 +111,6 @@ def test_a_place_belongs_to_its_batchtest(kind: str) -> None:
     ]
 
 
-def test_a_queue_of_the_batchtest_is_passed_on_so_that_kueue_admits_the_place() -> None:
-    asked = {"kueue.x-k8s.io/queue-name": "nightly", "kueue.x-k8s.io/priority-class": "low"}
-    wanted = request(labels={**asked, "team": "search", "not-kueue.x-k8s.io/queue-name": "x", "kueue": "x"})
-
-    for made in (job(wanted, DEFAULTS, 60), ray_cluster(wanted, DEFAULTS)):
-        labels = made["metadata"]["labels"]
-        assert {key: value for key, value in labels.items() if "batchyard" not in key + value} == asked
-
-
-def test_what_a_queue_is_told_in_annotations_is_passed_on_too() -> None:
-    asked = request(annotations={"provreq.kueue.x-k8s.io/maxRunDurationSeconds": "600", "team": "search"})
-
-    assert job(asked, DEFAULTS, 60)["metadata"]["annotations"] == {
-        "provreq.kueue.x-k8s.io/maxRunDurationSeconds": "600"
-    }
-    assert "annotations" not in job(request(), DEFAULTS, 60)["metadata"]
-
-
-def test_no_pod_and_no_secret_is_queued_by_itself() -> None:
-    asked = request(labels={"kueue.x-k8s.io/queue-name": "nightly"})
-
-    made = [job(asked, DEFAULTS, 60)["spec"], ray_cluster(asked, DEFAULTS)["spec"]]
-    secret = token_secret(asked, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "uid": "b"}})
-
-    assert "kueue" not in json.dumps([made, secret])
-
-
-def test_whether_a_place_is_held_back_is_left_to_the_queue() -> None:
-    """Without Kueue nobody would ever let it go on."""
-    asked = request(labels={"kueue.x-k8s.io/queue-name": "nightly"})
-
-    assert "suspend" not in job(asked, DEFAULTS, 60)["spec"]
-    assert "suspend" not in ray_cluster(asked, DEFAULTS)["spec"]
-
-
 # -- the Secret and secrets ------------------------------------------------------------------------------------------
 
 

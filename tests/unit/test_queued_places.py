@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batchyard.engine.places import PlaceState
-from batchyard.environments.manifests import token_name
+from batchyard.environments.manifests import job as make_job
+from batchyard.environments.manifests import ray_cluster, token_name, token_secret
 from fake_cluster_api import PODS, SECRETS
 from place_bench import Bench, RayBench, job_bench, ray_bench
+from place_builders import DEFAULTS, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +50,44 @@ def workload_of(bench: Bench) -> Object:
 
 def ended(**status: Any) -> list[dict[str, Any]]:
     return [{"name": "runner", "state": {"terminated": {"exitCode": 143, **status}}}]
+
+
+# -- what the queue is told -------------------------------------------------------------------------------------------
+
+
+def test_a_queue_of_the_batchtest_is_passed_on_so_that_kueue_admits_the_place() -> None:
+    asked = {"kueue.x-k8s.io/queue-name": "nightly", "kueue.x-k8s.io/priority-class": "low"}
+    wanted = request(labels={**asked, "team": "search", "not-kueue.x-k8s.io/queue-name": "x", "kueue": "x"})
+
+    for made in (make_job(wanted, DEFAULTS, 60), ray_cluster(wanted, DEFAULTS)):
+        labels = made["metadata"]["labels"]
+        assert {key: value for key, value in labels.items() if "batchyard" not in key + value} == asked
+
+
+def test_what_a_queue_is_told_in_annotations_is_passed_on_too() -> None:
+    asked = request(annotations={"provreq.kueue.x-k8s.io/maxRunDurationSeconds": "600", "team": "search"})
+
+    assert make_job(asked, DEFAULTS, 60)["metadata"]["annotations"] == {
+        "provreq.kueue.x-k8s.io/maxRunDurationSeconds": "600"
+    }
+    assert "annotations" not in make_job(request(), DEFAULTS, 60)["metadata"]
+
+
+def test_no_pod_and_no_secret_is_queued_by_itself() -> None:
+    asked = request(labels={"kueue.x-k8s.io/queue-name": "nightly"})
+
+    made = [make_job(asked, DEFAULTS, 60)["spec"], ray_cluster(asked, DEFAULTS)["spec"]]
+    secret = token_secret(asked, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "uid": "b"}})
+
+    assert "kueue" not in json.dumps([made, secret])
+
+
+def test_whether_a_place_is_held_back_is_left_to_the_queue() -> None:
+    """Without Kueue nobody would ever let it go on."""
+    asked = request(labels={"kueue.x-k8s.io/queue-name": "nightly"})
+
+    assert "suspend" not in make_job(asked, DEFAULTS, 60)["spec"]
+    assert "suspend" not in ray_cluster(asked, DEFAULTS)["spec"]
 
 
 # -- held back -------------------------------------------------------------------------------------------------------

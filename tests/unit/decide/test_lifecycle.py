@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from batchyard.decide.lifecycle import (
     PATIENCE_SECONDS,
-    Admit,
     Attempt,
     Conclude,
     EndAttempt,
@@ -18,7 +17,6 @@ from batchyard.decide.lifecycle import (
     Facts,
     Hold,
     Provision,
-    Queue,
     Release,
     Rest,
     Seen,
@@ -280,73 +278,6 @@ def test_a_finished_batch_gives_its_place_back_and_then_rests() -> None:
     assert next_step(facts(phase=Phase.SUCCEEDED, attempt=RUNNING)) == Release()
     assert next_step(facts(phase=Phase.FAILED, attempt=replace(ENDED, released=True))) == Rest()
     assert next_step(facts(phase=Phase.CANCELLED)) == Rest()
-
-
-# -- a queue before the place ----------------------------------------------------------------------------------------
-
-WAITING = attempt(requested_at=ago(9000), queued=True, seen=Seen.QUEUED, seen_reason="Queued", seen_message="no quota")
-
-
-def test_a_place_that_a_queue_holds_back_is_told_once_and_waited_for() -> None:
-    held = replace(WAITING, queued=False)
-
-    assert next_step(facts(attempt=held)) == Queue()
-    assert isinstance(next_step(facts(attempt=WAITING)), Wait)
-
-
-def test_time_in_a_queue_does_not_count_against_the_environments_deadline() -> None:
-    unseen = replace(WAITING, seen=None)
-
-    assert isinstance(next_step(facts(attempt=WAITING)), Wait)
-    assert isinstance(next_step(facts(attempt=unseen)), Wait)
-
-
-def test_the_environments_deadline_counts_from_the_admission() -> None:
-    let_in = replace(WAITING, queued=False, ensured=True, seen=Seen.PENDING)
-
-    early = next_step(facts(attempt=replace(let_in, admitted_at=ago(599))))
-    late = next_step(facts(attempt=replace(let_in, admitted_at=ago(601))))
-
-    assert isinstance(early, Wait)
-    assert late == Conclude(Reason.ENVIRONMENT_DEADLINE_EXCEEDED, "Queued: no quota")
-
-
-def test_a_place_that_is_let_in_is_told_before_it_is_started() -> None:
-    for seen in (Seen.PENDING, Seen.READY, Seen.RUNNING):
-        let_in = replace(WAITING, seen=seen)
-
-        assert next_step(facts(attempt=let_in)) == Admit()
-        assert next_step(facts(attempt=replace(let_in, queued=False, admitted_at=NOW))) != Admit()
-
-
-def test_a_place_that_a_queue_takes_back_before_its_worker_began_is_kept_and_queued_again() -> None:
-    again = replace(WAITING, queued=False, admitted_at=ago(100))
-
-    assert next_step(facts(attempt=again)) == Queue()
-
-
-def test_a_place_that_a_queue_takes_back_from_its_worker_is_ended_as_preempted() -> None:
-    told = replace(RUNNING, seen=Seen.QUEUED, seen_message="Kueue took it back")
-    only_heard = replace(told, started=False)
-
-    assert next_step(facts(attempt=told)) == EndAttempt(Reason.PREEMPTED, "Kueue took it back")
-    assert next_step(facts(attempt=only_heard)) == EndAttempt(Reason.PREEMPTED, "Kueue took it back")
-
-
-def test_a_worker_that_was_told_to_end_because_a_queue_took_its_place_back_says_so() -> None:
-    going = replace(RUNNING, done=Reason.INTERRUPTED, seen_reason=Reason.PREEMPTED, seen_message="taken back")
-    gone = replace(going, seen=Seen.QUEUED, seen_reason="")
-    node_lost = replace(going, seen_reason="NodeLost")
-
-    assert next_step(facts(attempt=going)) == EndAttempt(Reason.PREEMPTED, "taken back")
-    assert next_step(facts(attempt=gone)) == EndAttempt(Reason.PREEMPTED, "taken back")
-    assert next_step(facts(attempt=node_lost)).reason == Reason.INTERRUPTED  # type: ignore[union-attr]
-
-
-def test_the_batchs_own_deadline_cancel_and_suspend_go_before_the_queue() -> None:
-    assert next_step(facts(attempt=WAITING, deadline_at=ago(1))) == Conclude(Reason.BATCH_DEADLINE_EXCEEDED)
-    assert next_step(facts(attempt=WAITING, cancel=True)) == Conclude(Reason.CANCELLED, "spec.cancel is true")
-    assert next_step(facts(attempt=WAITING, suspend=True)) == EndAttempt(Reason.SUSPENDED, "spec.suspend is true")
 
 
 # -- whatever else is true -------------------------------------------------------------------------------------------
