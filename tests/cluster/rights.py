@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cluster.account import CLUSTER_WIDE, NAME
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 OWN, BATCHES, CLUSTER = "in its own namespace", "where BatchTests are", "of the cluster"
 _ACCOUNTS = "system:serviceaccount:"
+_MOMENT = timedelta(seconds=2)
 _AGENTS = ("batchyard", "kopf/")
 
 
@@ -70,12 +72,9 @@ def _rights(rule: Mapping[str, Any], where: str) -> Iterator[Right]:
 
 
 def requests(logs: Iterable[Path]) -> Iterator[Request]:
-    """Yield what operators asked for, of all that is in the files of an audit log."""
-    for log in logs:
-        with log.open(encoding="utf-8") as lines:
-            for line in lines:
-                if f'"{_ACCOUNTS}' in line and (found := _request(json.loads(line))) is not None:
-                    yield found
+    """Return what operators asked for, of all that is in the files of an audit log."""
+    found = (_request(entry) for entry in _entries(logs, f'"{_ACCOUNTS}'))
+    return (request for request in found if request is not None)
 
 
 def _request(entry: Mapping[str, Any]) -> Request | None:
@@ -113,22 +112,43 @@ def of_some_namespaces(made: Iterable[Request]) -> list[Request]:
     return [request for request in made if request.account == NAME]
 
 
-def endings(logs: Iterable[Path]) -> dict[str, str]:
-    """Return when each namespace was first deleted, as it says in the files of an audit log."""
-    ended: dict[str, str] = {}
-    for log in logs:
-        with log.open(encoding="utf-8") as lines:
-            for line in lines:
-                if '"verb":"delete"' in line and '"resource":"namespaces"' in line:
-                    entry = json.loads(line)
-                    ended.setdefault(entry["objectRef"]["name"], entry["requestReceivedTimestamp"])
-    return ended
+class Changes:
+    """When rights ended and were given again, by namespace: with the namespace itself, or with a RoleBinding in it."""
+
+    def __init__(self, logs: Iterable[Path]) -> None:
+        """Read them from the files of an audit log."""
+        self._known: dict[str, list[tuple[datetime, bool]]] = {}
+        for entry in _entries(logs, '"resource":"namespaces"', '"resource":"rolebindings"'):
+            reference, given = entry["objectRef"], entry["verb"] in {"create", "patch", "update"}
+            binds = reference["resource"] == "rolebindings"
+            if binds or entry["verb"] == "delete":
+                namespace = reference.get("namespace") or reference.get("name", "")
+                at = datetime.fromisoformat(entry["requestReceivedTimestamp"])
+                # What was granted is known everywhere a moment later.
+                self._known.setdefault(namespace, []).append((at + _MOMENT if given else at, given))
+
+    def ended(self, namespace: str, at: datetime) -> bool:
+        """Return whether what was allowed there had ended by then."""
+        before = [change for change in self._known.get(namespace, ()) if change[0] <= at]
+        return bool(before) and not max(before)[1]
 
 
-def refused(made: Iterable[Request], ended: Mapping[str, str]) -> Sequence[Request]:
-    """Return what was forbidden, but for what is of a namespace that was deleted: its Roles went with it."""
+def refused(made: Iterable[Request], changes: Changes) -> Sequence[Request]:
+    """Return what was forbidden, but for what came after the rights had ended: an operator outlives them a little."""
     return [
         request
         for request in made
-        if not request.allowed and not (request.namespace in ended and request.at >= ended[request.namespace])
+        if not request.allowed
+        and not any(
+            changes.ended(namespace, datetime.fromisoformat(request.at))
+            for namespace in (request.namespace, request.own)
+        )
     ]
+
+
+def _entries(logs: Iterable[Path], *marks: str) -> Iterator[dict[str, Any]]:
+    for log in logs:
+        with log.open(encoding="utf-8") as lines:
+            for line in lines:
+                if any(mark in line for mark in marks):
+                    yield json.loads(line)

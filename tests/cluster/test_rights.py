@@ -41,7 +41,7 @@ def recorded(cluster: Cluster) -> Recorded:
     if not logs:
         go_without("this cluster keeps no audit log that a test could read")
     made = list(rights.requests(logs))
-    refused = list(rights.refused(made, rights.endings(logs)))
+    refused = list(rights.refused(made, rights.Changes(logs)))
     return Recorded(rights.granted(rules("ClusterRole"), rules("Role")), made, refused)
 
 

@@ -102,9 +102,31 @@ def test_what_was_forbidden_is_told_unless_its_namespace_was_deleted_before(tmp_
         an_entry("list", "pods", "team-a", **forbidden),
     )
 
-    refused = rights.refused(rights.requests(logs), rights.endings(logs))
+    refused = rights.refused(rights.requests(logs), rights.Changes(logs))
 
     assert [(request.namespace, request.at[-3:]) for request in refused] == [("gone", "01Z"), ("team-a", "10Z")]
+
+
+def test_what_is_forbidden_after_a_rolebinding_was_taken_away_is_told_only_if_it_was_given_again(
+    tmp_path: Path,
+) -> None:
+    forbidden: dict[str, Any] = {"annotations": {"authorization.k8s.io/decision": "forbid"}}
+    admin = {"user": {"username": "admin"}}
+
+    def at(second: int) -> dict[str, Any]:
+        return {"requestReceivedTimestamp": f"2026-01-01T00:00:{second:02}Z"}
+
+    logs = a_log(
+        tmp_path,
+        an_entry("delete", "rolebindings", "system", **admin, **at(1)),
+        an_entry("list", "pods", **forbidden, **at(2)),
+        an_entry("create", "rolebindings", "system", **admin, **at(3)),
+        an_entry("list", "pods", **forbidden, **at(10)),
+    )
+
+    refused = rights.refused(rights.requests(logs), rights.Changes(logs))
+
+    assert [request.at[-3:] for request in refused] == ["10Z"]
 
 
 def test_operators_of_chosen_namespaces_are_told_by_their_account(tmp_path: Path) -> None:
