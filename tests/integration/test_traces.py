@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.model.outcome import Phase
 from cluster.bed.running import holds_within
 from command_line import Bench
+from fake_cluster_api import CONFIG_MAPS, JOBS, running
+from kube_world import a_batch_test
+from operator_process import an_operator
 from otlp_receiver import Receiver, receiving
+from watched_cluster import BATCH_TESTS, WatchedCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,3 +231,21 @@ def test_without_an_endpoint_nothing_of_opentelemetry_is_imported(tmp_path: Path
     )
 
     assert (tmp_path / "imported").read_text() == "[]\n"
+
+
+def test_an_operator_sends_the_span_of_a_batch_that_it_ends(tmp_path: Path, receiver: Receiver) -> None:
+    with (
+        running(WatchedCluster()) as cluster,
+        an_operator(cluster, tmp_path, env={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}) as operator,
+    ):
+        cluster.put(CONFIG_MAPS, "code", {"data": {"graph.py": "build = None"}}, namespace="team")
+        cluster.put(BATCH_TESTS, "asked", {**a_batch_test(), "metadata": {}}, namespace="team", generation=1)
+        operator.until("a place", lambda: cluster.names(JOBS))
+        cluster.vanish("team", told=True)
+        operator.until("its end", lambda: operator.record("asked").phase is Phase.CANCELLED)
+        operator.until("its span", lambda: receiver.named("batch "))
+
+        (root,) = receiver.named("batch ")
+        assert root.attributes["batchyard.batch"] == operator.record("asked").id
+        assert root.attributes["batchyard.verdict"] == "Cancelled"
+        assert (root.parent, root.status) == ("", "")
