@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cluster.bed.settings import process_environment
 from docs.pages import CHECKOUT
-from docs.stand_ins import as_it_runs, files_as_they_are
+from docs.stand_ins import as_it_runs, files_as_they_are, with_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class Shell:
         files_as_they_are(self.checkout, values)
         for name, text in page.files().items():
             (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.checkout / name).write_text(text, encoding="utf-8")
+            (self.checkout / name).write_text(with_images(text, values), encoding="utf-8")
         self.environment = _environment(folder, environment)
 
     def run(self, commands: Sequence[Command], seconds: float) -> list[Ran]:
@@ -86,7 +86,7 @@ class Shell:
         return [self._ran(number, command) for number, command in enumerate(commands)]
 
     def _script(self, commands: Sequence[Command]) -> list[str]:
-        lines = ["set -o pipefail", *self._page.before]
+        lines = ["set -o pipefail", *(f"{command} || exit" for command in self._page.before)]
         for number, command in enumerate(commands):
             log = self._logs / str(number)
             lines += [
