@@ -50,7 +50,7 @@ def name(target: str) -> str:
 
 def build_all(settings: Settings) -> dict[str, str]:
     """Build the images from the checkout as it is now and return their ids by target; quick when nothing changed."""
-    return {target: _built(settings, target) for target in TARGETS}
+    return {target: built(settings, target) for target in TARGETS}
 
 
 def import_all(settings: Settings, socket: Path, images: dict[str, str]) -> None:
@@ -60,7 +60,8 @@ def import_all(settings: Settings, socket: Path, images: dict[str, str]) -> None
             _import(settings, socket, target, image)
 
 
-def _built(settings: Settings, target: str) -> str:
+def built(settings: Settings, target: str) -> str:
+    """Build one image from the checkout as it is now and return its id; quick when nothing changed."""
     with locked(settings.images / "build.lock", "it builds images"):
         sources = _digest_of_sources()
         known = _read(settings.images / f"{target}.json")
