@@ -9,6 +9,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
+from batchyard.testing.resuming_conformance import ResumingConformance
 from batchyard.testing.state_adapter_conformance import AdapterMaker, StateAdapterConformance
 from batchyard.workflows.in_memory import AskForInput, InMemoryStateAdapter, InMemoryWorkflow, Node
 from batchyard.workflows.langgraph import LangGraphStateAdapter
@@ -43,7 +44,7 @@ def chain(nodes: Mapping[str, Node], endless: bool, _: Mapping[str, str]) -> Sta
     return graph
 
 
-class TestInMemoryStateAdapter(StateAdapterConformance):
+class TestInMemoryStateAdapter(StateAdapterConformance, ResumingConformance):
     @pytest.fixture
     def adapter_for(self) -> AdapterMaker:
         def make(nodes: Mapping[str, Node], *, endless: bool = False) -> StateAdapter:
@@ -52,7 +53,7 @@ class TestInMemoryStateAdapter(StateAdapterConformance):
         return make
 
 
-class TestLangGraphStateAdapter(StateAdapterConformance):
+class TestLangGraphStateAdapter(StateAdapterConformance, ResumingConformance):
     @pytest.fixture
     def adapter_for(self, tmp_path: Path) -> Iterator[AdapterMaker]:
         made: list[StateAdapter] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from batchyard.model.execution import NO_BREAKPOINTS
 from batchyard.model.outcome import Outcome, Phase
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchyard.model.audit import AuditEntry, SealedEntry
+    from batchyard.model.execution import Breakpoints, Checkpoint
     from batchyard.model.trial import JSON, AttemptResult, Combination, NodeBoundary
 
 # -- the store ---------------------------------------------------------------------------------------------------
@@ -220,10 +222,10 @@ class StopRequest(Protocol):
 class RunOutput:
     """How a run of a workflow ended.
 
-    ``status``: ``completed``; ``interrupted`` (the graph asked for input: ``message`` has what it asked);
-    ``stopped`` (ended at a boundary because it was asked to); ``failed``: ``reason`` is a ``Reason`` of an attempt
-    (NodeRaised, RecursionLimitExceeded, StateNotSerialisable) and ``message`` names node and exception.
-    ``state`` is the final (or last) state as the workflow left it.
+    ``status``: ``completed``; ``interrupted`` (the graph asked for input: ``message`` has what it asked); ``paused``
+    (at a breakpoint); ``stopped`` (ended at a boundary because it was asked to); ``failed``: ``reason`` is a ``Reason``
+    of an attempt (NodeRaised, RecursionLimitExceeded, StateNotSerialisable) and ``message`` names node and exception.
+    ``state`` is the final (or last) state as the workflow left it. ``upcoming`` has the nodes that would run next.
     """
 
     status: str
@@ -232,17 +234,14 @@ class RunOutput:
     reason: str = ""
     message: str = ""
     last_checkpoint: str | None = None
+    upcoming: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """One stored state of a thread. ``node`` names what had just run ("" for the input)."""
+class Answer:
+    """What is answered to a graph that asked for input."""
 
-    id: str
-    step: int
-    parent: str | None
-    nodes: tuple[str, ...] = ()
-    next: tuple[str, ...] = ()
+    value: JSON
 
 
 class StateAdapter(Protocol):
@@ -264,11 +263,58 @@ class StateAdapter(Protocol):
         probe: Probe,
         recursion_limit: int,
         durability: str,
+        breakpoints: Breakpoints = NO_BREAKPOINTS,
     ) -> RunOutput:
         """Run from the start with ``state`` as input on a thread of its own; every node boundary is kept.
 
         Never raises for what the workflow does; ``BaseException`` that is no ``Exception`` passes through.
         """
+        ...
+
+    def resume(
+        self,
+        workflow: object,
+        thread_id: str,
+        *,
+        answer: Answer | None = None,
+        probe: Probe,
+        recursion_limit: int,
+        durability: str,
+        breakpoints: Breakpoints = NO_BREAKPOINTS,
+    ) -> RunOutput:
+        """Go on from the thread's newest checkpoint, with an answer to what the graph asked if there is one.
+
+        What ran before it does not run again; ``RunOutput.boundaries`` has this run's only. A breakpoint at which
+        the thread stands does not hold it again. Raises ``KeyError`` if the thread is unknown.
+        """
+        ...
+
+    def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
+        """Make a checkpoint the thread's newest: drop all that came after it. Raises ``KeyError``."""
+        ...
+
+    def fork(self, thread_id: str, checkpoint_id: str, new_thread_id: str) -> None:
+        """Copy the thread up to a checkpoint to a new thread; the source stays as it is.
+
+        Raises ``KeyError`` if there is no such checkpoint, ``ValueError`` if the new thread is there already.
+        """
+        ...
+
+    def edit(self, workflow: object, thread_id: str, values: Mapping[str, JSON], as_node: str | None = None) -> str:
+        """Set keys of the thread's newest state, as if ``as_node`` (the one that ran last) had left them so.
+
+        The values replace what is there, also where the workflow would merge; where the run goes next is decided
+        anew. Returns the new checkpoint. Raises ``KeyError`` for an unknown thread, ``ValueError`` for what cannot be
+        set and if several nodes ran last and none is named.
+        """
+        ...
+
+    def upcoming(self, workflow: object, thread_id: str) -> tuple[str, ...]:
+        """Return the nodes that would run next on the thread; none if it has ended."""
+        ...
+
+    def nodes(self, workflow: object) -> tuple[str, ...]:
+        """Return the names of the workflow's top-level nodes: what a breakpoint can name."""
         ...
 
     def history(self, thread_id: str) -> Sequence[Checkpoint]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import orjson
 from pydantic_core import to_jsonable_python
 
+from batchyard.engine.controller import ExecutionController
 from batchyard.judge import EvaluationEngine, Observed
 from batchyard.model.errors import WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batchyard.engine.attempts import Order
+    from batchyard.engine.controller import RunSettings
     from batchyard.engine.ports import Probe, RunOutput, StateAdapter
     from batchyard.model.trial import JSON, EvaluatorScore, NodeBoundary
 
@@ -49,36 +51,22 @@ class Executed:
     output_digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The parts of a batch's spec that every attempt shares."""
-
-    recursion_limit: int
-    durability: str
-
-
 def execute(
     order: Order,
     adapter: StateAdapter,
     judge: EvaluationEngine,
-    settings: Settings,
+    settings: RunSettings,
     probe: Probe,
     monotonic: Callable[[], float],
 ) -> Executed:
     """Run the order's workflow and judge what came out. Never raises for what the user's code does."""
+    controller = ExecutionController(adapter, settings)
     try:
-        workflow = adapter.prepare(order.variants)
+        controller.create(order.thread_id, order.variants, order.state)
     except WorkflowInvalid as err:
         return Executed(Outcome.FAILED, Reason.WORKFLOW_INVALID, cut(str(err)))
     begun = monotonic()
-    run = adapter.run(
-        workflow,
-        order.thread_id,
-        order.state,
-        probe=probe,
-        recursion_limit=settings.recursion_limit,
-        durability=settings.durability,
-    )
+    run = controller.run(order.thread_id, probe)
     duration = monotonic() - begun
     if run.status == "completed":
         return _judged(order, judge, run, duration)

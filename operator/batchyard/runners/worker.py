@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from batchyard import config, logs
 from batchyard.engine.attempts import Order
+from batchyard.engine.controller import RunSettings
 from batchyard.linux import children
 from batchyard.model.errors import Fault, WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.plain_json import plain_text
-from batchyard.runners.attempt import Executed, Settings, cut, execute
+from batchyard.runners.attempt import Executed, cut, execute
 from batchyard.runners.frames import NotAFrame, receive_frame, send_frame
 from batchyard.runners.keeper import OUTPUT_MARK
 
@@ -167,7 +168,7 @@ class Worker:
             config.export(setup.env)
             logs.take_over(setup.logs)
         self._setup = setup
-        self._settings = Settings(setup.recursion_limit, setup.durability)
+        self._settings = RunSettings(setup.recursion_limit, setup.durability)
         try:
             self._adapter = self._parts.adapter(setup)
             self._judge = self._parts.judge(setup)

@@ -12,8 +12,8 @@ import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchyard.engine.ports import Checkpoint
 from batchyard.model.errors import StoreError
+from batchyard.model.execution import Checkpoint
 from batchyard.model.trial import NodeBoundary
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ WHERE thread = ? AND ns = ? AND parent = ? AND led_task IS NOT NULL ORDER BY id
 _CHILDREN = "SELECT id FROM checkpoints WHERE thread = ? AND ns = ? AND parent = ? AND NOT whole"
 _HISTORY = "SELECT id, parent, step, nodes, upcoming FROM checkpoints WHERE thread = ? AND ns = '' ORDER BY id"
 _NOTHING = (None, None, None, None)
+_AFTER_ALL = "~"  # sorts after every id, which are hexadecimal
 _BOUNDARIES = """
 SELECT c.id, c.parent, c.step, c.nodes FROM checkpoints AS c JOIN threads AS t ON t.number = c.thread
 WHERE t.name = ? AND c.ns = '' AND c.nodes <> '' ORDER BY c.id
@@ -239,10 +240,7 @@ class CheckpointFile:
     def note_upcoming(self, thread_id: str, checkpoint_id: str, nodes: Sequence[str]) -> None:
         """Keep which nodes a run that ended at this top-level checkpoint would have run next."""
         with self._settled():
-            self._connection.execute(
-                "UPDATE checkpoints SET upcoming = ? WHERE thread = ? AND ns = '' AND id = ?",
-                (json.dumps(list(nodes)), self.number(thread_id), checkpoint_id),
-            )
+            self._set_upcoming(self.number(thread_id), checkpoint_id, nodes)
 
     def forget(self, thread_ids: Iterable[str]) -> None:
         """Delete everything of these threads in one commit; unknown ones are passed over."""
@@ -260,23 +258,47 @@ class CheckpointFile:
             self._connection.execute("DELETE FROM checkpoints WHERE thread = ? AND ns = ? AND id = ?", place)
             self._connection.execute("DELETE FROM writes WHERE thread = ? AND ns = ? AND checkpoint = ?", place)
 
-    def copy(self, source: str, target: str) -> None:
-        """Add all that ``source`` has to ``target`` in one commit."""
+    def copy(self, source: str, target: str, *, up_to: str | None = None) -> None:
+        """Add all that ``source`` has to ``target`` in one commit: up to a top-level checkpoint, if one is named.
+
+        Ids rise with time, in subgraphs' namespaces too, so what is older than the checkpoint led to it. What was
+        written on it belongs to the step after it and is not copied.
+        """
         number = self.number(source)
         if number is None:
             return
+        upcoming = self._upcoming(source, up_to)
         with self.transaction():
-            numbers = (self._number_for(target), number)
+            copied = self._number_for(target)
+            last = up_to or _AFTER_ALL
             self._connection.execute(
                 "INSERT OR REPLACE INTO checkpoints SELECT ?, ns, id, parent, step, whole, run, nodes, upcoming, kind, "
-                "body, led_task, led_path, led_kind, led_body FROM checkpoints WHERE thread = ?",
-                numbers,
+                "body, led_task, led_path, led_kind, led_body FROM checkpoints WHERE thread = ? AND id <= ?",
+                (copied, number, last),
             )
             self._connection.execute(
                 "INSERT INTO writes SELECT ?, ns, checkpoint, task, path, kind, body FROM writes WHERE thread = ? "
-                "ORDER BY rowid",
-                numbers,
+                "AND checkpoint < ? ORDER BY rowid",
+                (copied, number, last),
             )
+            self._set_upcoming(copied, up_to, upcoming)
+
+    def roll_back(self, thread_id: str, checkpoint: str) -> None:
+        """Delete all that a thread has after a top-level checkpoint, and what was written on it, in one commit."""
+        number, upcoming = self.number(thread_id), self._upcoming(thread_id, checkpoint)
+        with self.transaction():
+            self._connection.execute("DELETE FROM checkpoints WHERE thread = ? AND id > ?", (number, checkpoint))
+            self._connection.execute("DELETE FROM writes WHERE thread = ? AND checkpoint >= ?", (number, checkpoint))
+            self._set_upcoming(number, checkpoint, upcoming)
+
+    def _upcoming(self, thread_id: str, checkpoint: str | None) -> tuple[str, ...]:
+        return next((point.next for point in self.history(thread_id) if point.id == checkpoint), ())
+
+    def _set_upcoming(self, thread: int | None, checkpoint: str | None, nodes: Sequence[str]) -> None:
+        self._connection.execute(
+            "UPDATE checkpoints SET upcoming = ? WHERE thread = ? AND ns = '' AND id = ?",
+            (json.dumps(list(nodes)), thread, checkpoint),
+        )
 
     def _led_to(self, thread_id: str, ns: str, parent: str | None) -> tuple[object, ...]:
         """Take the one write that is held, if it was made on this parent."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
-    from batchyard.engine.ports import Checkpoint as Milestone
+    from batchyard.model.execution import Checkpoint as Milestone
     from batchyard.workflows.recorder import Recorder
 
 RECORDER_KEY = "__batchyard_recorder"
@@ -221,6 +221,16 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all of a thread, ancestors and writes included."""
         self._file.copy(source_thread_id, target_thread_id)
+        self._tips.clear()
+
+    def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
+        """Drop all that a thread has after a checkpoint, and what was written on it."""
+        self._file.roll_back(thread_id, checkpoint_id)
+        self._tips.clear()
+
+    def fork(self, source_thread_id: str, checkpoint_id: str, target_thread_id: str) -> None:
+        """Copy a thread up to a checkpoint, without what was written on that."""
+        self._file.copy(source_thread_id, target_thread_id, up_to=checkpoint_id)
         self._tips.clear()
 
     def _delete(self, doomed: set[Place]) -> None:

@@ -39,6 +39,26 @@ def in_use(thread_id: str) -> str:
     return f'thread "{thread_id}" already has checkpoints; give every attempt a thread of its own'
 
 
+def paused(upcoming: Sequence[str]) -> str:
+    """Say that a run pauses at a breakpoint."""
+    return f"paused before node {quoted(upcoming)}"
+
+
+def no_checkpoint(thread_id: str, checkpoint_id: str | None = None) -> str:
+    """Say that a thread has no such checkpoint, or none at all."""
+    return f'thread "{thread_id}" has no checkpoint{f" {checkpoint_id}" if checkpoint_id else ""}'
+
+
+def no_key(unknown: Sequence[str], known: Sequence[str]) -> str:
+    """Say that a state has no such keys."""
+    return f"the state has no {quoted(unknown)}; it has {quoted(known)}"
+
+
+def ambiguous(nodes: Sequence[str]) -> str:
+    """Say that it must be told which node an edit stands for."""
+    return f"the nodes {quoted(nodes)} ran last, at once; say as which of them the state is edited"
+
+
 def quoted(names: Sequence[str], between: str = ", ") -> str:
     """Return names in quotes."""
     return between.join(f'"{name}"' for name in names)

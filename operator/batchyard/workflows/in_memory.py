@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchyard.clock import Clock, SystemClock
-from batchyard.engine.ports import Checkpoint, Probe, RunOutput
+from batchyard.engine.ports import Answer, Probe, RunOutput
 from batchyard.model.errors import WorkflowInvalid
+from batchyard.model.execution import NO_BREAKPOINTS, Breakpoints, Checkpoint
 from batchyard.model.outcome import Reason
-from batchyard.workflows.endings import STOPPED, in_use, out_of_steps, raised, unstorable
+from batchyard.workflows.endings import STOPPED, in_use, no_checkpoint, out_of_steps, paused, raised, unstorable
 from batchyard.workflows.recorder import Recorder
 from batchyard.workflows.unstorable import blame
 
@@ -28,7 +29,10 @@ Node = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 
 
 class AskForInput(Exception):
-    """Raised by a node that cannot go on without an answer; the run ends as ``interrupted``."""
+    """Raised by a node that cannot go on without an answer; the run ends as ``interrupted``.
+
+    An answer stands for what the node would have returned.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +44,30 @@ class InMemoryWorkflow:
 
 
 @dataclass(slots=True)
-class _Run:
+class _Thread:
     """A thread: its checkpoints, oldest first, and the state at each."""
 
     checkpoints: list[Checkpoint] = field(default_factory=list)
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made: int = 0
 
-    def store(self, step: int, state: dict[str, Any], ran: tuple[str, ...], upcoming: str | None) -> str:
+    @property
+    def head(self) -> Checkpoint:
+        return self.checkpoints[-1]
+
+    def store(self, step: int, state: dict[str, Any], ran: tuple[str, ...], upcoming: tuple[str, ...]) -> str:
         parent = self.checkpoints[-1].id if self.checkpoints else None
-        id_ = f"{len(self.checkpoints):06d}"
-        following = () if upcoming is None else (upcoming,)
-        self.checkpoints.append(Checkpoint(id_, step, parent, ran, following))
+        id_ = f"{self.made:06d}"
+        self.made += 1
+        self.checkpoints.append(Checkpoint(id_, step, parent, ran, upcoming))
         self.states[id_] = copy.deepcopy(state)
         return id_
+
+    def up_to(self, checkpoint_id: str) -> _Thread:
+        """Return this thread as it was when the checkpoint was its newest. Raises ``StopIteration``."""
+        last = next(at for at, point in enumerate(self.checkpoints) if point.id == checkpoint_id)
+        kept = self.checkpoints[: last + 1]
+        return _Thread(kept, {point.id: copy.deepcopy(self.states[point.id]) for point in kept}, self.made)
 
 
 class InMemoryStateAdapter:
@@ -67,7 +82,7 @@ class InMemoryStateAdapter:
         self._factory = factory
         self._clock = clock or SystemClock()
         self._workflows: dict[tuple[tuple[str, str], ...], InMemoryWorkflow] = {}
-        self._threads: dict[str, _Run] = {}
+        self._threads: dict[str, _Thread] = {}
 
     def prepare(self, variants: Mapping[str, str]) -> object:
         """Return the workflow for these variants, made once and kept."""
@@ -88,43 +103,92 @@ class InMemoryStateAdapter:
         probe: Probe,
         recursion_limit: int,
         durability: str,
+        breakpoints: Breakpoints = NO_BREAKPOINTS,
     ) -> RunOutput:
         """Run the nodes on a new thread; memory is as durable as it gets, whatever ``durability`` says."""
-        if not isinstance(workflow, InMemoryWorkflow):
-            raise TypeError(f"run() takes what prepare() returned, not a {type(workflow).__name__}")
+        made = _workflow(workflow)
         if thread_id in self._threads:
             raise ValueError(in_use(thread_id))
-        stop = _Stop()
-        probe.on_stop(stop)
-        run = self._threads[thread_id] = _Run()
+        thread = self._threads[thread_id] = _Thread()
         recorder = Recorder(probe, self._clock)
-        current = copy.deepcopy(dict(state))
-        ending = _walk(workflow, current, run, recorder, stop, recursion_limit)
-        return RunOutput(
-            status=ending[0],
-            state=current,
-            boundaries=recorder.boundaries(),
-            reason=ending[1],
-            message=ending[2],
-            last_checkpoint=recorder.last_checkpoint,
-        )
+        recorder.stored(0, thread.store(0, dict(state), (), tuple(made.nodes)[:1]))
+        return _run(_Walk(made, thread, recorder, breakpoints, recursion_limit), probe)
+
+    def resume(
+        self,
+        workflow: object,
+        thread_id: str,
+        *,
+        answer: Answer | None = None,
+        probe: Probe,
+        recursion_limit: int,
+        durability: str,
+        breakpoints: Breakpoints = NO_BREAKPOINTS,
+    ) -> RunOutput:
+        """Go on from the thread's newest checkpoint."""
+        thread = self._thread(thread_id)
+        recorder = Recorder(probe, self._clock)
+        recorder.stored(thread.head.step, thread.head.id)
+        walk = _Walk(_workflow(workflow), thread, recorder, breakpoints, recursion_limit, held_at=thread.head.id)
+        walk.answer = answer
+        return _run(walk, probe)
+
+    def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
+        """Drop all that came after a checkpoint."""
+        self._threads[thread_id] = self._up_to(thread_id, checkpoint_id)
+
+    def fork(self, thread_id: str, checkpoint_id: str, new_thread_id: str) -> None:
+        """Copy the thread up to a checkpoint to a new one."""
+        copied = self._up_to(thread_id, checkpoint_id)
+        if new_thread_id in self._threads:
+            raise ValueError(in_use(new_thread_id))
+        self._threads[new_thread_id] = copied
+
+    def edit(self, workflow: object, thread_id: str, values: Mapping[str, JSON], as_node: str | None = None) -> str:
+        """Set keys of the thread's newest state; any key may be set, where the run goes next is always the same."""
+        made, thread = _workflow(workflow), self._thread(thread_id)
+        if as_node is not None and as_node not in made.nodes:
+            raise ValueError(f'the workflow has no node "{as_node}"; it has {", ".join(made.nodes)}')
+        state = thread.states[thread.head.id]
+        head = thread.head
+        return thread.store(head.step + 1, {**state, **copy.deepcopy(dict(values))}, (), head.next)
+
+    def upcoming(self, workflow: object, thread_id: str) -> tuple[str, ...]:
+        """Return the node that would run next on the thread."""
+        _workflow(workflow)
+        return self._thread(thread_id).head.next
+
+    def nodes(self, workflow: object) -> tuple[str, ...]:
+        """Return the names of the workflow's nodes."""
+        return tuple(_workflow(workflow).nodes)
 
     def history(self, thread_id: str) -> Sequence[Checkpoint]:
         """Return the thread's checkpoints, oldest first."""
-        run = self._threads.get(thread_id)
-        return () if run is None else tuple(run.checkpoints)
+        thread = self._threads.get(thread_id)
+        return () if thread is None else tuple(thread.checkpoints)
 
     def state(self, thread_id: str, checkpoint_id: str | None = None) -> Mapping[str, object]:
         """Return the state at a checkpoint."""
-        run = self._threads.get(thread_id)
-        wanted = checkpoint_id or (run.checkpoints[-1].id if run is not None and run.checkpoints else None)
-        if run is None or wanted not in run.states:
-            raise KeyError(f'thread "{thread_id}" has no checkpoint{f" {checkpoint_id}" if checkpoint_id else ""}')
-        return copy.deepcopy(run.states[wanted])
+        thread = self._thread(thread_id, checkpoint_id)
+        wanted = checkpoint_id or thread.head.id
+        if wanted not in thread.states:
+            raise KeyError(no_checkpoint(thread_id, checkpoint_id))
+        return copy.deepcopy(thread.states[wanted])
 
     def close(self) -> None:
         """Forget every thread."""
         self._threads.clear()
+
+    def _thread(self, thread_id: str, checkpoint_id: str | None = None) -> _Thread:
+        if thread_id not in self._threads:
+            raise KeyError(no_checkpoint(thread_id, checkpoint_id))
+        return self._threads[thread_id]
+
+    def _up_to(self, thread_id: str, checkpoint_id: str) -> _Thread:
+        try:
+            return self._thread(thread_id, checkpoint_id).up_to(checkpoint_id)
+        except StopIteration:
+            raise KeyError(no_checkpoint(thread_id, checkpoint_id)) from None
 
 
 class _Stop:
@@ -145,55 +209,115 @@ class _Ended(Exception):
         super().__init__(message)
 
 
-def _walk(
-    workflow: InMemoryWorkflow,
-    state: dict[str, Any],
-    run: _Run,
-    recorder: Recorder,
-    stop: _Stop,
-    recursion_limit: int,
-) -> tuple[str, str, str]:
-    """Run the nodes, changing ``state`` in place, and return status, reason and message."""
-    order = list(workflow.nodes)
-    recorder.stored(0, run.store(0, state, (), order[0] if order else None))
-    step = 0
-    try:
-        while order and (workflow.endless or step < len(order)):
-            if stop.asked:
-                return "stopped", "", STOPPED
-            node = order[step % len(order)]
-            step += 1
-            state.update(_visit(node, workflow.nodes[node], step, state, recorder))
-            is_last = not workflow.endless and step == len(order)
-            recorder.stored(step, run.store(step, state, (node,), None if is_last else order[step % len(order)]))
-            if step >= recursion_limit:  # even if it was the last: LangGraph counts the step that finds no more to do
-                return "failed", Reason.RECURSION_LIMIT, out_of_steps(recursion_limit, node)
-    except _Ended as end:
-        return end.ending
-    return "completed", "", ""
+class _Walk:
+    """One run of the nodes on a thread, from where that stands."""
+
+    def __init__(
+        self,
+        workflow: InMemoryWorkflow,
+        thread: _Thread,
+        recorder: Recorder,
+        breakpoints: Breakpoints,
+        recursion_limit: int,
+        *,
+        held_at: str = "",
+    ) -> None:
+        """``held_at`` is the checkpoint at which no breakpoint holds the run, since it goes on from there."""
+        self.recorder = recorder
+        self.answer: Answer | None = None
+        self.stop = _Stop()
+        self.state = copy.deepcopy(thread.states[thread.head.id])
+        self._workflow, self._thread = workflow, thread
+        self._breakpoints, self._recursion_limit, self._held_at = breakpoints, recursion_limit, held_at
+
+    @property
+    def upcoming(self) -> tuple[str, ...]:
+        """Return the node that would run next."""
+        return self._thread.head.next
+
+    def to_its_end(self) -> tuple[str, str, str]:
+        """Run the nodes and return status, reason and message."""
+        steps = 0
+        try:
+            while self.upcoming:
+                if self.stop.asked:
+                    return "stopped", "", STOPPED
+                if self._is_held():
+                    return "paused", "", paused(self.upcoming)
+                node = self.upcoming[0]
+                self._take(node)
+                steps += 1
+                # Even if it was the last: LangGraph counts the step that finds no more to do.
+                if steps >= self._recursion_limit:
+                    return "failed", Reason.RECURSION_LIMIT, out_of_steps(self._recursion_limit, node)
+        except _Ended as end:
+            return end.ending
+        return "completed", "", ""
+
+    def _is_held(self) -> bool:
+        head = self._thread.head
+        return head.id != self._held_at and (
+            any(mark in self._breakpoints.before for mark in (*head.next, "*"))
+            or any(mark in self._breakpoints.after for mark in (*head.nodes, *("*" for _ in head.nodes)))
+        )
+
+    def _take(self, node: str) -> None:
+        order, step = list(self._workflow.nodes), self._thread.head.step + 1
+        self.state.update(self._visit(node, step))
+        is_last = not self._workflow.endless and node == order[-1]
+        following = () if is_last else (order[(order.index(node) + 1) % len(order)],)
+        self.recorder.stored(step, self._thread.store(step, self.state, (node,), following))
+
+    def _visit(self, node: str, step: int) -> Mapping[str, Any]:
+        """Run one node and return its update."""
+        recorder, visit = self.recorder, self.recorder.enter(node, step, f"{node}:{step}")
+        try:
+            update = dict(self._call(node) or {})
+        except AskForInput as question:
+            recorder.leave(visit, "interrupted")
+            raise _Ended("interrupted", Reason.INTERRUPTED_BY_GRAPH, str(question)) from question
+        except BaseException as error:
+            recorder.leave(visit, "failed", error)
+            if not isinstance(error, Exception):
+                raise
+            raise _Ended("failed", Reason.NODE_RAISED, raised(node, error)) from error
+        try:
+            json.dumps(update)
+        except (TypeError, ValueError) as error:
+            fault = blame(_Json(), update, error)
+            recorder.leave(visit, "failed", fault)
+            raise _Ended("failed", Reason.STATE_NOT_SERIALISABLE, unstorable([node], fault)) from error
+        recorder.leave(visit, "completed")
+        return copy.deepcopy(update)
+
+    def _call(self, node: str) -> Mapping[str, Any] | None:
+        try:
+            return self._workflow.nodes[node](copy.deepcopy(self.state))
+        except AskForInput:
+            if self.answer is None:
+                raise
+            given, self.answer = self.answer.value, None
+            return given if isinstance(given, dict) else None
 
 
-def _visit(node: str, function: Node, step: int, state: dict[str, Any], recorder: Recorder) -> Mapping[str, Any]:
-    """Run one node and return its update."""
-    visit = recorder.enter(node, step, f"{node}:{step}")
-    try:
-        update = dict(function(copy.deepcopy(state)) or {})
-    except AskForInput as question:
-        recorder.leave(visit, "interrupted")
-        raise _Ended("interrupted", Reason.INTERRUPTED_BY_GRAPH, str(question)) from question
-    except BaseException as error:
-        recorder.leave(visit, "failed", error)
-        if not isinstance(error, Exception):
-            raise
-        raise _Ended("failed", Reason.NODE_RAISED, raised(node, error)) from error
-    try:
-        json.dumps(update)
-    except (TypeError, ValueError) as error:
-        fault = blame(_Json(), update, error)
-        recorder.leave(visit, "failed", fault)
-        raise _Ended("failed", Reason.STATE_NOT_SERIALISABLE, unstorable([node], fault)) from error
-    recorder.leave(visit, "completed")
-    return copy.deepcopy(update)
+def _run(walk: _Walk, probe: Probe) -> RunOutput:
+    probe.on_stop(walk.stop)
+    status, reason, message = walk.to_its_end()
+    return RunOutput(
+        status=status,
+        state=walk.state,
+        boundaries=walk.recorder.boundaries(),
+        reason=reason,
+        message=message,
+        last_checkpoint=walk.recorder.last_checkpoint,
+        upcoming=walk.upcoming,
+    )
+
+
+def _workflow(workflow: object) -> InMemoryWorkflow:
+    if not isinstance(workflow, InMemoryWorkflow):
+        raise TypeError(f"a workflow is what prepare() returned, not a {type(workflow).__name__}")
+    return workflow
 
 
 class _Json:

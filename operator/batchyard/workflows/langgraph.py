@@ -1,45 +1,41 @@
-"""Run LangGraph workflows, each node boundary durable, and tell what each node did.
+"""Run LangGraph workflows, each node boundary durable, and hold, go on with, take back, fork and edit them.
 
-The only module, with ``checkpoints``, that knows LangGraph. How it runs graphs, and why LangGraph's node cache stays
-off (it answers one variant with another's result): docs/adr/0003-checkpoints.md.
+With ``checkpoints``, ``graph_run`` and ``watched_graph`` the only modules that know LangGraph. How it runs graphs,
+and why LangGraph's node cache stays off (it answers one variant with another's result): docs/adr/0003-checkpoints.md.
 """
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING
 
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import run_in_executor
-from langgraph.errors import GraphBubbleUp, GraphDrained, GraphRecursionError, ParentCommand
-from langgraph.graph import START, StateGraph
+from langgraph.channels import BinaryOperatorAggregate
+from langgraph.errors import InvalidUpdateError
+from langgraph.graph import START
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
+from langgraph.types import Command, Overwrite
 
 from batchyard.clock import Clock, SystemClock
-from batchyard.engine.ports import Checkpoint, Probe, RunOutput
-from batchyard.model.errors import WorkflowInvalid
-from batchyard.model.outcome import Reason
+from batchyard.engine.ports import Answer, Probe, RunOutput
+from batchyard.model.execution import NO_BREAKPOINTS, Breakpoints, Checkpoint
 from batchyard.workflows.caller_loop import CallerLoop
-from batchyard.workflows.checkpoints import RECORDER_KEY, SqliteCheckpoints
-from batchyard.workflows.endings import STOPPED, in_use, out_of_steps, quoted, raised, unstorable
+from batchyard.workflows.checkpoints import SqliteCheckpoints
+from batchyard.workflows.endings import ambiguous, in_use, no_checkpoint, no_key, quoted
 from batchyard.workflows.factory import call_factory, load_callable
-from batchyard.workflows.recorder import Recorder, Visit, clip, describe
-from batchyard.workflows.unstorable import StateNotSerialisable
+from batchyard.workflows.graph_run import GraphRun, upcoming_of
+from batchyard.workflows.recorder import Recorder, clip
+from batchyard.workflows.watched_graph import Graph, compiled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from langgraph.types import Durability
+    from langchain_core.runnables import RunnableConfig
 
     from batchyard.model.trial import JSON
-
-_Graph = CompiledStateGraph[Any, Any, Any, Any]
 
 
 class LangGraphStateAdapter:
@@ -68,7 +64,7 @@ class LangGraphStateAdapter:
         self._source = source
         self._clock = clock or SystemClock()
         self._loop = CallerLoop()
-        self._graphs: dict[tuple[tuple[str, str], ...], _Graph] = {}
+        self._graphs: dict[tuple[tuple[str, str], ...], Graph] = {}
         self.checkpoints = SqliteCheckpoints(checkpoint_path)
 
     def prepare(self, variants: Mapping[str, str]) -> object:
@@ -80,7 +76,7 @@ class LangGraphStateAdapter:
             if isinstance(self._factory, str):
                 self._factory = load_callable(self._factory, self._source)
             made = call_factory(self._factory, name, variants)
-            graph = self._graphs[key] = _compile(made, name, self.checkpoints)
+            graph = self._graphs[key] = compiled(made, name, self.checkpoints)
         return graph
 
     def run(
@@ -92,20 +88,50 @@ class LangGraphStateAdapter:
         probe: Probe,
         recursion_limit: int,
         durability: str,
+        breakpoints: Breakpoints = NO_BREAKPOINTS,
     ) -> RunOutput:
         """Run the graph on a new thread. Raises ``ValueError`` if the thread already has checkpoints."""
-        if not isinstance(workflow, CompiledStateGraph):
-            raise TypeError(f"run() takes what prepare() returned, not a {type(workflow).__name__}")
+        graph = _graph(workflow)
         if self.checkpoints.knows(thread_id):
             raise ValueError(in_use(thread_id))
+        # A copy: nodes may change what they are given in place, and the same case is run again and again.
+        given: dict[str, object] = copy.deepcopy(dict(state))
+        recorder = Recorder(probe, self._clock, self.checkpoints.settle)
+        run = GraphRun(
+            graph, thread_id, recorder, recursion_limit, given=given, state=given, breakpoints=breakpoints
+        )  # fmt: skip
+        return self._run(run, thread_id, recorder, probe, durability)
+
+    def resume(
+        self,
+        workflow: object,
+        thread_id: str,
+        *,
+        answer: Answer | None = None,
+        probe: Probe,
+        recursion_limit: int,
+        durability: str,
+        breakpoints: Breakpoints = NO_BREAKPOINTS,
+    ) -> RunOutput:
+        """Go on from the thread's newest checkpoint."""
+        graph, head = _graph(workflow), self._head(thread_id)
+        recorder = Recorder(probe, self._clock, self.checkpoints.settle)
+        recorder.stored(head.step, head.id)
+        run = GraphRun(
+            graph, thread_id, recorder, recursion_limit,
+            given=None if answer is None else Command(resume=answer.value),
+            state=dict(self.state(thread_id)), breakpoints=breakpoints,
+        )  # fmt: skip
+        return self._run(run, thread_id, recorder, probe, durability)
+
+    def _run(self, run: GraphRun, thread_id: str, recorder: Recorder, probe: Probe, durability: str) -> RunOutput:
         control = RunControl()
         probe.on_stop(partial(control.request_drain, "asked to stop"))
-        recorder = Recorder(probe, self._clock, self.checkpoints.settle)
-        # A copy: nodes may change what they are given in place, and the same case is run again and again.
-        run = _Run(workflow, thread_id, recorder, recursion_limit, copy.deepcopy(dict(state)))
         ending = run.to_its_end(self._loop, control, durability)
+        upcoming: tuple[str, ...] = ()
         if ending.status != "completed" and recorder.last_checkpoint is not None:
-            self.checkpoints.note_upcoming(thread_id, recorder.last_checkpoint, run.upcoming())
+            upcoming = run.upcoming()
+            self.checkpoints.note_upcoming(thread_id, recorder.last_checkpoint, upcoming)
         return RunOutput(
             status=ending.status,
             state=run.state,
@@ -113,7 +139,50 @@ class LangGraphStateAdapter:
             reason=ending.reason,
             message=clip(ending.message),
             last_checkpoint=recorder.last_checkpoint,
+            upcoming=upcoming,
         )
+
+    def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
+        """Drop all that came after a checkpoint of the thread, subgraphs' checkpoints too."""
+        self._known(thread_id, checkpoint_id)
+        self.checkpoints.roll_back(thread_id, checkpoint_id)
+
+    def fork(self, thread_id: str, checkpoint_id: str, new_thread_id: str) -> None:
+        """Copy the thread up to a checkpoint to a new one, without what was under way there."""
+        self._known(thread_id, checkpoint_id)
+        if self.checkpoints.knows(new_thread_id):
+            raise ValueError(in_use(new_thread_id))
+        self.checkpoints.fork(thread_id, checkpoint_id, new_thread_id)
+
+    def edit(self, workflow: object, thread_id: str, values: Mapping[str, JSON], as_node: str | None = None) -> str:
+        """Set keys of the thread's newest state; reducers are passed by."""
+        graph = _graph(workflow)
+        self._head(thread_id)
+        known = [name for name in graph.channels if name in graph.output_channels]
+        if unknown := [name for name in values if name not in known]:
+            raise ValueError(no_key(unknown, known))
+        written = {
+            key: Overwrite(value) if isinstance(graph.channels[key], BinaryOperatorAggregate) else value
+            for key, value in values.items()
+        }
+        node = as_node or self._ran_last(thread_id)
+        if node != START and node not in graph.nodes:
+            raise ValueError(f"the workflow has no node {quoted([node])}; it has {quoted(self.nodes(graph))}")
+        try:
+            self._loop.run(graph.aupdate_state(_config(thread_id), written, as_node=node))
+        except InvalidUpdateError as error:
+            raise ValueError(f"the state cannot be set so: {error}") from error
+        head = self._head(thread_id)
+        self.checkpoints.note_upcoming(thread_id, head.id, self.upcoming(graph, thread_id))
+        return head.id
+
+    def upcoming(self, workflow: object, thread_id: str) -> tuple[str, ...]:
+        """Return the nodes that would run next on the thread."""
+        return upcoming_of(_graph(workflow), _config(thread_id))
+
+    def nodes(self, workflow: object) -> tuple[str, ...]:
+        """Return the names of the graph's top-level nodes."""
+        return tuple(name for name in _graph(workflow).nodes if name != START)
 
     def history(self, thread_id: str) -> Sequence[Checkpoint]:
         """Return the thread's checkpoints, oldest first."""
@@ -121,10 +190,9 @@ class LangGraphStateAdapter:
 
     def state(self, thread_id: str, checkpoint_id: str | None = None) -> Mapping[str, object]:
         """Return the state at a checkpoint, without the channels LangGraph keeps for itself."""
-        config: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_id": checkpoint_id}}
-        stored = self.checkpoints.get_tuple(config)
+        stored = self.checkpoints.get_tuple(_config(thread_id, checkpoint_id))
         if stored is None:
-            raise KeyError(f'thread "{thread_id}" has no checkpoint{f" {checkpoint_id}" if checkpoint_id else ""}')
+            raise KeyError(no_checkpoint(thread_id, checkpoint_id))
         values = stored.checkpoint["channel_values"]
         return {key: value for key, value in values.items() if key == "__root__" or not _INTERNAL.match(key)}
 
@@ -133,213 +201,35 @@ class LangGraphStateAdapter:
         self._loop.close()
         self.checkpoints.close()
 
+    def _head(self, thread_id: str) -> Checkpoint:
+        history = self.checkpoints.history(thread_id)
+        if not history:
+            raise KeyError(no_checkpoint(thread_id))
+        return history[-1]
+
+    def _known(self, thread_id: str, checkpoint_id: str) -> None:
+        if all(point.id != checkpoint_id for point in self.checkpoints.history(thread_id)):
+            raise KeyError(no_checkpoint(thread_id, checkpoint_id))
+
+    def _ran_last(self, thread_id: str) -> str:
+        """Return the node that an edit stands for: the one that ran last, or the input if none did."""
+        for point in reversed(self.checkpoints.history(thread_id)):
+            if len(set(point.nodes)) > 1:
+                raise ValueError(ambiguous(point.nodes))
+            if point.nodes:
+                return point.nodes[0]
+        return START
+
 
 _INTERNAL = re.compile("__|branch:|join:|start:")
 """How the names of channels begin that LangGraph adds to a state for its own book-keeping."""
 
-_TASK_NOTE = re.compile("During task with name '(.*)' and id ")
-"""What LangGraph notes on an exception, whatever part of a node's task raised it."""
+
+def _graph(workflow: object) -> Graph:
+    if not isinstance(workflow, CompiledStateGraph):
+        raise TypeError(f"a workflow is what prepare() returned, not a {type(workflow).__name__}")
+    return workflow
 
 
-class _Ending(NamedTuple):
-    """How a run ended, as ``RunOutput`` has it."""
-
-    status: str
-    reason: str = ""
-    message: str = ""
-
-
-class _Run:
-    """One run of a graph: ``state`` is what it last showed, at first its input."""
-
-    def __init__(
-        self, graph: _Graph, thread_id: str, recorder: Recorder, recursion_limit: int, state: dict[str, JSON]
-    ) -> None:
-        self.state: dict[str, object] = state
-        self._graph = graph
-        self._recorder = recorder
-        self._questions: list[object] = []
-        self._config: RunnableConfig = {
-            "configurable": {"thread_id": thread_id, RECORDER_KEY: recorder},
-            "recursion_limit": recursion_limit,
-        }
-
-    def to_its_end(self, loop: CallerLoop, control: RunControl, durability: str) -> _Ending:
-        """Run the graph and say how that went."""
-        try:
-            loop.run(self._stream(control, durability))
-        except GraphDrained:
-            return _Ending("stopped", "", STOPPED)
-        except GraphRecursionError:
-            return self._out_of_steps()
-        except StateNotSerialisable as error:
-            return self._unstorable(error)
-        except Exception as error:  # whatever the workflow raises is the trial's result
-            return self._raised(error)
-        held = [visit.node for visit in self._recorder.visits() if visit.status == "interrupted"]
-        if not held and not self._questions:
-            return _Ending("completed")
-        asked = "; ".join(str(getattr(question, "value", question)) for question in self._questions)
-        message = asked or f"the graph has a breakpoint in {quoted(held)}"
-        return _Ending("interrupted", Reason.INTERRUPTED_BY_GRAPH, message)
-
-    def upcoming(self) -> tuple[str, ...]:
-        """Return the nodes that would run next."""
-        begun = self._recorder.unstored()
-        if begun:
-            return tuple(dict.fromkeys(visit.node for visit in begun))
-        try:
-            due = self._graph.get_state(self._config).next
-        except Exception:  # reading a state applies what is pending: a reducer that raised raises again
-            return ()
-        return tuple(node for node in due if node != START)
-
-    async def _stream(self, control: RunControl, durability: str) -> None:
-        is_root = isinstance(self._graph.stream_channels_asis, str)
-        async for values in self._graph.astream(
-            self.state,
-            self._config,
-            stream_mode="values",
-            durability=cast("Durability", durability),
-            control=control,
-        ):
-            shown = values if isinstance(values, dict) else {}
-            if "__interrupt__" in shown:
-                self._questions.extend(shown.pop("__interrupt__"))
-            if is_root:
-                self.state = {"__root__": values}
-            else:
-                self.state = shown
-
-    def _out_of_steps(self) -> _Ending:
-        visits = self._recorder.visits()
-        message = out_of_steps(self._config["recursion_limit"], visits[-1].node if visits else "")
-        return _Ending("failed", Reason.RECURSION_LIMIT, message)
-
-    def _unstorable(self, error: StateNotSerialisable) -> _Ending:
-        writer = self._recorder.node_of(self._recorder.culprits.get(error.key, "?"))
-        suspects = [visit for visit in self._recorder.unstored() if writer in (None, visit.node)]
-        if len(suspects) == 1:
-            suspects[0].status, suspects[0].exception = "failed", error
-        message = unstorable(sorted({visit.node for visit in suspects}), error)
-        return _Ending("failed", Reason.STATE_NOT_SERIALISABLE, message)
-
-    def _raised(self, error: Exception) -> _Ending:
-        visit = self._visit_that_raised(error)
-        if visit is not None:
-            visit.status, visit.exception = "failed", error
-            return _Ending("failed", Reason.NODE_RAISED, raised(visit.node, error))
-        begun = sorted({visit.node for visit in self._recorder.unstored()})
-        place = f"after node {quoted(begun)}" if begun else "before any node, on the input"
-        return _Ending("failed", Reason.NODE_RAISED, f"{place}: {describe(error)}")
-
-    def _visit_that_raised(self, error: Exception) -> Visit | None:
-        """Return the visit whose node, or whose way out (what it returned, where it leads), raised the error."""
-        visits = self._recorder.visits()
-        for visit in visits:
-            if visit.exception is error:
-                return visit
-        noted = [found[1] for note in getattr(error, "__notes__", ()) if (found := _TASK_NOTE.match(note))]
-        return next((visit for visit in reversed(visits) if visit.node in noted), None)
-
-
-class _WatchedNode(Runnable[Any, Any]):
-    """A top-level node that tells its run's recorder when it begins and ends."""
-
-    def __init__(self, node: str, inner: Runnable[Any, Any]) -> None:
-        self.name = node
-        self._inner = inner
-        self._awaited = _needs_await(inner)
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Run the node here."""
-        recorder, visit = self._enter(config)
-        try:
-            result = self._inner.invoke(input, config, **kwargs)
-        except BaseException as error:
-            _leave(recorder, visit, error)
-            raise
-        _leave(recorder, visit, None)
-        return result
-
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Run an asynchronous node here, a plain one on the calling thread of the run."""
-        if not self._awaited:
-            return await run_in_executor(None, self.invoke, input, config, **kwargs)
-        recorder, visit = self._enter(config)
-        try:
-            result = await self._inner.ainvoke(input, config, **kwargs)
-        except BaseException as error:
-            _leave(recorder, visit, error)
-            raise
-        _leave(recorder, visit, None)
-        return result
-
-    def _enter(self, config: RunnableConfig | None) -> tuple[Recorder | None, Visit | None]:
-        recorder: Recorder | None = (config or {}).get("configurable", {}).get(RECORDER_KEY)
-        if recorder is None or config is None:
-            return None, None
-        metadata = config["metadata"]
-        task: str = metadata["langgraph_checkpoint_ns"]
-        if "|" in task:  # the graph calls itself: this is no top-level node
-            return None, None
-        return recorder, recorder.enter(str(self.name), metadata["langgraph_step"], task)
-
-
-def _leave(recorder: Recorder | None, visit: Visit | None, error: BaseException | None) -> None:
-    if recorder is None or visit is None:
-        return
-    if error is None or isinstance(error, ParentCommand):
-        recorder.leave(visit, "completed")
-    elif isinstance(error, GraphBubbleUp | asyncio.CancelledError):
-        recorder.leave(visit, "interrupted")
-    else:
-        recorder.leave(visit, "failed", error)
-
-
-def _compile(made: object, name: str, checkpoints: SqliteCheckpoints) -> _Graph:
-    """Compile what the factory made with our checkpoints and no cache, and have its nodes watched."""
-    if isinstance(made, Pregel):
-        raise WorkflowInvalid(
-            f'the factory "{name}" returned a compiled graph; return the StateGraph itself, without .compile(), '
-            "so that it can be compiled with durable checkpoints"
-        )
-    if not isinstance(made, StateGraph):
-        raise WorkflowInvalid(f'the factory "{name}" returned a {type(made).__name__}; it must return a StateGraph')
-    try:
-        graph: _Graph = made.compile(checkpointer=checkpoints, cache=None)
-        cached = [
-            path for path, inner in graph.get_subgraphs(recurse=True) if getattr(inner, "cache", None) is not None
-        ]
-    except Exception as error:  # LangGraph raises several kinds, and a node's own type hints may raise any
-        raise WorkflowInvalid(f'the graph of the factory "{name}" does not compile: {describe(error)}') from error
-    if cached:
-        raise WorkflowInvalid(
-            f'the subgraph {quoted(cached)} of the factory "{name}" has a node cache, which answers one variant with '
-            "another's result; compile it without cache="
-        )
-    for key, node in graph.nodes.items():
-        if key != START:
-            graph.nodes[key] = node.copy({"bound": _WatchedNode(key, node.bound), "cache_policy": None})
-    return graph
-
-
-def _needs_await(runnable: object) -> bool:
-    """Return whether any part of a node has only an asynchronous form, as far as can be seen from outside."""
-    inner = getattr(runnable, "bound", None)  # a binding: .with_config(), .with_retry()
-    if isinstance(inner, Runnable):
-        return _needs_await(inner)
-    if isinstance(runnable, Pregel):
-        branches = getattr(getattr(runnable, "builder", None), "branches", {})
-        paths = [branch.path for ways in branches.values() for branch in ways.values()]
-        return any(_needs_await(part) for part in (*(node.bound for node in runnable.nodes.values()), *paths))
-    steps = getattr(runnable, "steps", None) or getattr(runnable, "steps__", None)
-    if steps:
-        return any(_needs_await(step) for step in (steps.values() if isinstance(steps, Mapping) else steps))
-    tools = getattr(runnable, "tools_by_name", None)
-    if isinstance(tools, Mapping):
-        return any(
-            getattr(tool, "func", ...) is None and getattr(tool, "coroutine", None) is not None
-            for tool in tools.values()
-        )
-    return getattr(runnable, "func", None) is None and getattr(runnable, "afunc", None) is not None
+def _config(thread_id: str, checkpoint_id: str | None = None) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_id": checkpoint_id}}

@@ -1,0 +1,80 @@
+"""Which moves an execution's status allows, and where they lead. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.model.execution import CheckpointNotFound, ExecutionStatus, InvalidTransition, Move, NoRollbackTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchyard.model.execution import Checkpoint, Execution
+
+_ENDED = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
+
+ALLOWED: dict[Move, tuple[ExecutionStatus, ...]] = {
+    Move.RUN: (ExecutionStatus.PENDING,),
+    Move.PAUSE: (ExecutionStatus.RUNNING,),
+    Move.RESUME: (ExecutionStatus.PAUSED,),
+    Move.STOP: (ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.PAUSED),
+    # Going back makes an ended execution one that can go on; what is under way has no boundary to stand on.
+    Move.ROLL_BACK: (ExecutionStatus.PAUSED, *_ENDED),
+    # A fork leaves its source alone, but a running one would be forked from a place that is already past.
+    Move.FORK: (ExecutionStatus.PAUSED, *_ENDED),
+    Move.EDIT: (ExecutionStatus.PAUSED,),
+}
+"""From which statuses each move can be made."""
+
+ENDING: dict[str, ExecutionStatus] = {
+    "completed": ExecutionStatus.COMPLETED,
+    "failed": ExecutionStatus.FAILED,
+    "paused": ExecutionStatus.PAUSED,
+    # The graph waits for an answer, which ``resume`` brings.
+    "interrupted": ExecutionStatus.PAUSED,
+    "stopped": ExecutionStatus.CANCELLED,
+}
+"""What an execution is after a run that ended so (``RunOutput.status``)."""
+
+
+def check(execution: Execution, move: Move) -> None:
+    """Raise ``InvalidTransition`` unless the execution's status allows the move."""
+    allowed = ALLOWED[move]
+    if execution.status not in allowed:
+        raise InvalidTransition(execution.id, execution.status, move, " or ".join(allowed))
+
+
+def boundary_after(execution: str, history: Sequence[Checkpoint], node: str) -> str:
+    """Return the checkpoint at which ``node`` had just ended for the last time.
+
+    ``history`` is oldest first. Raises ``NoRollbackTarget``, with the nodes that could be named.
+    """
+    for checkpoint in reversed(history):
+        if node in checkpoint.nodes:
+            return checkpoint.id
+    known = ", ".join(dict.fromkeys(name for checkpoint in history for name in checkpoint.nodes))
+    raise NoRollbackTarget(
+        f'execution {execution} has no boundary after node "{node}"; '
+        + (f"completed are: {known}" if known else "no node has completed")
+    )
+
+
+def known_checkpoint(execution: str, history: Sequence[Checkpoint], wanted: str) -> Checkpoint:
+    """Return the checkpoint of this id, or of this beginning of one if it is the only one.
+
+    Raises ``CheckpointNotFound``.
+    """
+    found = [checkpoint for checkpoint in history if checkpoint.id.startswith(wanted)] if wanted else []
+    exact = [checkpoint for checkpoint in found if checkpoint.id == wanted]
+    if len(exact or found) != 1:
+        what = "several checkpoints" if found else "no checkpoint"
+        raise CheckpointNotFound(
+            f'execution {execution} has {what} "{wanted}"; its history lists the {len(history)} that there are'
+        )
+    return (exact or found)[0]
+
+
+def reverted(history: Sequence[Checkpoint], checkpoint: str) -> tuple[str, ...]:
+    """Return the nodes whose work going back to ``checkpoint`` takes back, in the order they ran."""
+    ids = [entry.id for entry in history]
+    return tuple(node for entry in history[ids.index(checkpoint) + 1 :] for node in entry.nodes)

@@ -1,0 +1,330 @@
+"""ExecutionController: creates, runs, pauses, resumes, stops, rolls back, forks, inspects and edits executions.
+
+Every attempt of a trial, in whatever runner, is one of its executions; so is one that a person holds. What may be done
+when is decided in ``decide.execution``; how it is done is the state adapter's business. Not for deadlines: who runs
+an execution ends it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from batchyard.decide.execution import ENDING, boundary_after, check, known_checkpoint
+from batchyard.model.execution import (
+    NO_BREAKPOINTS,
+    Execution,
+    ExecutionError,
+    ExecutionNotFound,
+    ExecutionStatus,
+    Move,
+    Origin,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batchyard.engine.ports import Answer, Probe, RunOutput, StateAdapter, StopRequest
+    from batchyard.model.execution import Breakpoints, Checkpoint
+    from batchyard.model.trial import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What all runs of a controller share; see ``StateAdapter.run``."""
+
+    recursion_limit: int
+    durability: str
+
+
+class ExecutionController:
+    """Moves executions on one state adapter. One run at a time; ``pause`` and ``stop`` may come from any thread.
+
+    Every method that is given an id raises ``ExecutionNotFound``, and ``InvalidTransition`` if the execution's status
+    does not allow the move; then nothing has changed.
+    """
+
+    def __init__(self, adapter: StateAdapter, settings: RunSettings) -> None:
+        """Whoever made the adapter closes it."""
+        self._adapter, self._settings = adapter, settings
+        self._executions: dict[str, Execution] = {}
+        self._workflows: dict[str, object] = {}
+        self._lock = threading.Lock()  # guards _asked and the status of what runs; taken by pause(), stop() and runs
+        self._asked: Move | None = None
+        self._stop: StopRequest | None = None
+
+    def get(self, execution_id: str) -> Execution:
+        """Return the execution as it stands."""
+        try:
+            return self._executions[execution_id]
+        except KeyError:
+            raise ExecutionNotFound(f"there is no execution {execution_id}") from None
+
+    def create(
+        self,
+        execution_id: str,
+        variants: Mapping[str, str],
+        state: Mapping[str, JSON],
+        *,
+        breakpoints: Breakpoints = NO_BREAKPOINTS,
+    ) -> Execution:
+        """Make an execution of the workflow with these variants; nothing runs yet.
+
+        Raises ``WorkflowInvalid``, and ``ExecutionError`` if the id is taken or a breakpoint names no node.
+        """
+        if execution_id in self._executions:
+            raise ExecutionError(f"there is an execution {execution_id} already; choose another id")
+        workflow = self._adapter.prepare(variants)
+        self._check_breakpoints(workflow, breakpoints)
+        self._workflows[execution_id] = workflow
+        return self._keep(Execution(execution_id, variants, breakpoints=breakpoints, state=state))
+
+    def adopt(
+        self, execution_id: str, variants: Mapping[str, str], *, breakpoints: Breakpoints = NO_BREAKPOINTS
+    ) -> Execution:
+        """Take up, as paused, a thread that the adapter has already, of an earlier process for example.
+
+        Raises as ``create`` does, and ``ExecutionNotFound`` if the adapter has no such thread.
+        """
+        history = self._adapter.history(execution_id)
+        if not history:
+            raise ExecutionNotFound(f"there is no execution {execution_id}: its thread has no checkpoint")
+        made = self.create(execution_id, variants, {}, breakpoints=breakpoints)
+        return self._keep(self._standing(replace(made, status=ExecutionStatus.PAUSED)))
+
+    def run(self, execution_id: str, probe: Probe) -> RunOutput:
+        """Run a new execution until it ends or pauses."""
+        execution = self._begin(execution_id, Move.RUN)
+        listening = _Listening(probe, self._hear_stop)
+        return self._ended(
+            execution,
+            self._adapter.run(
+                self._workflows[execution_id],
+                execution_id,
+                {**execution.state},
+                probe=listening,
+                recursion_limit=self._settings.recursion_limit,
+                durability=self._settings.durability,
+                breakpoints=execution.breakpoints,
+            ),
+        )
+
+    def resume(self, execution_id: str, probe: Probe, *, answer: Answer | None = None) -> RunOutput:
+        """Go on with a paused execution until it ends or pauses again; ``answer`` is for a graph that asked."""
+        execution = self._begin(execution_id, Move.RESUME)
+        listening = _Listening(probe, self._hear_stop)
+        return self._ended(
+            execution,
+            self._adapter.resume(
+                self._workflows[execution_id],
+                execution_id,
+                answer=answer,
+                probe=listening,
+                recursion_limit=self._settings.recursion_limit,
+                durability=self._settings.durability,
+                breakpoints=execution.breakpoints,
+            ),
+        )
+
+    def pause(self, execution_id: str) -> None:
+        """Have a running execution pause at its next node boundary."""
+        self._ask(execution_id, Move.PAUSE)
+
+    def stop(self, execution_id: str) -> None:
+        """End an execution for good: a running one at its next node boundary, any other at once."""
+        with self._lock:
+            execution = self.get(execution_id)
+            if execution.status is not ExecutionStatus.RUNNING:
+                check(execution, Move.STOP)
+                self._keep(replace(execution, status=ExecutionStatus.CANCELLED))
+                return
+        self._ask(execution_id, Move.STOP)
+
+    def set_breakpoints(self, execution_id: str, breakpoints: Breakpoints) -> Execution:
+        """Replace the breakpoints of an execution; a running one hears of them when it is resumed."""
+        execution = self.get(execution_id)
+        self._check_breakpoints(self._workflows[execution_id], breakpoints)
+        return self._keep(replace(execution, breakpoints=breakpoints))
+
+    def roll_back(self, execution_id: str, *, checkpoint: str = "", node: str = "") -> Execution:
+        """Take an execution back to a checkpoint, or to where ``node`` had last ended; it is paused there.
+
+        All that came after is dropped. Raises ``CheckpointNotFound`` or ``NoRollbackTarget``.
+        """
+        execution = self.get(execution_id)
+        check(execution, Move.ROLL_BACK)
+        target = self._target(execution_id, checkpoint, node)
+        self._adapter.roll_back(execution_id, target)
+        return self._keep(self._standing(replace(execution, status=ExecutionStatus.PAUSED)))
+
+    def fork(
+        self,
+        execution_id: str,
+        new_id: str,
+        *,
+        checkpoint: str = "",
+        node: str = "",
+        state: Mapping[str, JSON] | None = None,
+        variants: Mapping[str, str] | None = None,
+    ) -> Execution:
+        """Make a new, paused execution from a boundary of this one, which stays as it is.
+
+        Args:
+            execution_id: What is forked.
+            new_id: The id of the fork.
+            checkpoint: Where to fork from, or the beginning of its id; without it and ``node`` the newest one.
+            node: Fork from where this node had last ended.
+            state: Keys of the state that are set in the fork.
+            variants: Another combination, whose workflow must have the nodes that would run next.
+
+        Raises:
+            CheckpointNotFound, NoRollbackTarget: There is no such place.
+            WorkflowInvalid: The other combination has no workflow.
+            ExecutionError: The id is taken, the other workflow lacks a node, or the state cannot be set so.
+        """
+        source = self.get(execution_id)
+        check(source, Move.FORK)
+        target = self._target(execution_id, checkpoint, node)
+        chosen = source.variants if variants is None else variants
+        made = self.create(new_id, chosen, {})
+        try:
+            self._check_fits(new_id, execution_id, target)
+            self._adapter.fork(execution_id, target, new_id)
+            forked = replace(made, status=ExecutionStatus.PAUSED, origin=Origin(execution_id, target))
+            self._keep(self._standing(forked))
+            return self.edit(new_id, state) if state else self.get(new_id)
+        except BaseException:
+            self.forget(new_id)
+            raise
+
+    def edit(self, execution_id: str, values: Mapping[str, JSON], *, as_node: str | None = None) -> Execution:
+        """Set keys of a paused execution's state; where it goes next is decided anew. Raises ``ExecutionError``."""
+        execution = self.get(execution_id)
+        check(execution, Move.EDIT)
+        try:
+            self._adapter.edit(self._workflows[execution_id], execution_id, values, as_node)
+        except ValueError as error:
+            raise ExecutionError(f"execution {execution_id}: {error}") from error
+        return self._keep(self._standing(execution))
+
+    def history(self, execution_id: str) -> Sequence[Checkpoint]:
+        """Return the execution's checkpoints, oldest first; none before it has run."""
+        self.get(execution_id)
+        return self._adapter.history(execution_id)
+
+    def state(self, execution_id: str, checkpoint: str = "") -> Mapping[str, object]:
+        """Return the state at a checkpoint, or the newest one. Raises ``CheckpointNotFound``."""
+        execution = self.get(execution_id)
+        if not checkpoint and execution.status is ExecutionStatus.PENDING:
+            return execution.state
+        return self._adapter.state(execution_id, self._target(execution_id, checkpoint, ""))
+
+    def forget(self, execution_id: str) -> None:
+        """Let go of an execution that does not run; its checkpoints stay."""
+        self._executions.pop(execution_id, None)
+        self._workflows.pop(execution_id, None)
+
+    # -- how a run begins and ends -----------------------------------------------------------------------------
+
+    def _begin(self, execution_id: str, move: Move) -> Execution:
+        with self._lock:
+            execution = self.get(execution_id)
+            check(execution, move)
+            self._asked = self._stop = None
+            return self._keep(replace(execution, status=ExecutionStatus.RUNNING, question="", error="", failed_node=""))
+
+    def _ended(self, before: Execution, output: RunOutput) -> RunOutput:
+        with self._lock:
+            self._stop = None
+            status = ENDING[output.status]
+            if output.status == "stopped" and self._asked is Move.PAUSE:
+                status = ExecutionStatus.PAUSED
+                output = replace(output, status="paused")
+            failed = [boundary.node for boundary in output.boundaries if boundary.status == "failed"]
+            self._keep(
+                replace(
+                    self.get(before.id),
+                    status=status,
+                    checkpoint=output.last_checkpoint or before.checkpoint,
+                    upcoming=output.upcoming,
+                    question=output.message if output.status == "interrupted" else "",
+                    error=output.message if output.status == "failed" else "",
+                    failed_node=failed[-1] if output.status == "failed" and failed else "",
+                    boundaries=(*before.boundaries, *output.boundaries),
+                )
+            )
+        return output
+
+    def _ask(self, execution_id: str, move: Move) -> None:
+        with self._lock:
+            check(self.get(execution_id), move)
+            # A stop outranks a pause that was asked for before it, never the other way round.
+            if self._asked is not Move.STOP:
+                self._asked = move
+            if self._stop is not None:
+                self._stop()
+
+    def _hear_stop(self, stop: StopRequest) -> None:
+        with self._lock:
+            self._stop = stop
+            if self._asked is not None:  # before the run had said how it can be asked
+                stop()
+
+    # -- what is known of an execution ---------------------------------------------------------------------------
+
+    def _keep(self, execution: Execution) -> Execution:
+        self._executions[execution.id] = execution
+        return execution
+
+    def _standing(self, execution: Execution) -> Execution:
+        """Return an execution that does not run, as its thread has it now."""
+        history = self._adapter.history(execution.id)
+        ids = {checkpoint.id for checkpoint in history}
+        return replace(
+            execution,
+            checkpoint=history[-1].id,
+            upcoming=self._adapter.upcoming(self._workflows[execution.id], execution.id),
+            question="",
+            error="",
+            failed_node="",
+            boundaries=tuple(boundary for boundary in execution.boundaries if boundary.exit_checkpoint in ids),
+        )
+
+    def _target(self, execution_id: str, checkpoint: str, node: str) -> str:
+        history = self._adapter.history(execution_id)
+        if node:
+            return boundary_after(execution_id, history, node)
+        if not checkpoint and history:
+            return history[-1].id
+        return known_checkpoint(execution_id, history, checkpoint).id
+
+    def _check_breakpoints(self, workflow: object, breakpoints: Breakpoints) -> None:
+        nodes = self._adapter.nodes(workflow) if breakpoints else ()
+        unknown = sorted((breakpoints.before | breakpoints.after) - {*nodes, "*"})
+        if unknown:
+            raise ExecutionError(f"a breakpoint names no node: {', '.join(unknown)}; the nodes are {', '.join(nodes)}")
+
+    def _check_fits(self, new_id: str, source: str, target: str) -> None:
+        """Raise ``ExecutionError`` if the fork's workflow lacks a node that would run next."""
+        nodes = self._adapter.nodes(self._workflows[new_id])
+        upcoming = next(point.next for point in self._adapter.history(source) if point.id == target)
+        if lacking := [node for node in upcoming if node not in (*nodes, "__start__")]:
+            raise ExecutionError(
+                f"execution {source} cannot be forked to {new_id} there: {', '.join(lacking)} would run next, and the "
+                f"other combination's workflow has no such node (it has {', '.join(nodes)})"
+            )
+
+
+class _Listening:
+    """A probe that also tells the controller how the run can be asked to stop."""
+
+    def __init__(self, probe: Probe, heard: Callable[[StopRequest], None]) -> None:
+        self._probe, self._heard = probe, heard
+        # The hot path: no frame of ours between a node and who watches it.
+        self.node_started, self.node_finished = probe.node_started, probe.node_finished
+
+    def on_stop(self, stop: StopRequest) -> None:
+        """Keep it, and pass it on."""
+        self._heard(stop)
+        self._probe.on_stop(stop)

@@ -1,0 +1,122 @@
+"""One run of a workflow that can be held, gone on with, taken back and forked: its status and what is known of it.
+
+A trial's attempt is an execution too. Not for how executions move: ``decide.execution`` says which moves there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from batchyard.model.errors import BatchyardError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchyard.model.trial import NodeBoundary
+
+
+class ExecutionStatus(StrEnum):
+    """Where an execution stands."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class Move(StrEnum):
+    """What can be done with an execution."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    ROLL_BACK = "roll back"
+    FORK = "fork"
+    EDIT = "edit the state of"
+
+
+@dataclass(frozen=True, slots=True)
+class Breakpoints:
+    """The nodes before or after which a run pauses; ``*`` stands for every node."""
+
+    before: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        """Return whether there is any."""
+        return bool(self.before or self.after)
+
+
+NO_BREAKPOINTS = Breakpoints()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One stored state of a thread. ``node`` names what had just run ("" for the input)."""
+
+    id: str
+    step: int
+    parent: str | None
+    nodes: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What an execution was forked from."""
+
+    execution: str
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution. ``id`` is its thread's id too.
+
+    ``checkpoint`` is the newest durable one and ``upcoming`` the nodes that would run next. ``question`` is what the
+    graph asked if it paused for an answer. ``error`` says why it failed, with the node in ``failed_node``.
+    ``boundaries`` has every node's run so far, in order; those that were rolled back are not among them.
+    """
+
+    id: str
+    variants: Mapping[str, str]
+    status: ExecutionStatus = ExecutionStatus.PENDING
+    breakpoints: Breakpoints = NO_BREAKPOINTS
+    checkpoint: str | None = None
+    upcoming: tuple[str, ...] = ()
+    question: str = ""
+    error: str = ""
+    failed_node: str = ""
+    boundaries: tuple[NodeBoundary, ...] = ()
+    origin: Origin | None = None
+    state: Mapping[str, object] = field(default_factory=dict)
+
+
+class ExecutionError(BatchyardError):
+    """A move with an execution is refused; nothing was changed."""
+
+
+class InvalidTransition(ExecutionError):
+    """The execution's status does not allow the move."""
+
+    def __init__(self, execution: str, status: ExecutionStatus, move: Move, allowed: str) -> None:
+        """Keep the status and the move that was tried; ``allowed`` names the statuses in which it could be made."""
+        self.status, self.move = status, move
+        super().__init__(f"cannot {move} execution {execution}: it is {status}; that takes {allowed}")
+
+
+class ExecutionNotFound(ExecutionError):
+    """There is no execution of this id."""
+
+
+class CheckpointNotFound(ExecutionError):
+    """The execution has no such checkpoint."""
+
+
+class NoRollbackTarget(ExecutionError):
+    """The execution has no completed boundary of this node to go back to."""
