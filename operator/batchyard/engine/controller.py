@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from batchyard.decide.execution import ENDING, boundary_after, check, known_checkpoint
 from batchyard.model.execution import (
     NO_BREAKPOINTS,
+    CheckpointNotFound,
     Execution,
     ExecutionError,
     ExecutionNotFound,
@@ -216,7 +217,7 @@ class ExecutionController:
     def state(self, execution_id: str, checkpoint: str = "") -> Mapping[str, object]:
         """Return the state at a checkpoint, or the newest one. Raises ``CheckpointNotFound``."""
         execution = self.get(execution_id)
-        if not checkpoint and execution.status is ExecutionStatus.PENDING:
+        if not checkpoint and not self._adapter.history(execution_id):
             return execution.state
         return self._adapter.state(execution_id, self._target(execution_id, checkpoint, ""))
 
@@ -293,9 +294,11 @@ class ExecutionController:
 
     def _target(self, execution_id: str, checkpoint: str, node: str) -> str:
         history = self._adapter.history(execution_id)
+        if not history:
+            raise CheckpointNotFound(f"execution {execution_id} has not run yet: it has no checkpoint")
         if node:
             return boundary_after(execution_id, history, node)
-        if not checkpoint and history:
+        if not checkpoint:
             return history[-1].id
         return known_checkpoint(execution_id, history, checkpoint).id
 
