@@ -6,7 +6,6 @@ Not for decisions: whatever is chosen here follows from the BatchTest or the cal
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import string
 from contextlib import AbstractContextManager, ExitStack
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING, Self
 from batchyard import config, logs
 from batchyard.clock import Clock, SystemClock
 from batchyard.decide.deadlines import batch_deadline
-from batchyard.engine.ports import BatchRecord, Owner, Session, StateAdapter
+from batchyard.decide.sessions import Liveness
+from batchyard.engine.lifecycle import SILENT_SECONDS
+from batchyard.engine.ports import BatchRecord, Session, StateAdapter
 from batchyard.engine.session import BatchSession, Finished
 from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.environments.ray import connected, cpus_per_trial
@@ -27,8 +28,8 @@ from batchyard.events.lines import log_event
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
-from batchyard.linux import started_at
 from batchyard.local_files import WORKSPACES, checkpoints_folder, make_folder
+from batchyard.local_sessions import liveness_here, this_process
 from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, StoreError, WorkflowInvalid
 from batchyard.model.events import Event, EventType
 from batchyard.model.spec_environment import Isolation
@@ -58,9 +59,6 @@ if TYPE_CHECKING:
 
 _COMMIT_DELAY_SECONDS = 0.05
 """How long a result waits for company in its commit: what a crash may cost to run again, for a tenth of the syncs."""
-
-_ALIVE_SECONDS = 30.0
-"""A session of another machine that has not been heard of for this long is taken for dead."""
 
 
 class LangGraphParts:
@@ -220,7 +218,7 @@ class LocalEngine:
         self._refuse_if_alive(store, record)
         with ExitStack() as stack:
             stack.enter_context(logs.identified(batch=record.id, name=record.name))
-            session = store.open_session(record.id, _this_process(), self._clock.now())
+            session = store.open_session(record.id, this_process(), self._clock.now())
             stack.push(self._close_if_broken(store, session))
             writer = stack.enter_context(
                 GroupCommitWriter(store, session, clock=self._clock, max_delay=_COMMIT_DELAY_SECONDS)
@@ -350,13 +348,12 @@ class LocalEngine:
         known = store.live_owner(record.id)
         if known is None:
             return
-        owner, heard = known
-        silent = (self._clock.now() - heard).total_seconds()
-        here = owner.host == config.host_name()
-        if started_at(owner.pid) == owner.started if here else silent < _ALIVE_SECONDS:
+        (owner, heard), now = known, self._clock.now()
+        # Who resumes a batch takes a silent session of another machine for dead.
+        if liveness_here(owner, heard, now, presumed_dead_seconds=SILENT_SECONDS) is Liveness.ALIVE:
             raise BatchBusy(
-                f"batch {record.id} is being run by process {owner.pid} on {owner.host}, last heard of {silent:.0f} s "
-                "ago; wait for it or end that process"
+                f"batch {record.id} is being run by process {owner.pid} on {owner.host}, last heard of "
+                f"{(now - heard).total_seconds():.0f} s ago; wait for it or end that process"
             )
 
 
@@ -390,10 +387,6 @@ def _accepted(record: BatchRecord, epoch: int) -> Event:
         epoch=epoch,
         details={"specDigest": record.spec_digest, "total": record.total},
     )
-
-
-def _this_process() -> Owner:
-    return Owner(config.host_name(), os.getpid(), started_at(os.getpid()))
 
 
 def _random_suffix() -> str:

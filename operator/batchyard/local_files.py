@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchyard import config
 from batchyard.environments.in_process import attempt_folder
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.store.connect import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 WORKSPACES = "workspaces"
 
@@ -30,6 +36,25 @@ def kept_files(store: str, batch_id: str, trial_id: str, attempt: int) -> Path |
     """Return the folder of an attempt's files if they were kept, else None."""
     folder = attempt_folder(files_folder(store) / WORKSPACES, batch_id, trial_id, attempt)
     return folder if folder.is_dir() else None
+
+
+class LocalLeftovers:
+    """The folders of attempts that a dead session left below a store's files."""
+
+    def __init__(self, files: Path) -> None:
+        """``files`` is the store's folder for files."""
+        self._workspaces = files / WORKSPACES
+
+    def release(self, batch_id: str, finished: Collection[tuple[str, int]]) -> int:
+        """Remove the folders of attempts that have no result; what cannot be removed stays."""
+        kept = {attempt_folder(self._workspaces, batch_id, *attempt) for attempt in finished}
+        batch = self._workspaces / batch_id
+        left = [folder for folder in batch.glob("*") if folder not in kept]
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            batch.rmdir()
+        return len(left)
 
 
 def make_folder(path: Path) -> None:

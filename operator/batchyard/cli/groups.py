@@ -168,3 +168,35 @@ def check(store: StoreOption = "", output: OutputOption = Output.TEXT) -> int:
     from batchyard.cli.database import check_store
 
     return check_store(store, output)
+
+
+@command(
+    db_app,
+    "sessions",
+    "batchyard db sessions",
+    "batchyard db sessions --end-abandoned",
+    "batchyard db sessions --end-abandoned --silent-for 600",
+)
+def sessions(
+    end_abandoned: Annotated[
+        bool, typer.Option("--end-abandoned", help="End the sessions whose process died, and tidy up after them.")
+    ] = False,
+    silent_for: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Take sessions of other machines for dead after this silence; without it, never.",
+            show_default=False,
+        ),
+    ] = None,
+    store: StoreOption = "",
+    output: OutputOption = Output.TEXT,
+) -> int:
+    """List who runs which batch: alive, silent on another machine, or abandoned by a process that died.
+
+    `run` and `resume` end the sessions that were abandoned on this machine by themselves.
+    """
+    from batchyard.cli.sessions import show_sessions
+
+    return show_sessions(store, output, end=end_abandoned, silent_for=silent_for)

@@ -15,6 +15,7 @@ from batchyard.cli.notices import notices
 from batchyard.cli.options import Output, Runner
 from batchyard.cli.plain import PlainView, SilentView
 from batchyard.cli.progress import HEARD, Progress
+from batchyard.cli.sessions import end_abandoned
 from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
 from batchyard.config import ray_config
@@ -79,6 +80,7 @@ def run_file(file: Path, named_store: str, output: Output, place: Place, *, quie
             raise invalid(file, faults)
         target = stores.target(named_store)
         with open_store(target) as store:
+            end_abandoned(store, target, quiet=quiet)
             record = engine.accept(store, loaded)
             return _Front(engine, store, target, output, interrupts, quiet=quiet).carry_out(record, loaded)
 
@@ -91,6 +93,7 @@ def resume_batch(reference: str, named_store: str, output: Output, place: Place,
                 terminal.say(f"batch {record.id} is finished; this is its result")
             return show_result(store, record.id, output)
         loaded = LoadedBatch.from_json(record.spec, Path(record.base))
+        end_abandoned(store, stores.target(named_store), quiet=quiet)
         with Interrupts() as interrupts, LocalEngine(ray=place.ray(loaded.batch)) as engine:
             front = _Front(engine, store, stores.target(named_store), output, interrupts, quiet=quiet)
             return front.carry_out(record, loaded)

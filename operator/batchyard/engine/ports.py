@@ -69,6 +69,17 @@ class Session:
     owner: Owner
 
 
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session that was never closed, and when it was last heard of."""
+
+    batch_id: str
+    epoch: int
+    owner: Owner
+    opened_at: datetime
+    heard_at: datetime
+
+
 class BatchStore(Protocol):
     """Keeps batches, attempts and audit entries. Safe to call from any thread.
 
@@ -90,15 +101,20 @@ class BatchStore(Protocol):
         """Return the newest batches first, at most ``limit``; ``spec`` is left out (None) for speed."""
         ...
 
-    def open_session(self, batch_id: str, owner: Owner, now: datetime) -> Session:
+    def open_session(self, batch_id: str, owner: Owner, now: datetime, *, after: int | None = None) -> Session:
         """Take the batch over: raise its epoch by 1 and record the owner, so that older sessions are refused.
 
-        Raises ``BatchNotFound``. Whether the previous owner still lives is the caller's question (``live_owner``).
+        Raises ``BatchNotFound``, and ``StaleSession`` if the newest session is another than ``after``. Whether the
+        previous owner still lives is the caller's question (``live_owner``).
         """
         ...
 
     def live_owner(self, batch_id: str) -> tuple[Owner, datetime] | None:
         """Return the owner and last heartbeat of the session that was never closed, if there is one."""
+        ...
+
+    def open_sessions(self) -> Sequence[OpenSession]:
+        """Return every session that was never closed and belongs to no BatchTest of a cluster, oldest first."""
         ...
 
     def heartbeat(self, session: Session, now: datetime) -> None:

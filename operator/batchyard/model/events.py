@@ -47,6 +47,7 @@ class EventType(StrEnum):
     BATCH_SUSPENDED = "BatchSuspended"
     BATCH_RESUMED = "BatchResumed"
     BATCH_INTERRUPTED = "BatchInterrupted"
+    SESSION_ABANDONED = "SessionAbandoned"
     BATCH_CANCELLED = "BatchCancelled"
     BATCH_FINISHED = "BatchFinished"
     TRIAL_STARTED = "TrialStarted"
@@ -84,6 +85,7 @@ _SEVERITY: Mapping[EventType, Severity] = {
     EventType.ENVIRONMENT_PREEMPTED: Severity.WARNING,
     EventType.BATCH_SUSPENDED: Severity.WARNING,
     EventType.BATCH_INTERRUPTED: Severity.WARNING,
+    EventType.SESSION_ABANDONED: Severity.WARNING,
     EventType.BATCH_CANCELLED: Severity.WARNING,
     EventType.TRIAL_STARTED: Severity.DEBUG,
     EventType.TRIAL_PASSED: Severity.SUCCESS,

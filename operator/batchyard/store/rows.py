@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batchyard.engine.ports import BatchRecord, BatchUpdate
+from batchyard.engine.ports import BatchRecord, BatchUpdate, OpenSession, Owner
 from batchyard.model.audit import AuditEntry, SealedEntry
 from batchyard.model.errors import RecordDamaged, StoreError
 from batchyard.model.events import EventType, Severity
@@ -225,6 +225,17 @@ def batch_row(record: BatchRecord) -> Row:
         row[name] = plain_text(row[name])
     row["audit_retention_days"] = _retention_days(record.spec)
     return row
+
+
+def open_session_from(row: RowMapping) -> OpenSession:
+    """Return the session that a row holds."""
+    return OpenSession(
+        batch_id=row["batch_id"],
+        epoch=row["epoch"],
+        owner=Owner(row["host"], row["pid"], row["started"]),
+        opened_at=from_micros(row["opened_at"]),
+        heard_at=from_micros(row["heartbeat_at"]),
+    )
 
 
 def batch_changes(update: BatchUpdate) -> Row:

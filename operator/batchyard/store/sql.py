@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from batchyard.engine.ports import BatchRecord, BatchUpdate, Owner, Session
+from batchyard.engine.ports import BatchRecord, BatchUpdate, OpenSession, Owner, Session
 from batchyard.model.audit import AuditEntry, SealedEntry, seal
 from batchyard.model.errors import BatchAmbiguous, BatchNotFound, StaleSession, StoreError
 from batchyard.model.outcome import Outcome
@@ -32,6 +32,7 @@ from batchyard.store.tables import (
     attempts,
     audit_entries,
     batches,
+    cluster_batches,
     documents,
     sessions,
 )
@@ -147,7 +148,7 @@ class SqlStore:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def open_session(self, batch_id: str, owner: Owner, now: datetime) -> Session:
+    def open_session(self, batch_id: str, owner: Owner, now: datetime, *, after: int | None = None) -> Session:
         """Take the batch over: raise its epoch by 1 and record the owner, so that older sessions are refused."""
         at = rows.to_micros(now)
         older = sessions.update().where(sessions.c.batch_id == batch_id, IS_OPEN)
@@ -155,6 +156,8 @@ class SqlStore:
             previous = connection.scalar(sa.select(batches.c.epoch).where(batches.c.id == batch_id).with_for_update())
             if previous is None:
                 raise BatchNotFound(f'store {self._place.shown}: no batch has the id "{batch_id}"')
+            if after not in {None, previous}:
+                raise StaleSession(f"batch {batch_id}: session {previous} took over from session {after}")
             epoch = previous + 1
             connection.execute(batches.update().where(batches.c.id == batch_id), {"epoch": epoch})
             connection.execute(older, {"closed_at": at, "close_reason": f"taken over by session {epoch}"})
@@ -171,6 +174,13 @@ class SqlStore:
         if row is None:
             return None
         return Owner(row["host"], row["pid"], row["started"]), rows.from_micros(row["heartbeat_at"])
+
+    def open_sessions(self) -> Sequence[OpenSession]:
+        """Return every session that was never closed and belongs to no BatchTest of a cluster, oldest first."""
+        elsewhere = sa.select(cluster_batches.c.batch_id)
+        query = sessions.select().where(IS_OPEN, sessions.c.batch_id.not_in(elsewhere)).order_by(sessions.c.opened_at)
+        with self._read() as connection:
+            return [rows.open_session_from(row) for row in connection.execute(query).mappings()]
 
     def heartbeat(self, session: Session, now: datetime) -> None:
         """Say that the session lives. Raises ``StaleSession`` if another took over."""

@@ -11,7 +11,7 @@ from datetime import UTC
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from batchyard.engine.ports import BatchRecord, BatchUpdate, Owner, Session
+from batchyard.engine.ports import BatchRecord, BatchUpdate, OpenSession, Owner, Session
 from batchyard.model.audit import AuditEntry, SealedEntry, seal
 from batchyard.model.errors import BatchAmbiguous, BatchNotFound, StaleSession, StoreError
 from batchyard.model.plain_json import plain_text
@@ -67,9 +67,11 @@ class FakeStore:
         records = [replace(kept.record, spec=None) for kept in self._kept.values()]
         return sorted(records, key=lambda record: (record.accepted_at, record.id), reverse=True)[:limit]
 
-    def open_session(self, batch_id: str, owner: Owner, now: datetime) -> Session:
+    def open_session(self, batch_id: str, owner: Owner, now: datetime, *, after: int | None = None) -> Session:
         """Take the batch over."""
         kept = self._of(batch_id)
+        if after not in {None, kept.record.epoch}:
+            raise StaleSession(f"batch {batch_id}: session {kept.record.epoch} took over from session {after}")
         kept.record = replace(kept.record, epoch=kept.record.epoch + 1)
         kept.owner = (owner, now)
         return Session(batch_id, kept.record.epoch, owner)
@@ -77,6 +79,14 @@ class FakeStore:
     def live_owner(self, batch_id: str) -> tuple[Owner, datetime] | None:
         """Return who has the batch and when that was last heard."""
         return self._of(batch_id).owner
+
+    def open_sessions(self) -> Sequence[OpenSession]:
+        """Return the sessions that were never closed."""
+        return [
+            OpenSession(batch_id, kept.record.epoch, kept.owner[0], kept.owner[1], kept.owner[1])
+            for batch_id, kept in self._kept.items()
+            if kept.owner is not None
+        ]
 
     def heartbeat(self, session: Session, now: datetime) -> None:
         """Say that the session lives."""

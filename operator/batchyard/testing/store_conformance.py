@@ -230,6 +230,30 @@ class SessionConformance:
         _expect(store.batch("b1") == before, "the batch was changed")
         _expect(list(store.finished_ordinals("b1")) == [0], "a result was written")
 
+    def test_open_sessions_are_those_that_were_never_closed(self, store: BatchStore) -> None:
+        """The newest of each batch, with what is known of its process."""
+        store.create_batch(a_batch("b1", "one"))
+        store.create_batch(a_batch("b2", "two"))
+        store.open_session("b1", OWNER, T0)
+        store.open_session("b1", OTHER, T0)
+        closed = store.open_session("b2", OWNER, T0)
+        store.close_session(closed, "done", T0)
+
+        found = store.open_sessions()
+
+        seen = [(session.batch_id, session.epoch, session.owner, session.heard_at) for session in found]
+        _expect(seen == [("b1", 2, OTHER, T0)], f"the open sessions were {seen}")
+
+    def test_a_takeover_after_another_session_is_refused_if_there_is_a_newer_one(self, store: BatchStore) -> None:
+        """So that two who find the same dead session cannot both end it, nor the one that went on meanwhile."""
+        store.create_batch(a_batch())
+        store.open_session("b1", OWNER, T0)
+        live = store.open_session("b1", OTHER, T0, after=1)
+
+        _refused(StaleSession, lambda: store.open_session("b1", OWNER, T0, after=1))
+
+        store.heartbeat(live, T0)
+
 
 class ResultConformance:
     """Results: all or nothing, once each, in order."""

@@ -1,0 +1,138 @@
+"""SessionLifecycleManager: which sessions live, and the end of those whose process died without closing them.
+
+A session is one process's right to run a batch. A process that is killed leaves it open, and leaves folders of attempts
+that nobody will finish. Not for going on with the batch: ``resume`` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from batchyard.decide.sessions import Liveness, liveness
+from batchyard.engine.ports import BatchUpdate
+from batchyard.model.audit import AuditEntry
+from batchyard.model.errors import StaleSession
+from batchyard.model.events import EventType, severity_of
+from batchyard.model.outcome import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
+
+    from batchyard.clock import Clock
+    from batchyard.engine.ports import BatchRecord, BatchStore, OpenSession, Owner
+
+SILENT_SECONDS = 30.0
+"""A session of another machine that has not been heard of for this long is conspicuous."""
+
+
+class Leftovers(Protocol):
+    """What dead sessions leave on this machine."""
+
+    def release(self, batch_id: str, finished: Collection[tuple[str, int]]) -> int:
+        """Remove the folders of a batch's attempts but the ``finished`` ones (trial, attempt); return how many."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """A session that was ended for its dead process, and how many folders it had left."""
+
+    session: OpenSession
+    finished: int
+    total: int
+    folders: int
+
+
+class SessionLifecycleManager:
+    """Looks after the sessions of a store's batches. Safe to use from several processes at once."""
+
+    def __init__(
+        self,
+        store: BatchStore,
+        leftovers: Leftovers,
+        clock: Clock,
+        *,
+        this: Owner,
+        started_at: Callable[[int], str],
+        presumed_dead_seconds: float | None = None,
+    ) -> None:
+        """Take everything made.
+
+        Args:
+            store: The sessions' store.
+            leftovers: What they leave on this machine.
+            clock: Tells the time.
+            this: This process, which ends the sessions of others.
+            started_at: Returns when a process of this machine began, "" if there is none.
+            presumed_dead_seconds: After how long a silent session of another machine is taken for dead; None: never.
+        """
+        self._store, self._leftovers, self._clock = store, leftovers, clock
+        self._this, self._started_at, self._presumed_dead = this, started_at, presumed_dead_seconds
+
+    def sessions(self) -> Sequence[tuple[OpenSession, Liveness]]:
+        """Return every open session with what is known of its process. Raises ``StoreError``."""
+        now = self._clock.now()
+        return [(session, self._liveness(session, now)) for session in self._store.open_sessions()]
+
+    def reap(self, batch_id: str | None = None) -> Sequence[Reaped]:
+        """End the abandoned sessions, of one batch if it is named: with a reason, an entry and what they had left.
+
+        One that another process ended or took over meanwhile is passed by. Raises ``StoreError``.
+        """
+        reaped = []
+        for session, known in self.sessions():
+            if known is Liveness.ABANDONED and batch_id in {None, session.batch_id}:
+                ended = self._end(session)
+                if ended is not None:
+                    reaped.append(ended)
+        return reaped
+
+    def _liveness(self, session: OpenSession, now: datetime) -> Liveness:
+        return liveness(
+            session.owner,
+            session.heard_at,
+            now,
+            here=self._this.host,
+            started=self._started_at(session.owner.pid) if session.owner.host == self._this.host else "",
+            silent_seconds=SILENT_SECONDS,
+            presumed_dead_seconds=self._presumed_dead,
+        )
+
+    def _end(self, session: OpenSession) -> Reaped | None:
+        now, owner = self._clock.now(), session.owner
+        try:
+            # Fences the old session out before anything of its is touched, should it live after all.
+            mine = self._store.open_session(session.batch_id, self._this, now, after=session.epoch)
+        except StaleSession:
+            return None
+        record = self._store.batch(session.batch_id)
+        finished = sum(1 for _ in self._store.finished_ordinals(session.batch_id))
+        text = (
+            f"{finished} of {record.total} trials finished; the process that ran them died; `batchyard resume` goes on"
+        )
+        entry = AuditEntry(
+            at=now,
+            type=EventType.SESSION_ABANDONED,
+            severity=severity_of(EventType.SESSION_ABANDONED),
+            message=f"session {session.epoch} of process {owner.pid} on {owner.host} ended without a word",
+            batch_id=session.batch_id,
+            epoch=mine.epoch,
+            details={
+                "session": session.epoch, "host": owner.host, "pid": owner.pid, "finished": finished,
+                "lastHeard": session.heard_at.isoformat(),
+            },
+        )  # fmt: skip
+        update = None if record.phase.final else _interrupted(record, text)
+        self._store.commit(mine, entries=[entry], batch=update)
+        self._store.close_session(mine, "Abandoned", self._clock.now())
+        kept = {(result.trial_id, result.attempt) for result in self._store.results(record.id, final_only=False)}
+        return Reaped(session, finished, record.total, self._leftovers.release(session.batch_id, kept))
+
+
+def _interrupted(record: BatchRecord, text: str) -> BatchUpdate:
+    known = (
+        {**record.status, "reason": Reason.INTERRUPTED, "message": text} if isinstance(record.status, dict) else None
+    )
+    return BatchUpdate(record.phase, Reason.INTERRUPTED, text, known)
