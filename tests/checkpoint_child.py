@@ -1,7 +1,8 @@
 """A process that runs a ten-node graph with durable checkpoints and is killed, for the durability tests.
 
 ``python checkpoint_child.py die FOLDER plain|awaited`` forks once for each node, to die of SIGKILL within it;
-``python checkpoint_child.py run FILE`` runs thread after thread until it is killed from outside.
+``python checkpoint_child.py run FILE`` runs thread after thread until it is killed from outside;
+``python checkpoint_child.py some FILE COUNT`` so many of them.
 """
 
 from __future__ import annotations
@@ -72,4 +73,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "die":
         die_everywhere(Path(sys.argv[2]), sys.argv[3])
     else:
-        run_threads(Path(sys.argv[2]), -1, "plain", 1_000_000)
+        run_threads(Path(sys.argv[2]), -1, "plain", int(sys.argv[3]) if sys.argv[1] == "some" else 1_000_000)

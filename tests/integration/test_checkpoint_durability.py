@@ -73,6 +73,24 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, seed: int) -> 
         saver.close()
 
 
+def test_eight_processes_write_and_another_reads_and_none_finds_a_file_locked(tmp_path: Path) -> None:
+    files = [tmp_path / f"worker-{number}.db" for number in range(8)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(CHILD), "some", str(file), "10"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for file in files
+    ]  # fmt: skip
+
+    while any(child.poll() is None for child in children):
+        for file in files:
+            read_boundaries(file, "thread-0")
+
+    assert [(child.returncode, child.communicate()[1]) for child in children] == [(0, "")] * 8
+    assert [len(read_boundaries(file, "thread-9")) for file in files] == [NODES] * 8
+
+
 def kill_after(path: Path, threads: int) -> list[str]:
     """Kill the child from outside once it said that so many threads were through; return all that it said were."""
     command = [sys.executable, str(CHILD), "run", str(path)]
