@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.clock import SystemClock
 from batchyard.store import GroupCommitWriter, open_store, schema
-from batchyard.testing.store_conformance import OWNER, T0, a_batch, a_result, an_entry
+from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, an_entry
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

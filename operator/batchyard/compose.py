@@ -17,7 +17,6 @@ from batchyard import config, logs
 from batchyard.clock import Clock, SystemClock
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.decide.sessions import Liveness
-from batchyard.engine.lifecycle import SILENT_SECONDS
 from batchyard.engine.ports import BatchRecord, Session, StateAdapter
 from batchyard.engine.session import BatchSession, Finished
 from batchyard.environments.in_process import InProcessEnvironment
@@ -29,7 +28,7 @@ from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
 from batchyard.local_files import WORKSPACES, checkpoints_folder, make_folder
-from batchyard.local_sessions import liveness_here, this_process
+from batchyard.local_sessions import session_lifecycle, this_process
 from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, StoreError, WorkflowInvalid
 from batchyard.model.events import Event, EventType
 from batchyard.model.spec_environment import Isolation
@@ -215,7 +214,7 @@ class LocalEngine:
 
         Raises ``BatchBusy`` if a live process runs it, ``StoreError``, ``EnvironmentUnavailable``.
         """
-        self._refuse_if_alive(store, record)
+        self._refuse_if_alive(store, files, record)
         with ExitStack() as stack:
             stack.enter_context(logs.identified(batch=record.id, name=record.name))
             session = store.open_session(record.id, this_process(), self._clock.now())
@@ -344,16 +343,17 @@ class LocalEngine:
     def _environment(self, loaded: LoadedBatch, workspaces: Path) -> InProcessEnvironment:
         return InProcessEnvironment(loaded.batch, workspaces, config.inherited_secrets())
 
-    def _refuse_if_alive(self, store: SqlStore, record: BatchRecord) -> None:
+    def _refuse_if_alive(self, store: SqlStore, files: Path, record: BatchRecord) -> None:
         known = store.live_owner(record.id)
         if known is None:
             return
-        (owner, heard), now = known, self._clock.now()
+        owner, heard = known
         # Who resumes a batch takes a silent session of another machine for dead.
-        if liveness_here(owner, heard, now, presumed_dead_seconds=SILENT_SECONDS) is Liveness.ALIVE:
+        if session_lifecycle(store, files, self._clock).liveness(owner, heard) is Liveness.ALIVE:
+            silent = (self._clock.now() - heard).total_seconds()
             raise BatchBusy(
-                f"batch {record.id} is being run by process {owner.pid} on {owner.host}, last heard of "
-                f"{(now - heard).total_seconds():.0f} s ago; wait for it or end that process"
+                f"batch {record.id} is being run by process {owner.pid} on {owner.host}, last heard of {silent:.0f} s "
+                "ago; wait for it or end that process"
             )
 
 

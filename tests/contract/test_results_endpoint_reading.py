@@ -26,7 +26,7 @@ from batchyard.model.errors import BatchAmbiguous, BatchNotFound, RecordDamaged,
 from batchyard.model.outcome import Outcome
 from batchyard.store.opening import open_cluster_store
 from batchyard.store.pages import StoreReader
-from batchyard.testing.store_conformance import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
+from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
 from endpoint_bench import Served, served
 
 if TYPE_CHECKING:

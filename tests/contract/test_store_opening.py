@@ -19,7 +19,7 @@ from batchyard.model.errors import SchemaTooNew, StoreError
 from batchyard.store import open_store, schema
 from batchyard.store.connect import make_engine, parse_target, prepare_file
 from batchyard.store.tables import metadata
-from batchyard.testing.store_conformance import a_batch, a_running_batch, an_entry
+from batchyard.testing.store_builders import a_batch, a_running_batch, an_entry
 
 IMPORTS_AT_HEAD = """
 import sys

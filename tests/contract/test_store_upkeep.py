@@ -19,7 +19,7 @@ from batchyard.store import SqlStore, open_store
 from batchyard.store.faults import StoreBusy
 from batchyard.store.integrity import FindingSeverity, check_integrity
 from batchyard.store.retention import prune
-from batchyard.testing.store_conformance import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
+from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from batchyard.model.outcome import Phase
 from batchyard.store import GroupCommitWriter, open_store
 from batchyard.store.faults import StoreBusy
 from batchyard.store.writer import QUEUE_LIMIT
-from batchyard.testing.store_conformance import OTHER, OWNER, T0, a_result, a_running_batch, an_entry
+from batchyard.testing.store_builders import OTHER, OWNER, T0, a_result, a_running_batch, an_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from batchyard.model.errors import StaleLeader
 from batchyard.model.events import EventType, severity_of
 from batchyard.store.opening import open_cluster_store
 from batchyard.testing.fake_clock import T0, FakeClock
-from batchyard.testing.store_conformance import a_batch
+from batchyard.testing.store_builders import a_batch
 from event_wire import a_wire_event
 from fake_events import FakePoster, in_this_thread
 

@@ -13,14 +13,14 @@ import pytest
 from batchyard.clock import SystemClock
 from batchyard.model.errors import StoreError
 from batchyard.store import GroupCommitWriter, open_store
-from batchyard.testing.store_conformance import a_result, a_running_batch, an_entry
+from batchyard.testing.store_builders import a_result, a_running_batch, an_entry
 
 # Root may write everywhere, so the child gives its rights up once all it needs is imported.
 READ_ONLY = """
 import os, sys
 from batchyard.model.errors import StoreError
 from batchyard.store import open_store
-from batchyard.testing.store_conformance import a_batch
+from batchyard.testing.store_builders import a_batch
 store = open_store(sys.argv[1])
 store.close()
 if os.geteuid() == 0:

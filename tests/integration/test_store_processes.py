@@ -12,7 +12,7 @@ import store_children
 from batchyard.model.audit import verify_chain
 from batchyard.store import open_store, schema
 from batchyard.store.integrity import FindingSeverity, check_integrity
-from batchyard.testing.store_conformance import a_batch, a_result, a_running_batch
+from batchyard.testing.store_builders import a_batch, a_result, a_running_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +16,13 @@ from batchyard.model.events import EventType
 from batchyard.model.outcome import Phase
 from batchyard.testing.fake_clock import FakeClock
 from batchyard.testing.fake_store import FakeStore
-from batchyard.testing.store_conformance import T0, a_batch, a_result
+from batchyard.testing.store_builders import T0, a_batch, a_result
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
+
+    from batchyard.engine.ports import OpenSession
 
 HERE, MINE = "here", Owner("here", 1, "100")
 RUNNING = {7: "700"}
@@ -102,10 +103,10 @@ def test_a_session_that_went_on_elsewhere_meanwhile_is_passed_by() -> None:
     bench = Bench(Owner(HERE, 8, "800"))
 
     class TakenOver(FakeStore):
-        def open_sessions(self) -> list[object]:  # type: ignore[override]
-            found = list(bench.store.open_sessions())
-            bench.store.open_session("b1", Owner("there", 9, "900"), bench.clock.now())
-            return found  # type: ignore[return-value]
+        def open_sessions(self) -> Sequence[OpenSession]:
+            found = super().open_sessions()
+            self.open_session("b1", Owner("there", 9, "900"), bench.clock.now())
+            return found
 
     stale = TakenOver()
     stale.__dict__.update(bench.store.__dict__)
@@ -154,24 +155,18 @@ def test_a_batch_without_kept_files_leaves_no_folder(tmp_path: Path) -> None:
     assert LocalLeftovers(tmp_path).release("never", []) == 0
 
 
-@given(
-    silence=st.floats(0, 1e7), silent=st.floats(1, 1e6), presumed=st.none() | st.floats(1, 1e7), pid_alive=st.booleans()
-)
+@given(silence=st.floats(0, 1e7), silent=st.floats(1, 1e6), presumed=st.none() | st.floats(1, 1e7), there=st.booleans())
 def test_on_its_own_machine_only_the_process_decides_and_elsewhere_only_the_silence(
-    silence: float, silent: float, presumed: float | None, pid_alive: bool
+    silence: float, silent: float, presumed: float | None, there: bool
 ) -> None:
-    def found(host: str) -> Liveness:
+    def found(*, here: bool) -> Liveness:
         return liveness(
-            Owner(host, 7, "700"), T0, T0 + timedelta(seconds=silence), here=HERE,
-            started="700" if pid_alive else "", silent_seconds=silent, presumed_dead_seconds=presumed,
+            runs_here=here, is_its_process=there, silence_seconds=silence,
+            silent_seconds=silent, presumed_dead_seconds=presumed,
         )  # fmt: skip
 
-    assert found(HERE) is (Liveness.ALIVE if pid_alive else Liveness.ABANDONED)
-    # Durations of microseconds: a silence may be rounded to the bound.
-    if presumed is not None and silence > presumed + 1:
-        assert found("there") is Liveness.ABANDONED
-    elif presumed is None:
-        assert found("there") is not Liveness.ABANDONED
+    assert found(here=True) is (Liveness.ALIVE if there else Liveness.ABANDONED)
+    assert (found(here=False) is Liveness.ABANDONED) is (presumed is not None and silence >= presumed)
 
 
 @pytest.mark.parametrize("moment", [0.0, 29.0])

@@ -11,6 +11,7 @@ from batchyard.cli.options import Output
 from batchyard.clock import SystemClock
 from batchyard.decide.finish import EXIT_SUCCEEDED
 from batchyard.decide.sessions import Liveness
+from batchyard.local_files import files_folder
 from batchyard.local_sessions import session_lifecycle
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _STYLES = {Liveness.ALIVE: "green", Liveness.SILENT: "yellow", Liveness.ABANDONE
 
 def end_abandoned(store: BatchStore, target: str, *, quiet: bool) -> None:
     """End the sessions whose process died on this machine, and say so."""
-    for reaped in session_lifecycle(store, target, SystemClock()).reap():
+    for reaped in session_lifecycle(store, files_folder(target), SystemClock()).reap():
         if not quiet:
             terminal.say(f"note: {_told(reaped)}")
 
@@ -37,7 +38,7 @@ def show_sessions(named_store: str, output: Output, *, end: bool, silent_for: fl
     with stores.to_read(named_store) as store:
         if store is None:
             return _print(stores.shown(named_store), [], [], output, clock.now())
-        manager = session_lifecycle(store, target, clock, presumed_dead_seconds=silent_for)
+        manager = session_lifecycle(store, files_folder(target), clock, presumed_dead_seconds=silent_for)
         reaped = manager.reap() if end else []
         return _print(stores.shown(named_store), manager.sessions(), reaped, output, clock.now())
 

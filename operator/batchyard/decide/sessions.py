@@ -7,12 +7,6 @@ another there is only its silence, which proves nothing.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from batchyard.engine.ports import Owner
 
 
 class Liveness(StrEnum):
@@ -25,29 +19,24 @@ class Liveness(StrEnum):
 
 
 def liveness(
-    owner: Owner,
-    heard: datetime,
-    now: datetime,
     *,
-    here: str,
-    started: str,
+    runs_here: bool,
+    is_its_process: bool,
+    silence_seconds: float,
     silent_seconds: float,
     presumed_dead_seconds: float | None = None,
 ) -> Liveness:
     """Return what is known of a session.
 
     Args:
-        owner: The process that runs it.
-        heard: Its last heartbeat.
-        now: The time of day.
-        here: The name of this machine.
-        started: When the process of the owner's pid on this machine began, "" if there is none.
+        runs_here: Whether it runs on this machine.
+        is_its_process: Whether the process that opened it is there; means something only if it runs here.
+        silence_seconds: How long ago it was last heard of.
         silent_seconds: How long another machine's session may be silent without being conspicuous.
         presumed_dead_seconds: After how long a silent one is taken for dead; None: never.
     """
-    if owner.host == here:
-        return Liveness.ALIVE if started and started == owner.started else Liveness.ABANDONED
-    silence = (now - heard).total_seconds()
-    if presumed_dead_seconds is not None and silence >= presumed_dead_seconds:
+    if runs_here:
+        return Liveness.ALIVE if is_its_process else Liveness.ABANDONED
+    if presumed_dead_seconds is not None and silence_seconds >= presumed_dead_seconds:
         return Liveness.ABANDONED
-    return Liveness.SILENT if silence >= silent_seconds else Liveness.ALIVE
+    return Liveness.SILENT if silence_seconds >= silent_seconds else Liveness.ALIVE

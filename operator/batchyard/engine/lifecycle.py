@@ -73,8 +73,7 @@ class SessionLifecycleManager:
 
     def sessions(self) -> Sequence[tuple[OpenSession, Liveness]]:
         """Return every open session with what is known of its process. Raises ``StoreError``."""
-        now = self._clock.now()
-        return [(session, self._liveness(session, now)) for session in self._store.open_sessions()]
+        return [(session, self.liveness(session.owner, session.heard_at)) for session in self._store.open_sessions()]
 
     def reap(self, batch_id: str | None = None) -> Sequence[Reaped]:
         """End the abandoned sessions, of one batch if it is named: with a reason, an entry and what they had left.
@@ -89,13 +88,13 @@ class SessionLifecycleManager:
                     reaped.append(ended)
         return reaped
 
-    def _liveness(self, session: OpenSession, now: datetime) -> Liveness:
+    def liveness(self, owner: Owner, heard: datetime) -> Liveness:
+        """Return what this process knows of a session's process that was last heard of then."""
+        runs_here = owner.host == self._this.host
         return liveness(
-            session.owner,
-            session.heard_at,
-            now,
-            here=self._this.host,
-            started=self._started_at(session.owner.pid) if session.owner.host == self._this.host else "",
+            runs_here=runs_here,
+            is_its_process=runs_here and self._started_at(owner.pid) == owner.started,
+            silence_seconds=(self._clock.now() - heard).total_seconds(),
             silent_seconds=SILENT_SECONDS,
             presumed_dead_seconds=self._presumed_dead,
         )

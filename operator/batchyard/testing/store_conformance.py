@@ -6,105 +6,23 @@ Not about files, servers, locks between processes or the schema: those are each 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from datetime import timedelta, timezone
 
-from batchyard.engine.ports import BatchRecord, BatchStore, BatchUpdate, Owner, Session
-from batchyard.model.audit import GENESIS, AuditEntry, verify_chain
+from batchyard.engine.ports import BatchStore, BatchUpdate
+from batchyard.model.audit import GENESIS, verify_chain
 from batchyard.model.errors import BatchAmbiguous, BatchNotFound, StaleSession, StoreError
-from batchyard.model.events import EventType, Severity
 from batchyard.model.outcome import Outcome, Phase
-from batchyard.model.trial import AttemptResult, EvaluatorScore, NodeBoundary
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T0 = datetime(2026, 3, 1, 12, 30, 15, 123457, tzinfo=UTC)
-"""An instant whose microseconds no shorter spelling keeps."""
-
-OWNER, OTHER = Owner(host="here", pid=4711, started="1"), Owner(host="there", pid=4711, started="2")
-
-
-def a_batch(batch_id: str = "b1", name: str = "docs-search", *, minutes: int = 0) -> BatchRecord:
-    """Return a batch accepted so many minutes after ``T0``."""
-    return BatchRecord(
-        id=batch_id,
-        name=name,
-        spec={"spec": {"repeats": 1, "audit": {"retentionDays": 30}, "description": "größer 🙂"}},
-        spec_digest="5" * 64,
-        base="/somewhere",
-        total=10,
-        accepted_at=T0 + timedelta(minutes=minutes),
-        deadline_at=T0 + timedelta(minutes=minutes, hours=1),
-    )
-
-
-def a_result(ordinal: int = 0, attempt: int = 1, outcome: Outcome = Outcome.PASSED, *, epoch: int = 1) -> AttemptResult:
-    """Return an attempt with something in every field."""
-    return AttemptResult(
-        trial_id=f"bm25-first/case-{ordinal}/0",
-        ordinal=ordinal,
-        combination="bm25-first",
-        case=f"case-{ordinal}",
-        repeat=0,
-        attempt=attempt,
-        epoch=epoch,
-        outcome=outcome,
-        reason="",
-        message="naïve 🙂",
-        started_at=T0,
-        ended_at=T0 + timedelta(microseconds=1),
-        duration_seconds=0.1 + 0.2,
-        score=1 / 3,
-        weight=2.0,
-        metrics={"latency": 0.1, "tokens": 12},
-        scores=(
-            EvaluatorScore("exactMatch", 1.0, 2.0, {"distance": 0.5}),
-            EvaluatorScore("latency", None, error="no duration"),
-        ),
-        boundaries=(
-            NodeBoundary("retrieve", "completed", 0.01, None, "c1", 0),
-            NodeBoundary("read", "failed", 0.02, "c1", None, 1, "boom"),
-        ),
-        output={"answer": "größer", "n": [1, 2.5, None, True], "deep": {"a": {}}},
-        output_digest="a" * 64,
-        thread_id="b1/0#1",
-        worker="w-1",
-    )
-
-
-def an_entry(number: int = 0, batch_id: str = "b1") -> AuditEntry:
-    """Return an entry that can be told from others by its message."""
-    return AuditEntry(
-        at=T0 + timedelta(microseconds=number),
-        type=EventType.TRIAL_PASSED,
-        severity=Severity.SUCCESS,
-        message=f"entry {number}: größer",
-        batch_id=batch_id,
-        epoch=1,
-        trial_id="bm25-first/case-0/0",
-        attempt=1,
-        details={"score": 0.25, "b": [1, {"z": None, "a": "x"}], "a": -0.0, "large": 1e22},
-    )
-
-
-def a_running_batch(store: BatchStore, batch_id: str = "b1") -> Session:
-    """Create a batch in the store and return its first session."""
-    store.create_batch(a_batch(batch_id))
-    return store.open_session(batch_id, OWNER, T0)
-
-
-def _expect(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise AssertionError(otherwise)
-
-
-def _refused(kind: type[Exception], call: Callable[[], object]) -> None:
-    try:
-        call()
-    except kind:
-        return
-    raise AssertionError(f"{kind.__name__} was not raised")
+from batchyard.testing.session_conformance import SessionConformance
+from batchyard.testing.store_builders import (
+    OTHER,
+    T0,
+    a_batch,
+    a_result,
+    a_running_batch,
+    an_entry,
+    expect,
+    refused,
+)
 
 
 class BatchConformance:
@@ -118,7 +36,7 @@ class BatchConformance:
 
         store.create_batch(record)
 
-        _expect(store.batch("b1") == record, f"it came back as {store.batch('b1')}")
+        expect(store.batch("b1") == record, f"it came back as {store.batch('b1')}")
 
     def test_a_time_in_another_zone_is_the_same_instant_in_utc(self, store: BatchStore) -> None:
         """The zone is not kept, the instant is."""
@@ -127,15 +45,15 @@ class BatchConformance:
         store.create_batch(replace(a_batch(), accepted_at=local))
 
         found = store.batch("b1").accepted_at
-        _expect((found, found.utcoffset()) == (T0, timedelta()), f"it came back as {found.isoformat()}")
+        expect((found, found.utcoffset()) == (T0, timedelta()), f"it came back as {found.isoformat()}")
 
     def test_an_id_cannot_be_taken_twice(self, store: BatchStore) -> None:
         """The first batch stays as it is."""
         store.create_batch(a_batch())
 
-        _refused(StoreError, lambda: store.create_batch(a_batch(name="other")))
+        refused(StoreError, lambda: store.create_batch(a_batch(name="other")))
 
-        _expect(store.batch("b1").name == "docs-search", "the first batch was overwritten")
+        expect(store.batch("b1").name == "docs-search", "the first batch was overwritten")
 
     def test_a_batch_is_found_by_id_prefix_and_name(self, store: BatchStore) -> None:
         """In that order; of one name the newest is meant."""
@@ -145,23 +63,23 @@ class BatchConformance:
 
         found = [store.batch(reference).id for reference in ("abc1", "abc", "x", "nightly")]
 
-        _expect(found == ["abc1", "abc1", "xyz3", "abd2"], f"found {found}")
+        expect(found == ["abc1", "abc1", "xyz3", "abd2"], f"found {found}")
 
     def test_a_name_wins_over_a_prefix_of_several_ids(self, store: BatchStore) -> None:
         """Or a batch named "a" could never be named."""
         store.create_batch(a_batch("ab1", "a"))
         store.create_batch(a_batch("ab2", "other"))
 
-        _expect(store.batch("a").id == "ab1", "the name was not looked up")
+        expect(store.batch("a").id == "ab1", "the name was not looked up")
 
     def test_an_unknown_or_ambiguous_reference_is_an_error(self, store: BatchStore) -> None:
         """Wildcards and nothing at all are no references."""
         store.create_batch(a_batch("ab1"))
         store.create_batch(a_batch("ab2"))
 
-        _refused(BatchAmbiguous, lambda: store.batch("ab"))
+        refused(BatchAmbiguous, lambda: store.batch("ab"))
         for reference in ("zz", "", "%", "a_1", "ab11"):
-            _refused(BatchNotFound, lambda reference=reference: store.batch(reference))  # type: ignore[misc]
+            refused(BatchNotFound, lambda reference=reference: store.batch(reference))  # type: ignore[misc]
 
     def test_batches_are_listed_newest_first_without_their_specs(self, store: BatchStore) -> None:
         """And no more than asked for."""
@@ -170,89 +88,8 @@ class BatchConformance:
 
         listed = store.batches(limit=3)
 
-        _expect([batch.id for batch in listed] == ["b3", "b2", "b1"], f"listed {[batch.id for batch in listed]}")
-        _expect([(batch.spec, batch.status) for batch in listed[:1]] == [(None, {"n": 3})], "spec or status is wrong")
-
-
-class SessionConformance:
-    """Sessions: only the newest may write."""
-
-    def test_each_session_has_the_next_epoch(self, store: BatchStore) -> None:
-        """And the batch knows it."""
-        store.create_batch(a_batch())
-
-        epochs = [store.open_session("b1", OWNER, T0).epoch for _ in range(3)]
-
-        _expect(epochs == [1, 2, 3], f"the epochs are {epochs}")
-        _expect(store.batch("b1").epoch == 3, "the batch has another epoch")
-
-    def test_a_session_of_an_unknown_batch_is_refused(self, store: BatchStore) -> None:
-        """A session cannot exist by itself."""
-        _refused(BatchNotFound, lambda: store.open_session("nope", OWNER, T0))
-
-    def test_the_live_owner_is_the_newest_that_was_not_closed(self, store: BatchStore) -> None:
-        """With its last heartbeat; none before the first session and after the last."""
-        store.create_batch(a_batch())
-        seen: list[object] = [store.live_owner("b1")]
-        store.open_session("b1", OWNER, T0)
-        second = store.open_session("b1", OTHER, T0 + timedelta(seconds=1))
-        seen.append(store.live_owner("b1"))
-        store.heartbeat(second, T0 + timedelta(seconds=2))
-        seen.append(store.live_owner("b1"))
-        store.close_session(second, "done", T0 + timedelta(seconds=3))
-        seen.append(store.live_owner("b1"))
-
-        beats = [(OTHER, T0 + timedelta(seconds=second)) for second in (1, 2)]
-        _expect(seen == [None, *beats, None], f"the owners were {seen}")
-
-    def test_closing_twice_changes_nothing(self, store: BatchStore) -> None:
-        """Nor does closing a session that another took over."""
-        first = a_running_batch(store)
-        second = store.open_session("b1", OTHER, T0)
-
-        store.close_session(first, "late", T0)
-        store.close_session(first, "later", T0)
-
-        _expect(store.live_owner("b1") == (OTHER, T0), "the newer session was closed")
-        store.commit(second, results=[(a_result(), True)])
-
-    def test_a_session_that_was_taken_over_can_write_nothing(self, store: BatchStore) -> None:
-        """Neither results nor entries nor a heartbeat."""
-        first = a_running_batch(store)
-        store.commit(first, results=[(a_result(0), True)], entries=[an_entry(0)])
-        store.open_session("b1", OTHER, T0)
-        before = store.batch("b1")
-
-        _refused(StaleSession, lambda: store.commit(first, results=[(a_result(1), True)], entries=[an_entry(1)]))
-        _refused(StaleSession, lambda: store.commit(first, batch=BatchUpdate(Phase.FAILED)))
-        _refused(StaleSession, lambda: store.heartbeat(first, T0))
-
-        _expect(store.batch("b1") == before, "the batch was changed")
-        _expect(list(store.finished_ordinals("b1")) == [0], "a result was written")
-
-    def test_open_sessions_are_those_that_were_never_closed(self, store: BatchStore) -> None:
-        """The newest of each batch, with what is known of its process."""
-        store.create_batch(a_batch("b1", "one"))
-        store.create_batch(a_batch("b2", "two"))
-        store.open_session("b1", OWNER, T0)
-        store.open_session("b1", OTHER, T0)
-        closed = store.open_session("b2", OWNER, T0)
-        store.close_session(closed, "done", T0)
-
-        found = store.open_sessions()
-
-        seen = [(session.batch_id, session.epoch, session.owner, session.heard_at) for session in found]
-        _expect(seen == [("b1", 2, OTHER, T0)], f"the open sessions were {seen}")
-
-    def test_a_takeover_after_another_session_is_refused_if_there_is_a_newer_one(self, store: BatchStore) -> None:
-        """So that two who find the same dead session cannot both end it, nor the one that went on meanwhile."""
-        store.create_batch(a_batch())
-        store.open_session("b1", OWNER, T0)
-        live = store.open_session("b1", OTHER, T0, after=1)
-
-        _refused(StaleSession, lambda: store.open_session("b1", OWNER, T0, after=1))
-
-        store.heartbeat(live, T0)
+        expect([batch.id for batch in listed] == ["b3", "b2", "b1"], f"listed {[batch.id for batch in listed]}")
+        expect([(batch.spec, batch.status) for batch in listed[:1]] == [(None, {"n": 3})], "spec or status is wrong")
 
 
 class ResultConformance:
@@ -265,7 +102,7 @@ class ResultConformance:
 
         store.commit(session, results=[(a_result(0), True), (bare, True)])
 
-        _expect(list(store.results("b1")) == [a_result(0), bare], f"they came back as {list(store.results('b1'))}")
+        expect(list(store.results("b1")) == [a_result(0), bare], f"they came back as {list(store.results('b1'))}")
 
     def test_text_that_a_database_refuses_does_not_stop_the_others(self, store: BatchStore) -> None:
         """NUL, halves of surrogate pairs and numbers that are none may come from any workflow."""
@@ -278,10 +115,10 @@ class ResultConformance:
         )
 
         found = list(store.results("b1"))
-        _expect(found[0].output == odd.output, f"the output came back as {found[0].output!r}")
-        _expect("\0" not in found[0].message and found[0].message[0] == "a", f"the message is {found[0].message!r}")
-        _expect(found[1] == a_result(1), "the other result was changed")
-        _expect(verify_chain(store.audit_entries("b1"), store.batch("b1").audit_head) == "", "the trail is broken")
+        expect(found[0].output == odd.output, f"the output came back as {found[0].output!r}")
+        expect("\0" not in found[0].message and found[0].message[0] == "a", f"the message is {found[0].message!r}")
+        expect(found[1] == a_result(1), "the other result was changed")
+        expect(verify_chain(store.audit_entries("b1"), store.batch("b1").audit_head) == "", "the trail is broken")
 
     def test_results_come_by_ordinal_then_attempt_whatever_the_order_of_writing(self, store: BatchStore) -> None:
         """Over as many pages as it takes."""
@@ -294,10 +131,10 @@ class ResultConformance:
         final = [(result.ordinal, result.attempt) for result in store.results("b1")]
         some = [result.ordinal for result in store.results("b1", limit=201)]
 
-        _expect(every == [(ordinal, attempt) for ordinal in range(450) for attempt in (1, 2)], "all are out of order")
-        _expect(final == [(ordinal, 2) for ordinal in range(450)], "the final ones are out of order")
-        _expect(some == list(range(201)), "the limit is not kept")
-        _expect(list(store.finished_ordinals("b1")) == list(range(450)), "the ordinals are wrong")
+        expect(every == [(ordinal, attempt) for ordinal in range(450) for attempt in (1, 2)], "all are out of order")
+        expect(final == [(ordinal, 2) for ordinal in range(450)], "the final ones are out of order")
+        expect(some == list(range(201)), "the limit is not kept")
+        expect(list(store.finished_ordinals("b1")) == list(range(450)), "the ordinals are wrong")
 
     def test_results_are_found_by_outcome(self, store: BatchStore) -> None:
         """In the order of ordinals, not of outcomes; only final ones unless asked."""
@@ -313,7 +150,7 @@ class ResultConformance:
         none = list(store.results("b1", outcomes=[]))
 
         found = (final, first, every, none)
-        _expect(found == ([0, 2, 3], [0, 2], [(0, 2), (1, 1), (2, 2), (3, 2)], []), f"found {found}")
+        expect(found == ([0, 2, 3], [0, 2], [(0, 2), (1, 1), (2, 2), (3, 2)], []), f"found {found}")
 
     def test_a_result_is_written_once(self, store: BatchStore) -> None:
         """The same attempt again, or a second final result of its trial, is left out; the rest of the group is not."""
@@ -324,7 +161,7 @@ class ResultConformance:
         store.commit(session, results=[(again, True), (a_result(0, 2), True), (a_result(1, 2), True), (again, False)])
 
         kept = list(store.results("b1", final_only=False))
-        _expect(kept == [a_result(0, 1), a_result(1, 1), a_result(1, 2)], f"kept {kept}")
+        expect(kept == [a_result(0, 1), a_result(1, 1), a_result(1, 2)], f"kept {kept}")
 
     def test_attempts_made_tells_only_of_trials_that_are_not_over(self, store: BatchStore) -> None:
         """With the number of their newest attempt."""
@@ -334,7 +171,7 @@ class ResultConformance:
 
         made = dict(store.attempts_made("b1"))
 
-        _expect(made == {1: 2, 3: 1}, f"attempts made are {made}")
+        expect(made == {1: 2, 3: 1}, f"attempts made are {made}")
 
     def test_batches_do_not_see_each_other(self, store: BatchStore) -> None:
         """Same ordinals, same attempts, own chain."""
@@ -344,7 +181,7 @@ class ResultConformance:
 
         seen = [(len(list(store.results(b))), len(list(store.audit_entries(b)))) for b in ("b1", "b2", "none")]
 
-        _expect(seen == [(1, 1), (2, 2), (0, 0)], f"they see {seen}")
+        expect(seen == [(1, 1), (2, 2), (0, 0)], f"they see {seen}")
 
 
 class CommitConformance:
@@ -360,9 +197,9 @@ class CommitConformance:
 
         batch, trail = store.batch("b1"), list(store.audit_entries("b1"))
 
-        _expect(verify_chain(trail, batch.audit_head) == "", "the chain is broken")
-        _expect([sealed.entry for sealed in trail] == [an_entry(0), an_entry(1), an_entry(2)], "entries were changed")
-        _expect((batch.audit_entries, batch.audit_dropped) == (3, 7), "the counters are wrong")
+        expect(verify_chain(trail, batch.audit_head) == "", "the chain is broken")
+        expect([sealed.entry for sealed in trail] == [an_entry(0), an_entry(1), an_entry(2)], "entries were changed")
+        expect((batch.audit_entries, batch.audit_dropped) == (3, 7), "the counters are wrong")
 
     def test_a_trail_is_read_from_anywhere_and_in_pages(self, store: BatchStore) -> None:
         """2,500 entries, some, and none."""
@@ -373,15 +210,15 @@ class CommitConformance:
         some = [sealed.seq for sealed in store.audit_entries("b1", after=1200, limit=1100)]
         none = list(store.audit_entries("b1", after=2500))
 
-        _expect(every == list(range(1, 2501)), "entries are missing")
-        _expect((some, none) == (list(range(1201, 2301)), []), "the wrong entries came")
+        expect(every == list(range(1, 2501)), "entries are missing")
+        expect((some, none) == (list(range(1201, 2301)), []), "the wrong entries came")
 
     def test_a_new_batch_has_an_empty_trail(self, store: BatchStore) -> None:
         """Whose head is the chain's beginning."""
         store.create_batch(a_batch())
 
-        _expect(store.batch("b1").audit_head == GENESIS, "the head is not the beginning")
-        _expect(list(store.audit_entries("b1")) == [], "there are entries")
+        expect(store.batch("b1").audit_head == GENESIS, "the head is not the beginning")
+        expect(list(store.audit_entries("b1")) == [], "there are entries")
 
     def test_an_update_changes_only_what_it_names(self, store: BatchStore) -> None:
         """None leaves a status or a time as it is."""
@@ -392,7 +229,7 @@ class CommitConformance:
         batch = store.batch("b1")
 
         found = (batch.phase, batch.reason, batch.message, batch.status, batch.started_at, batch.completed_at)
-        _expect(found == (Phase.SUCCEEDED, "Done", "10 of 10", {"n": 1}, T0, T0), f"the batch is {found}")
+        expect(found == (Phase.SUCCEEDED, "Done", "10 of 10", {"n": 1}, T0, T0), f"the batch is {found}")
 
     def test_a_commit_that_cannot_be_written_leaves_nothing(self, store: BatchStore) -> None:
         """Not even the parts before the fault."""
@@ -400,16 +237,14 @@ class CommitConformance:
         unwritable = replace(a_result(1), output={"no": object()})
         before = store.batch("b1")
 
-        _refused(
-            StoreError, lambda: store.commit(session, results=[(a_result(0), True), (unwritable, True)], dropped=1)
-        )
-        _refused(
+        refused(StoreError, lambda: store.commit(session, results=[(a_result(0), True), (unwritable, True)], dropped=1))
+        refused(
             StoreError,
             lambda: store.commit(session, results=[(a_result(0), True)], entries=[an_entry(), an_entry(1, "b2")]),
         )
 
-        _expect(store.batch("b1") == before, "the batch was changed")
-        _expect(list(store.results("b1", final_only=False)) == [], "a result was written")
+        expect(store.batch("b1") == before, "the batch was changed")
+        expect(list(store.results("b1", final_only=False)) == [], "a result was written")
 
     def test_an_empty_commit_is_allowed(self, store: BatchStore) -> None:
         """It still finds out whether the session holds."""
@@ -417,7 +252,7 @@ class CommitConformance:
         store.commit(session)
         store.open_session("b1", OTHER, T0)
 
-        _refused(StaleSession, lambda: store.commit(session))
+        refused(StaleSession, lambda: store.commit(session))
 
 
 class StoreConformance(BatchConformance, SessionConformance, ResultConformance, CommitConformance):
