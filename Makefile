@@ -35,7 +35,7 @@ check: setup ## Format, lint, types, layers
 	$(BIN)/python tools/check_tree.py
 
 test: check ## Everything that must pass before a change lands
-	$(BIN)/pytest -n 2 -m "not hostile and not kill and not cluster and not soak" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not hostile and not kill and not cluster and not soak" $(PYTEST_ARGS)
 	$(BIN)/pytest -m "(hostile or kill) and not cluster" $(PYTEST_ARGS)
 	@$(BED) up --if-possible
 	$(BIN)/pytest -n 3 -m "cluster and not alone" tests/cluster $(PYTEST_ARGS)
