@@ -101,8 +101,9 @@ class OperatorProcess:
         results_url: str = "",
         lease_namespace: str = "",
         lease_seconds: float = 15.0,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """``folder`` keeps the log, and the store unless another is named.
+        """``folder`` keeps the log, and the store unless another is named; ``env`` is added to its environment.
 
         ``ports`` are those of an operator whose place this one takes. ``results_url`` is how pods reach it, if not
         directly.
@@ -116,7 +117,7 @@ class OperatorProcess:
         self._lease_namespace = lease_namespace or namespace
         self.results_url = results_url or f"http://{GATEWAY}:{self.results_port}"
         self.kubeconfig: Path | None = None
-        self._options = list(options)
+        self._options, self._env = list(options), dict(env or {})
         self._process: Running | None = None
 
     def __enter__(self) -> Self:
