@@ -158,7 +158,7 @@ class OperatorProcess:
         self.kubeconfig = account.admit(self.cluster, self.namespace, self._lease_namespace, self.folder)
 
     def _spawn(self) -> Running:
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}  # noqa: TID251 - a child's
+        environment = {**os.environ, **self._env, "KUBECONFIG": str(self.kubeconfig)}  # noqa: TID251 - a child's
         with self.log.open("ab") as log:
             return subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True, env=environment)
 

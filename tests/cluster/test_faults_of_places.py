@@ -85,7 +85,7 @@ def test_an_image_that_cannot_be_pulled_ends_the_batch_with_what_the_pod_says(
     status = operator.finished("pullless", 60)
 
     assert status["reason"] == "EnvironmentDeadlineExceeded"
-    assert "Pull" in status["message"]
+    assert "pull" in status["message"].lower()
     assert "registry.invalid/nobody/nothing:1" in status["message"]
     assert status["trials"]["notRun"] == status["trials"]["total"]
     check_trail(operator, "pullless")

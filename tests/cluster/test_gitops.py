@@ -193,10 +193,10 @@ def test_changed_code_is_refused_with_what_to_do_and_runs_under_another_name(
     kustomization.write_text(kustomization.read_text().replace('nameSuffix: "-1"', 'nameSuffix: "-2"'))
     tool.sync(rendered(operator.cluster, folder), *how)
     status = over(operator, "greeting-2")
-    assert (status["phase"], status["reason"]) == ("Failed", "GateFailed")
+    assert (status["phase"], status["reason"]) == ("Failed", "AllTrialsFailed")
     shown = health(operator.get("greeting-2"))
     assert shown.state == "Degraded"
-    assert shown.message.startswith("GateFailed: ")
+    assert shown.message.startswith("AllTrialsFailed: ")
     assert everything(operator, "greeting-1") == before
 
 

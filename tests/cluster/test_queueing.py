@@ -46,7 +46,11 @@ def finals(operator: OperatorProcess) -> dict[str, object]:
 def test_a_batch_is_queued_admitted_preempted_and_admitted_again_and_no_finished_trial_runs_twice(
     operator: OperatorProcess, tmp_path: Path, provider: str, kind: str
 ) -> None:
-    source, test = batch_test("queued", "waits", cases=CASES, variants=["a"], provider=provider)
+    # Ray goes on until its pods' grace is over, and with it the trials.
+    environment = {"template": {"terminationGracePeriodSeconds": 2}}
+    source, test = batch_test(
+        "queued", "waits", cases=CASES, variants=["a"], provider=provider, environment=environment
+    )
     test["metadata"]["labels"] = LABELS
     with StandInQueue(operator.cluster, operator.namespace, kind, tmp_path) as queue:
         operator.apply(source, test)
