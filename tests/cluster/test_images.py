@@ -163,6 +163,7 @@ def test_the_operator_image_is_small_beside_the_runners(cluster: Cluster, measur
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.alone
 def test_an_operator_image_that_is_built_twice_has_the_same_layers(cluster: Cluster) -> None:
     assert cluster.one_node
     known = settings.read()

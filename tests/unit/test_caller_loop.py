@@ -123,6 +123,15 @@ def test_an_exit_passes_through_and_the_next_run_is_sound(caller: CallerLoop, wh
     assert caller.run(give(lambda: "sound")) == ["sound"]
 
 
+@pytest.fixture
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Whoever starts the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize(
     "send",
     [

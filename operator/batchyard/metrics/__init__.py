@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 # More label sets than this are made when they are first needed. Whoever asks for an increase does not see the first of
 # those, so what alerts ask for must be here before.
-_MOST_PREPARED = 200
+_MOST_PREPARED = 300
 _BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in CATALOGUE}
 _KNOWN: Mapping[tuple[str, str], frozenset[str]] = {
     (metric.name, label): frozenset(values) for metric in CATALOGUE for label, values in metric.labels.items()
