@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.model.events import EventType
 from cluster import fault_table
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail, own_events
 from cluster.stand_in_queue import QUEUE_LABEL, StandInQueue
@@ -40,6 +41,10 @@ def queued_place(operator: OperatorProcess, attempt: int) -> str:
 
 def finals(operator: OperatorProcess) -> dict[str, object]:
     return {result.trial_id: result.ended_at for result in operator.results("queued")}
+
+
+def released(operator: OperatorProcess) -> int:
+    return sum(sealed.entry.type is EventType.ENVIRONMENT_RELEASED for sealed in operator.trail("queued"))
 
 
 @pytest.mark.parametrize(("provider", "kind"), [("InProcess", "Job"), ("KubeRay", "RayCluster")])
@@ -75,6 +80,8 @@ def test_a_batch_is_queued_admitted_preempted_and_admitted_again_and_no_finished
         assert operator.cluster.get(operator.namespace, kind, second)["spec"]["suspend"] is True
         queue.admit(second)
         status = operator.finished("queued", 240)
+        # The last of the trail: it is told once the pods are gone.
+        operator.until(60, "both places to be told as given back", lambda: released(operator) == 2, "queued")
 
     after = finals(operator)
     assert status["phase"] == "Succeeded"
