@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+PROOFS := build/proofs
+PYTEST = $(BIN)/pytest --proofs=$(PROOFS)
 BED = PYTHONPATH=tests $(BIN)/python -m cluster.bed
 
 .PHONY: help setup demo check test cluster cluster-down cluster-soak bench golden docs clean
@@ -35,11 +37,13 @@ check: setup ## Format, lint, types, layers
 	$(BIN)/python tools/check_tree.py
 
 test: check ## Everything that must pass before a change lands
-	$(BIN)/pytest -n 2 --dist worksteal -m "not hostile and not kill and not cluster and not soak" $(PYTEST_ARGS)
-	$(BIN)/pytest -m "(hostile or kill) and not cluster" $(PYTEST_ARGS)
+	@rm -rf $(PROOFS)
+	$(PYTEST) -n 2 --dist worksteal -m "not hostile and not kill and not cluster and not soak" $(PYTEST_ARGS)
+	$(PYTEST) -m "(hostile or kill) and not cluster" $(PYTEST_ARGS)
 	@$(BED) up --if-possible
-	$(BIN)/pytest -n 3 -m "cluster and not alone" tests/cluster $(PYTEST_ARGS)
-	$(BIN)/pytest -m "cluster and alone" tests/cluster $(PYTEST_ARGS)
+	$(PYTEST) -n 3 -m "cluster and not alone" tests/cluster $(PYTEST_ARGS)
+	$(PYTEST) -m "cluster and alone" tests/cluster $(PYTEST_ARGS)
+	$(BIN)/python tools/original_design.py check $(PROOFS)
 
 cluster: setup ## Bring up, or repair, the Kubernetes of the tests
 	@$(BED) up

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import indent
 
+import original_design
 from deploy_files import deploy_files
 
 from batchyard.cli.reference import markdown
@@ -40,5 +41,6 @@ if __name__ == "__main__":
     (ROOT / "docs" / "cli.md").write_text(markdown(), encoding="utf-8")
     (ROOT / "docs" / "metrics.md").write_text(reference(), encoding="utf-8")
     (ROOT / "docs" / "batchtest.md").write_text(batchtest_markdown(), encoding="utf-8")
+    (ROOT / "docs" / "original-design.md").write_text(original_design.markdown(), encoding="utf-8")
     for path, text in deploy_files().items():
         path.write_text(text, encoding="utf-8")

@@ -107,6 +107,7 @@ def test_a_batch_that_is_suspended_from_the_start_gets_no_place(operator: Operat
 
 
 @pytest.mark.parametrize("phase", ["Suspended", "Provisioning", "Running", "Succeeded"])
+@pytest.mark.proves("bug-26")
 def test_a_deleted_batchtest_leaves_nothing_behind_in_any_phase(operator: OperatorProcess, phase: str) -> None:
     cases = [{"name": "one", "input": {"seconds": 0 if phase == "Succeeded" else 30}}]
     operator.apply(*batch_test("gone", "waits", cases=cases, variants=["a"], suspend=phase == "Suspended"))

@@ -38,6 +38,7 @@ def release(programs: Programs, cluster: Cluster, namespace: str) -> Iterator[Re
     made.remove()
 
 
+@pytest.mark.proves("next-kubernetes")
 def test_a_release_runs_the_example_is_upgraded_in_the_middle_of_a_batch_and_leaves_nothing(
     release: Release, cluster: Cluster, namespace: str, measured: Callable[[str], None]
 ) -> None:

@@ -172,6 +172,7 @@ def _key(moment: str) -> tuple[str, int]:
 
 @pytest.mark.cluster
 @pytest.mark.alone
+@pytest.mark.proves("bug-25")
 def test_an_operator_that_is_killed_in_each_kind_of_moment_changes_nothing_about_the_end(
     cluster: Cluster, namespaces: SimpleQueue[str], tmp_path: Path, measured: Callable[[str], None]
 ) -> None:

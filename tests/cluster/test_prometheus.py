@@ -47,6 +47,7 @@ def test_the_configuration_in_the_documentation_is_one_that_prometheus_takes(tmp
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.proves("next-metrics")
 def test_a_prometheus_that_scrapes_an_operator_sees_a_batch_and_no_alert_fires_until_the_operator_is_gone(
     operator: OperatorProcess, tmp_path: Path
 ) -> None:

@@ -356,6 +356,7 @@ def test_what_was_posted_is_forgotten(store: SqlClusterStore) -> None:
     store.outbox_posted([])
 
 
+@pytest.mark.proves("outbox")
 def test_what_failed_holds_up_its_own_batch_until_it_is_due_again(store: SqlClusterStore) -> None:
     two_batches(store)
     (first, *_) = store.outbox_due(T0, 1)
@@ -367,6 +368,7 @@ def test_what_failed_holds_up_its_own_batch_until_it_is_due_again(store: SqlClus
     assert store.outbox_due(T0 + timedelta(seconds=10), 1)[0].tries == 1
 
 
+@pytest.mark.proves("outbox")
 def test_what_is_parked_holds_nothing_up_and_never_comes_again(store: SqlClusterStore) -> None:
     two_batches(store)
     (first, *_) = store.outbox_due(T0, 1)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("capability", list(Capability))
+@pytest.mark.proves("checkpointers")
 def test_the_checkpointer_has_the_capability_as_langgraph_means_it(capability: Capability, tmp_path: Path) -> None:
     numbers, failed = itertools.count(), list[str]()
 

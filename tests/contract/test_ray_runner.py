@@ -27,6 +27,7 @@ def _ray() -> Iterator[None]:
         yield
 
 
+@pytest.mark.proves("ray-runner")
 class TestOnRay(IsolatedRunnerConformance):
     """Real actors in a Ray on this machine."""
 

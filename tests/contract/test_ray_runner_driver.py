@@ -37,6 +37,7 @@ LOST = (Outcome.ERRORED, Reason.WORKER_LOST)
 UNPLACED = (Outcome.ERRORED, Reason.ENVIRONMENT_FAILED)
 
 
+@pytest.mark.proves("ray-runner")
 def test_two_hundred_trials_are_run_by_as_many_actors_as_may_run_at_once() -> None:
     actors = FakeActors(prompt=True)
 
@@ -64,6 +65,7 @@ def test_no_more_actors_are_asked_for_than_orders_wait() -> None:
     assert len(actors.made) == 2
 
 
+@pytest.mark.proves("bug-11")
 def test_an_attempt_whose_actor_dies_is_errored_with_what_ray_said_and_another_takes_its_place() -> None:
     actors = FakeActors()
 
@@ -176,6 +178,7 @@ def test_an_order_for_which_no_actor_starts_in_time_is_errored_saying_what_room_
     assert after.result.outcome is Outcome.PASSED
 
 
+@pytest.mark.proves("bug-12")
 def test_a_runner_goes_on_with_the_actors_that_start() -> None:
     actors = FakeActors()
 
@@ -269,6 +272,7 @@ def test_an_attempt_that_ray_cannot_pass_on_is_errored(refuses: str) -> None:
 # -- closing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("bug-12")
 def test_closing_lets_ready_actors_end_in_good_order_and_kills_all() -> None:
     actors = FakeActors()
 

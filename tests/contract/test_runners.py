@@ -42,6 +42,7 @@ def opener(bench: Bench) -> OpenRunner:
     return open_runner
 
 
+@pytest.mark.proves("thread-pool-runner")
 class TestWithWorkerProcesses(IsolatedRunnerConformance):
     """``isolation: Process``."""
 
@@ -50,6 +51,7 @@ class TestWithWorkerProcesses(IsolatedRunnerConformance):
         return opener(Bench(by_process(zygote), tmp_path, "conformance"))
 
 
+@pytest.mark.proves("thread-pool-runner")
 class TestWithWorkerThreads(RunnerConformance):
     """``isolation: Thread``."""
 

@@ -53,6 +53,7 @@ class TestInMemoryStateAdapter(StateAdapterConformance, ResumingConformance):
         return make
 
 
+@pytest.mark.proves("langgraph-adapter")
 class TestLangGraphStateAdapter(StateAdapterConformance, ResumingConformance):
     @pytest.fixture
     def adapter_for(self, tmp_path: Path) -> Iterator[AdapterMaker]:

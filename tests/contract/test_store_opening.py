@@ -32,6 +32,7 @@ print(sorted({"alembic", "psycopg", "kopf", "ray", "kubernetes", "sqlalchemy.orm
 # -- the schema --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("bug-20")
 def test_the_list_of_versions_is_the_migration_scripts(store_target: str) -> None:
     config = Config()
     config.set_main_option("script_location", "batchyard.store:migrations")
@@ -41,6 +42,7 @@ def test_the_list_of_versions_is_the_migration_scripts(store_target: str) -> Non
         assert (tuple(reversed(scripts)), schema.current(store.engine)) == (schema.REVISIONS, schema.head())
 
 
+@pytest.mark.proves("p0-migrations")
 def test_migrations_and_tables_agree(store_target: str) -> None:
     with open_store(store_target) as store, store.engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
@@ -66,6 +68,7 @@ def partial_indexes(connection: sa.Connection) -> dict[str, str]:
     return {name: sql.lower().split(" where ")[1].strip("()") for name, sql in connection.execute(sa.text(query))}
 
 
+@pytest.mark.proves("bug-20")
 def test_opening_again_changes_nothing(store_target: str) -> None:
     with open_store(store_target) as store:
         session = a_running_batch(store)
@@ -105,6 +108,7 @@ def test_a_database_without_a_schema_is_refused_if_it_must_not_be_upgraded(store
     assert "://" in store_target or not Path(store_target).exists()
 
 
+@pytest.mark.proves("p0-migrations")
 def test_an_interrupted_upgrade_leaves_no_half_schema(store_target: str) -> None:
     engine = make_engine(parse_target(store_target))
     if engine.dialect.name == "sqlite":
@@ -219,6 +223,7 @@ def test_a_file_that_is_no_database_is_refused_and_not_touched(tmp_path: Path) -
 # -- what every connection is set to -----------------------------------------------------------------------------
 
 
+@pytest.mark.proves("p1-wal")
 def test_every_pooled_connection_has_every_setting(tmp_path: Path) -> None:
     names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys", "application_id")
     with open_store(str(tmp_path / "store.db")) as store, ExitStack() as stack:
@@ -234,6 +239,7 @@ def test_every_pooled_connection_has_every_setting(tmp_path: Path) -> None:
     assert settings == {("wal", 2, 30000, 1, 0x42594152)}
 
 
+@pytest.mark.proves("bug-19")
 def test_a_connection_that_was_replaced_has_every_setting(tmp_path: Path) -> None:
     with open_store(str(tmp_path / "store.db")) as store:
         store.engine.dispose()

@@ -43,6 +43,7 @@ def sessions(bench: Bench, *more: str) -> Any:
     return bench.json("db", "sessions", *more)
 
 
+@pytest.mark.proves("bug-21")
 def test_a_run_that_goes_on_is_alive_and_stays_untouched(bench: Bench, running: Popen[str]) -> None:
     found = sessions(bench, "--end-abandoned", "--silent-for", "1")
 
@@ -52,6 +53,7 @@ def test_a_run_that_goes_on_is_alive_and_stays_untouched(bench: Bench, running: 
     assert running.wait(60) == 0
 
 
+@pytest.mark.proves("missing-sessions")
 def test_a_killed_run_is_ended_by_the_next_one_with_an_entry_and_goes_on_afterwards(
     bench: Bench, running: Popen[str]
 ) -> None:

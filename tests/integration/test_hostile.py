@@ -82,6 +82,7 @@ def result_of(ran: Ran, act: str) -> AttemptResult:
 
 
 @pytest.mark.parametrize("act", TIMED_OUT)
+@pytest.mark.proves("p0-deadlines")
 def test_it_times_out_within_its_deadline_the_grace_and_a_second(ran: Ran, act: str) -> None:
     result = result_of(ran, act)
 
@@ -121,6 +122,7 @@ def test_a_lost_worker_is_tried_once_more_and_a_wrong_answer_is_not(ran: Ran) ->
     assert set(tries.values()) == {1, 2}
 
 
+@pytest.mark.proves("bug-01")
 def test_every_other_trial_of_the_batch_passed(ran: Ran) -> None:
     plain = [result for result in ran.finals if result.combination.startswith("ok-")]
 
@@ -128,6 +130,7 @@ def test_every_other_trial_of_the_batch_passed(ran: Ran) -> None:
     assert ran.finished.verdict is Verdict.SUCCEEDED
 
 
+@pytest.mark.proves("p0-deadlines")
 def test_not_one_process_of_theirs_is_alive(ran: Ran, pids: Path) -> None:
     left = [int(file.read_text()) for file in pids.iterdir()]
 

@@ -89,6 +89,7 @@ def test_each_line_of_a_run_says_which_batch_and_which_trial_it_is_about(bench: 
     assert {line["outcome"] for line in lines if line.get("type") == "TrialFailed"} == {"Failed"}
 
 
+@pytest.mark.proves("bug-15")
 def test_no_line_quotes_what_a_workflow_answered_or_a_secret(bench: Bench) -> None:
     done = bench.run("--log-format", "json", "run", "batchtest.yaml")
 

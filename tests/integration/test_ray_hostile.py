@@ -78,6 +78,7 @@ def _name_of(act: str) -> str:
 
 
 @pytest.mark.parametrize("act", TIMED_OUT)
+@pytest.mark.proves("p0-ray-stub")
 def test_a_trial_on_ray_times_out_within_its_deadline_the_grace_and_two_seconds(ran: Ran, act: str) -> None:
     result = ran.of(_name_of(act))
 
@@ -101,6 +102,7 @@ def test_a_trial_on_ray_ends_as_documented(ran: Ran, act: str) -> None:
     assert text in result.message
 
 
+@pytest.mark.proves("bug-01")
 def test_every_other_trial_passed_and_no_actor_was_lost(ran: Ran) -> None:
     plain = [result for result in ran.finals if result.combination.startswith("ok-")]
 
@@ -152,6 +154,7 @@ def _waits(tmp_path: Path, ordinal: int = 0) -> dict[str, str]:
     return {"started": str(tmp_path / f"started-{ordinal}"), "until": str(tmp_path / "never")}
 
 
+@pytest.mark.proves("p0-ray-stub")
 def test_no_actor_is_started_per_trial(bench: RayBench) -> None:
     with bench.runner(2) as runner:
         seen = run_all(runner, [an_order("pass", n) for n in range(200)])

@@ -39,6 +39,7 @@ def bench(tmp_path: Path) -> Bench:
 # -- the command -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("providers")
 def test_a_run_with_provider_ray_starts_a_ray_of_its_own_and_leaves_nothing_behind(bench: Bench) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as short:  # Ray's sockets have long names
         alone = Bench(bench.folder, {"TMPDIR": short})
@@ -165,6 +166,7 @@ def test_a_process_that_was_connected_is_the_parent_it_was_before() -> None:
     assert subprocess.run([sys.executable, "-c", "raise SystemExit(7)"], check=False).returncode == 7
 
 
+@pytest.mark.proves("p1-providers")
 def test_a_connection_that_there_is_already_is_used_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = _FakeRay(initialised=True)
     monkeypatch.setitem(sys.modules, "ray", fake)

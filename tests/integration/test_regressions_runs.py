@@ -43,6 +43,7 @@ def side_by_side(*indexed: str) -> dict[str, JSON]:
     }
 
 
+@pytest.mark.proves("node-variants")
 def test_every_combination_is_checked_and_run_with_its_own_values(bench: BatchBench) -> None:
     batch = bench.load(GRAPH, **side_by_side("left", "right", "middle"))
 

@@ -6,6 +6,7 @@ import fcntl
 import multiprocessing
 from typing import TYPE_CHECKING
 
+import pytest
 import sqlalchemy as sa
 
 import store_children
@@ -58,6 +59,7 @@ def test_processes_that_start_at_once_on_a_new_database_share_one_schema(store_t
         assert connection.scalars(sa.text("SELECT version_num FROM alembic_version")).all() == [schema.head()]
 
 
+@pytest.mark.proves("bug-20")
 def test_a_process_waits_for_the_one_that_upgrades_before_it_makes_the_file(tmp_path: Path) -> None:
     path, together = tmp_path / "store.db", SPAWN.Barrier(2)
     with path.with_name("store.db.lock").open("w") as lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ def test_a_name_does_not_depend_on_the_order_of_values(variants: Variants) -> No
 
 
 @given(plans())
+@pytest.mark.proves("matrix")
 def test_ordinals_and_trials_belong_to_each_other_one_to_one(plan: Plan) -> None:
     trials = list(plan)
 

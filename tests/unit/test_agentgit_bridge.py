@@ -41,6 +41,7 @@ class TestAgentGitBridgeConforms(BridgeConformance):
         return len(bus.history(EventType.CHECKPOINT_CREATED))
 
 
+@pytest.mark.proves("event-bridge")
 def test_a_checkpoint_becomes_checkpoint_created() -> None:
     events, _ = carried(CheckpointCreatedEvent(7, 3, "after search", is_auto=True, tool_count=4))
 
@@ -64,6 +65,7 @@ def test_a_checkpoint_without_its_optional_fields_still_crosses() -> None:
     assert counts.failed == {}
 
 
+@pytest.mark.proves("event-bridge")
 def test_a_rollback_becomes_rollback_performed() -> None:
     events, _ = carried(RollbackPerformedEvent(7, 3, new_session_id=4, tools_reversed=2))
 
@@ -78,6 +80,7 @@ def test_a_rollback_becomes_rollback_performed() -> None:
     [(3, "rollback", "3"), (None, "variant_test", ""), (0, "variant_test", "")],
     ids=["with a parent", "without", "with AgentGit's zero"],
 )
+@pytest.mark.proves("event-bridge")
 def test_a_branch_becomes_branch_created_for_a_reason(parent: object, reason: str, named: str) -> None:
     events, _ = carried(SessionCreatedEvent(4, is_branch=True, parent_session_id=parent))
 
@@ -153,6 +156,7 @@ def test_an_event_whose_fields_raise_is_counted_as_failed() -> None:
     assert "detached from its session" in events[0].message
 
 
+@pytest.mark.proves("bug-18")
 def test_each_of_many_events_is_counted_in_exactly_one_way() -> None:
     good = [CheckpointCreatedEvent(1, 1), RollbackPerformedEvent(1, 1), SessionCreatedEvent(2, is_branch=True)]
 
@@ -175,6 +179,7 @@ def test_a_failure_to_translate_is_in_the_audit_trail() -> None:
     ]
 
 
+@pytest.mark.proves("event-bridge")
 def test_without_agentgit_the_bridge_stays_disabled_and_harmless() -> None:
     bridge = agentgit_bridge(EventBus(), None)
 

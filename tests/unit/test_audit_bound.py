@@ -102,6 +102,7 @@ def test_putting_back_more_than_there_is_room_for_drops_the_oldest_and_counts() 
     assert (after.dropped, trail.summary().dropped) == (2, 2)
 
 
+@pytest.mark.proves("audit-trail")
 def test_what_is_drained_makes_a_chain_that_verifies() -> None:
     trail = AuditTrail("batch", max_entries=5)
     for number in range(9):
@@ -120,6 +121,7 @@ def test_what_is_drained_makes_a_chain_that_verifies() -> None:
 # -- the bound -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("p1-audit-bound")
 def test_a_full_trail_drops_its_oldest_entry() -> None:
     trail = AuditTrail("batch", max_entries=3)
 
@@ -130,6 +132,7 @@ def test_a_full_trail_drops_its_oldest_entry() -> None:
     assert messages(trail.drain())[:3] == ["2", "3", "4"]
 
 
+@pytest.mark.proves("p1-audit-bound")
 def test_lesser_entries_go_before_greater_ones_whatever_their_age() -> None:
     trail = AuditTrail("batch", max_entries=2)
     survivors: list[list[str]] = []
@@ -204,6 +207,7 @@ def test_a_trail_without_room_is_refused() -> None:
         AuditTrail("batch", max_entries=0)
 
 
+@pytest.mark.proves("bug-16")
 def test_100_000_events_stay_within_the_bound_and_every_one_is_accounted_for() -> None:
     trail, sink = AuditTrail("batch", max_entries=1000), Sink()
     kinds = (EventType.TRIAL_PASSED, EventType.TRIAL_FAILED, EventType.TRIAL_ERRORED, EventType.BATCH_STARTED)

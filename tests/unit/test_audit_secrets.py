@@ -76,6 +76,7 @@ def test_values_too_short_to_be_secrets_are_left_alone() -> None:
     assert entry.message == "abcde is true: 1"
 
 
+@pytest.mark.proves("bug-15")
 def test_no_secret_is_in_anything_the_trail_hands_out() -> None:
     trail = AuditTrail("batch", secrets=[HIDDEN])
     sink = Sink()

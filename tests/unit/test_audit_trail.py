@@ -43,6 +43,7 @@ def test_an_event_becomes_an_entry_with_all_it_says() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in EventType if kind is not EventType.TRIAL_STARTED])
+@pytest.mark.proves("audit-trail")
 def test_every_type_but_trial_started_is_recorded_with_its_severity(kind: EventType) -> None:
     trail = AuditTrail("batch")
 
@@ -144,6 +145,7 @@ def test_a_time_without_a_zone_is_refused() -> None:
 # -- totals ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("bug-16")
 def test_totals_go_on_over_any_number_of_flushes() -> None:
     trail = AuditTrail("batch")
     for second, kind in enumerate([EventType.BATCH_STARTED, EventType.TRIAL_PASSED, EventType.TRIAL_ERRORED] * 2):

@@ -130,6 +130,7 @@ def test_a_subscription_of_another_bus_is_not_ended() -> None:
     assert subscription.active
 
 
+@pytest.mark.proves("bug-17")
 def test_a_handler_may_unsubscribe_itself_while_it_hears() -> None:
     bus, after = EventBus(), Ear()
     calls: list[Event] = []
@@ -169,6 +170,7 @@ def test_a_handler_that_subscribes_during_an_event_hears_from_the_next_on() -> N
     assert newcomer.heard == [second]
 
 
+@pytest.mark.proves("bug-17")
 def test_a_handler_that_raises_keeps_no_other_from_hearing() -> None:
     bus, before, after = EventBus(), Ear(), Ear()
 
@@ -227,6 +229,7 @@ def test_a_request_to_exit_passes_through_a_handler() -> None:
         bus.publish(an_event())
 
 
+@pytest.mark.proves("event-bus")
 def test_history_is_newest_first_and_bounded() -> None:
     bus = EventBus(history=3)
     events = [an_event(second=second) for second in range(5)]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+import pytest
+
 from batchyard.events import EventBus
 from batchyard.model.events import Event, EventType
 from bus_ears import Ear
 from event_builders import an_event
 
 
+@pytest.mark.proves("bug-17")
 def test_a_nested_event_reaches_all_before_the_outer_goes_on() -> None:
     bus, ear = EventBus(), Ear()
     outer, inner = an_event(EventType.DEADLINE_EXCEEDED), an_event(EventType.BATCH_FINISHED)
@@ -40,6 +43,7 @@ def test_a_handler_that_waits_for_another_threads_event_does_not_deadlock() -> N
     assert heard.is_set()
 
 
+@pytest.mark.proves("event-bus")
 def test_a_slow_handler_holds_up_no_other_publisher() -> None:
     bus, ear = EventBus(), Ear()
     entered, leave = threading.Event(), threading.Event()
@@ -85,6 +89,7 @@ def test_publishing_while_this_thread_holds_the_bus_does_not_deadlock() -> None:
     assert ear.heard
 
 
+@pytest.mark.proves("event-bus")
 def test_32_threads_of_1000_events_reach_every_handler_exactly_once() -> None:
     bus, ears = EventBus(history=10), [Ear(), Ear(), Ear()]
     for ear in ears:

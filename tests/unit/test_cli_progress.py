@@ -6,6 +6,7 @@ import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
 from rich.console import Console
 
 from batchyard.cli.live import render
@@ -44,6 +45,7 @@ def progress_of(*events: Event, total: int = 10, parallelism: int = 2) -> Progre
     return progress
 
 
+@pytest.mark.proves("bug-04")
 def test_progress_counts_failures_too() -> None:
     ends = [
         EventType.TRIAL_PASSED,

@@ -11,6 +11,7 @@ from batchyard.model.outcome import Outcome, Reason
 from judge_builders import a_result, as_bytes, compare
 
 
+@pytest.mark.proves("matrix")
 def test_every_combination_has_a_row_even_without_results() -> None:
     comparison = compare([], ["a", "b"])
 
@@ -109,6 +110,7 @@ def test_the_higher_score_is_best_by_its_margin() -> None:
     assert comparison.best == Best("b", 0.75, 0.25, Measure.SCORE)
 
 
+@pytest.mark.proves("evaluation-engine")
 def test_equal_scores_are_ordered_by_success_rate_then_name_and_never_by_time() -> None:
     results = [
         *(a_result("a-slow", score=0.5, seconds=2.0) for _ in range(2)),
@@ -155,6 +157,7 @@ def test_without_scores_the_highest_success_rate_is_best() -> None:
     assert compare(results).best == Best("a", None, 0.5, Measure.SUCCESS_RATE)
 
 
+@pytest.mark.proves("missing-evaluation")
 def test_without_scores_nothing_is_best_by_finishing_first() -> None:
     comparison = compare([a_result("a", seconds=9.0), a_result("b", seconds=0.1)])
 
@@ -193,6 +196,7 @@ def test_the_json_is_the_contract_s() -> None:
     assert written["metrics"] == ["tokens"]
 
 
+@pytest.mark.proves("bug-09")
 def test_results_in_reverse_give_the_same_bytes() -> None:
     results = [
         a_result("ab"[number % 2], score=(number % 7) / 7, weight=0.1 * (1 + number % 3), seconds=number / 3)

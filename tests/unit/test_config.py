@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from batchyard.config import RayConfig, mounted_secrets, ray_config
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_every_file_of_the_secrets_folder_is_a_secret_and_told_once(
@@ -35,6 +35,7 @@ def test_without_a_secrets_folder_there_are_no_mounted_secrets(tmp_path: Path, m
     assert (unset, mounted_secrets()) == ((), ())
 
 
+@pytest.mark.proves("p1-ray-config")
 def test_an_address_that_is_given_comes_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
 
@@ -42,6 +43,7 @@ def test_an_address_that_is_given_comes_before_the_environments(monkeypatch: pyt
     assert ray_config() == RayConfig("10.0.0.1:6379")
 
 
+@pytest.mark.proves("p1-ray-config")
 def test_without_an_address_ray_is_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 

@@ -24,6 +24,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
         (Outcome.ERRORED, True),
     ],
 )
+@pytest.mark.proves("workspaces")
 def test_a_workspace_is_kept_when_there_is_something_to_look_at(outcome: Outcome, kept: bool) -> None:
     assert keep_workspace(outcome) is kept
 

@@ -70,6 +70,7 @@ def judge_callable(answer: JSON) -> Judged:
     return engine.judge(an_observation())
 
 
+@pytest.mark.proves("evaluation-engine")
 def test_the_score_is_the_weighted_mean() -> None:
     judged = judge((Says(1.0), 3), (Says(0.0), 1))
 
@@ -143,6 +144,7 @@ def test_a_score_that_is_none_is_recorded_and_fails_the_run(score: float, error:
     assert judged.message == f"e1: {error}"
 
 
+@pytest.mark.proves("bug-23")
 def test_a_metric_that_is_not_finite_is_recorded_and_fails_the_run() -> None:
     judged = judge((Says(1.0, {"words": float("nan")}), 1))
 
@@ -150,6 +152,7 @@ def test_a_metric_that_is_not_finite_is_recorded_and_fails_the_run() -> None:
     assert (judged.metrics, judged.passed) == ({}, False)
 
 
+@pytest.mark.proves("bug-23")
 def test_an_exception_is_recorded_with_its_place_and_fails_the_run() -> None:
     judged = judge((Raises(ZeroDivisionError("division by zero")), 1), (Says(1.0), 1))
 
@@ -209,6 +212,7 @@ def test_the_spec_of_the_contract_is_what_the_engine_takes() -> None:
     assert judged.score == 1.0
 
 
+@pytest.mark.proves("bug-08")
 def test_a_function_that_cannot_be_imported_is_told_before_anything_runs() -> None:
     def resolve(path: str) -> object:
         raise ModuleNotFoundError(path)
@@ -219,6 +223,7 @@ def test_a_function_that_cannot_be_imported_is_told_before_anything_runs() -> No
         EvaluationEngine(entries, 0.5, resolve=resolve)  # type: ignore[arg-type]
 
 
+@pytest.mark.proves("evaluation-engine")
 def test_an_unknown_evaluator_is_told_before_anything_runs() -> None:
     with pytest.raises(UnknownEvaluator, match="unknown evaluator 'exact'"):
         EvaluationEngine([ConfiguredEvaluator("exact")], 0.5)

@@ -64,6 +64,7 @@ def test_a_run_completes_and_keeps_every_boundary() -> None:
     assert controller.state("e") == {"count": 3}
 
 
+@pytest.mark.proves("execution-controller")
 def test_an_execution_pauses_at_its_breakpoint_and_resumes() -> None:
     controller = begun(controller_of(), before="two")
     paused = controller.get("e")
@@ -75,6 +76,7 @@ def test_an_execution_pauses_at_its_breakpoint_and_resumes() -> None:
     assert [boundary.node for boundary in controller.get("e").boundaries] == ["one", "two", "three"]
 
 
+@pytest.mark.proves("execution-controller")
 def test_a_pause_from_another_thread_holds_a_run_at_its_next_boundary() -> None:
     entered, go_on = threading.Event(), threading.Event()
 
@@ -168,6 +170,7 @@ def test_a_failed_execution_names_its_node_and_can_be_taken_back_and_tried_again
     assert controller.state("e") == {"count": 2}
 
 
+@pytest.mark.proves("execution-controller")
 def test_going_back_forgets_the_boundaries_that_came_after() -> None:
     controller = begun(controller_of())
 
@@ -206,6 +209,7 @@ def test_a_checkpoint_may_be_named_by_its_beginning() -> None:
         controller.roll_back("e", checkpoint="0")
 
 
+@pytest.mark.proves("bug-30")
 def test_a_fork_is_paused_where_it_was_made_and_leaves_its_source_alone() -> None:
     controller = begun(controller_of())
     source = controller.get("e")
@@ -221,6 +225,7 @@ def test_a_fork_is_paused_where_it_was_made_and_leaves_its_source_alone() -> Non
     assert controller.state("e") == {"count": 3}
 
 
+@pytest.mark.proves("execution-controller")
 def test_a_fork_may_go_on_with_another_combination() -> None:
     def by_ten(state: dict[str, Any]) -> dict[str, Any]:
         return {"count": state["count"] + 10}
@@ -293,6 +298,7 @@ def test_an_execution_of_an_earlier_controller_is_adopted_where_it_stands() -> N
         (lambda made: made.state("e", "zzz"), CheckpointNotFound),
     ],
 )
+@pytest.mark.proves("execution-controller")
 def test_what_is_refused_is_told_by_its_type_and_changes_nothing(
     move: Callable[[ExecutionController], object], error: type[ExecutionError]
 ) -> None:

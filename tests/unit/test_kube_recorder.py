@@ -62,6 +62,7 @@ class Bench:
         return found
 
 
+@pytest.mark.proves("outbox")
 def test_what_is_in_the_outbox_is_posted_in_order_and_then_forgotten() -> None:
     bench = Bench([an_item("a", 1), an_item("b", 1), an_item("a", 2)])
 
@@ -232,6 +233,7 @@ def test_a_store_in_trouble_is_asked_again_later() -> None:
     assert bench.health.live() == []
 
 
+@pytest.mark.proves("bug-28")
 def test_a_store_that_cannot_note_what_was_posted_leads_to_no_second_event() -> None:
     bench = Bench([an_item()])
 

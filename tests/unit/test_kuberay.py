@@ -27,6 +27,7 @@ def bench() -> Iterator[RayBench]:
 # -- making ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("providers")
 def test_ensure_makes_the_raycluster_and_a_secret_that_belongs_to_it(bench: RayBench) -> None:
     bench.ensure()
 

@@ -109,6 +109,7 @@ def test_values_of_which_no_name_can_be_made_are_named_by_hash() -> None:
     assert first.isalnum()
 
 
+@pytest.mark.proves("matrix")
 def test_trials_go_by_combination_then_case_then_repeat() -> None:
     plan = a_plan(combinations=2, cases=2, repeats=2)
 
@@ -147,6 +148,7 @@ def test_what_is_no_mapping_replaces_what_is_one() -> None:
     assert merged({"a": {"x": 1}, "b": 1}, {"a": None, "b": {"y": 1}}) == {"a": None, "b": {"y": 1}}
 
 
+@pytest.mark.proves("bug-06")
 def test_no_trial_can_change_what_another_is_given() -> None:
     case = Case("one", {"messages": [{"text": "hi"}], "shared": {"deep": {"b": []}}})
     plan = Plan((), (case,), 1, {"memory": {"facts": []}, "shared": {"deep": {"a": []}}})

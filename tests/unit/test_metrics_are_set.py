@@ -83,6 +83,7 @@ GAUGES = [metric for metric in CATALOGUE if metric.sampled and metric.prefix and
 
 
 @pytest.mark.parametrize("metric", COUNTED, ids=lambda metric: metric.name)
+@pytest.mark.proves("metrics")
 def test_what_is_counted_or_measured_has_a_caller_outside_the_metrics(metric: Metric) -> None:
     assert methods_setting(metric.name) & named_outside()
 

@@ -38,6 +38,7 @@ def test_a_worker_is_kept_and_each_workflow_built_once_in_it(lead: Lead) -> None
     assert [type(event) for event in led.events] == [Started, Ended] * 3
 
 
+@pytest.mark.proves("bug-14")
 def test_another_environment_needs_another_worker(lead: Lead, tmp_path: Path) -> None:
     provider = FolderProvider(tmp_path / "workspaces", {"raises": {"SIDE": "left"}})
     orders = [an_order("pass", 0), an_order("raises", 1), an_order("raises", 2), an_order("pass", 3)]
@@ -76,6 +77,7 @@ def test_a_deadline_is_followed_by_a_soft_stop_then_term_after_the_grace_then_ki
 
 
 @pytest.mark.parametrize("tick", [0.0, 0.001, 4.999])
+@pytest.mark.proves("bug-02")
 def test_a_result_at_the_deadline_or_after_it_is_late_and_changes_nothing(lead: Lead, tick: float) -> None:
     led = lead(Script(run=(10.0 + tick, reply())), trial=10.0)
 
@@ -136,6 +138,7 @@ def test_a_deadline_counts_from_each_attempts_beginning(lead: Lead) -> None:
     assert {ended.result.outcome for ended in led.ended} == {Outcome.PASSED}
 
 
+@pytest.mark.proves("bug-13")
 def test_a_kill_that_nobody_confirms_is_given_up_and_said_to_be(lead: Lead) -> None:
     led = lead(Script(run=None, on_kill=None), trial=10.0, grace=5.0)
 

@@ -133,6 +133,7 @@ def test_closing_a_zygote_that_is_still_starting_takes_no_time_and_says_nothing(
 # -- folders and output ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("workspaces")
 def test_each_trial_starts_in_an_empty_folder_that_is_named_in_its_environment(bench: Bench) -> None:
     with bench.runner() as runner:
         seen = run_all(runner, [an_order("folder", number) for number in range(3)])

@@ -162,6 +162,7 @@ def test_how_an_attempt_was_ended_is_in_its_audit_entry() -> None:
     }
 
 
+@pytest.mark.proves("bug-15")
 def test_secrets_in_what_user_code_said_are_written_nowhere() -> None:
     hidden = "sk-0123456789"
     bench = SessionBench(loaded(2), secrets=(hidden,))

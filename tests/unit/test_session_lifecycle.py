@@ -52,6 +52,7 @@ class Bench:
         return self.manager.sessions()[0][1]
 
 
+@pytest.mark.proves("session-lifecycle")
 def test_a_session_whose_process_died_is_ended_with_a_reason_and_an_entry() -> None:
     bench = Bench(Owner(HERE, 8, "800"))
 
@@ -70,6 +71,7 @@ def test_a_later_process_with_the_same_pid_does_not_keep_a_dead_session_alive() 
     assert Bench(Owner(HERE, 7, "699")).state() is Liveness.ABANDONED
 
 
+@pytest.mark.proves("session-lifecycle")
 def test_a_live_session_of_this_machine_is_never_ended_however_long_it_is_silent() -> None:
     bench = Bench(Owner(HERE, 7, "700"), presumed_dead=1)
     bench.clock.advance(10_000_000)

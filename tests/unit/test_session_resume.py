@@ -36,6 +36,7 @@ def interrupting_at(bench: SessionBench, ordinal: int) -> Answer:
     return answer
 
 
+@pytest.mark.proves("bug-07")
 def test_an_interrupted_session_keeps_what_is_finished_and_leaves_the_rest_open() -> None:
     bench = SessionBench(loaded(5))
     session = bench.open()

@@ -13,6 +13,7 @@ from batchyard.testing.fake_runner import ended
 from session_bench import BATCH, SessionBench, failing, loaded
 
 
+@pytest.mark.proves("bug-03")
 def test_every_trial_is_run_once_and_the_batch_succeeds() -> None:
     bench = SessionBench(loaded(5, repeats=2))
 
@@ -27,6 +28,7 @@ def test_every_trial_is_run_once_and_the_batch_succeeds() -> None:
     assert bench.store.live_owner(BATCH) is None
 
 
+@pytest.mark.proves("bug-03")
 def test_an_order_has_all_that_its_trial_says() -> None:
     case = {"name": "one", "input": {"q": {"b": 2}}, "expected": {"a": 1}, "weight": 3, "deadlineSeconds": 7}
     bench = SessionBench(loaded([case], initialState={"q": {"a": 1}, "z": []}))
@@ -52,6 +54,7 @@ def test_an_order_has_all_that_its_trial_says() -> None:
     ]
 
 
+@pytest.mark.proves("bug-05")
 def test_each_slot_has_one_order_running_and_one_waiting() -> None:
     bench = SessionBench(loaded(50, parallelism=3))
 
@@ -93,6 +96,7 @@ def test_a_result_and_its_audit_entry_are_committed_together() -> None:
 # -- retries ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("bug-11")
 def test_a_broken_attempt_is_made_again_and_counts_once() -> None:
     bench = SessionBench(loaded(2))
 

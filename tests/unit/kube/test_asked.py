@@ -140,6 +140,7 @@ def test_a_cancelled_batch_ends_as_cancelled_and_leaves_nothing_in_the_cluster(
     check_every_trial_has_one_end(world)
 
 
+@pytest.mark.proves("bug-07")
 def test_a_worker_that_hears_of_a_cancel_ends_what_runs_and_leaves_the_rest_unrun(world: World) -> None:
     async def life() -> None:
         await run(world)

@@ -45,6 +45,7 @@ def own_writes(world: World) -> int:
 
 
 @pytest.mark.parametrize("provider", ["InProcess", "KubeRay"])
+@pytest.mark.proves("next-kubernetes")
 def test_a_batch_goes_through_its_phases_to_its_verdict(world: World, provider: str) -> None:
     world.outcome = lambda trial, _: Outcome.FAILED if trial.ordinal == 1 else Outcome.PASSED
 
