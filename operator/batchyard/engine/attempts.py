@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from batchyard.model.execution import Keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,10 +17,37 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """What an attempt goes on from, instead of beginning with its input: a thread that ran before.
+
+    The thread is a piece, as ``workflows.thread_copy`` takes it out of a checkpoint file: here as base64, or in a file
+    at ``path`` on the worker's machine. With neither it is the order's own thread, in the worker's own file. It may
+    have run with other variants than the order's. First it is taken back to ``checkpoint``, if that is named, and
+    ``edits`` are set, as if node ``as_node`` (the one that ran last) had left the state so. ``answer``, a list of one
+    value, is for a graph that asked. With ``hold`` no node runs: the state is made as it is to be, and is the output.
+    """
+
+    piece: str = ""
+    path: str = ""
+    checkpoint: str = ""
+    edits: Mapping[str, JSON] = field(default_factory=dict)
+    as_node: str = ""
+    answer: Sequence[JSON] = ()
+    hold: bool = False
+
+    @classmethod
+    def from_piece(cls, piece: bytes, *, edits: Mapping[str, JSON] | None = None) -> Start:
+        """Return the start from a thread that travels with the order."""
+        return cls(piece=base64.b64encode(piece).decode(), edits=edits or {})
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """Everything an attempt needs, as JSON, so that it can travel to any worker.
 
-    ``state`` is the case's input with the batch's initial state merged under it.
+    ``state`` is the case's input with the batch's initial state merged under it; with ``start`` the attempt goes on
+    from there. It pauses before and after the nodes named (``*`` is every node), with outcome ``NeedsInput`` and reason
+    ``Paused``. ``keep`` says whether its thread comes back with its end (``Ended.thread``).
     """
 
     trial_id: str
@@ -34,6 +64,16 @@ class Order:
     weight: float = 1.0
     deadline_seconds: float | None = None
     workspace: str = ""
+    start: Start | None = None
+    pause_before: Sequence[str] = ()
+    pause_after: Sequence[str] = ()
+    keep: Keep = Keep.NEVER
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, JSON]) -> Order:
+        """Return the order that was sent as JSON."""
+        start = body.get("start")
+        return cls(**{**body, "start": None if start is None else Start(**start)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +89,15 @@ class Started:
 class Ended:
     """An attempt ended. ``confirmed`` is False if its code may still run; ``signals`` were needed to end it.
 
-    ``overrun_seconds`` is how long after its deadline it was over, None if no deadline passed.
+    ``overrun_seconds`` is how long after its deadline it was over, None if no deadline passed. ``thread`` is the
+    attempt's thread as a piece, to go on from (``Start``), if the order asked for it and there is any.
     """
 
     result: AttemptResult
     confirmed: bool = True
     signals: tuple[str, ...] = ()
     overrun_seconds: float | None = None
+    thread: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,28 @@ class ExecutionController:
         made = self.create(execution_id, variants, {}, breakpoints=breakpoints)
         return self._keep(self._standing(replace(made, status=ExecutionStatus.PAUSED)))
 
+    def take_up(
+        self,
+        execution_id: str,
+        variants: Mapping[str, str],
+        piece: bytes,
+        *,
+        breakpoints: Breakpoints = NO_BREAKPOINTS,
+    ) -> Execution:
+        """Take up, as paused, a thread that was taken out of another adapter, perhaps with other variants.
+
+        Raises as ``create`` does, ``StoreError`` if the piece is damaged, and ``ExecutionError`` if there is such a
+        thread already or the workflow lacks a node that would run next.
+        """
+        try:
+            self._adapter.take_in(execution_id, piece)
+        except ValueError as error:
+            raise ExecutionError(f"execution {execution_id}: {error}") from error
+        made = self.adopt(execution_id, variants, breakpoints=breakpoints)
+        history = self._adapter.history(execution_id)
+        self._check_fits(execution_id, "another place", history[-1].next)
+        return made
+
     def run(self, execution_id: str, probe: Probe) -> RunOutput:
         """Run a new execution until it ends or pauses."""
         execution = self._begin(execution_id, Move.RUN)
@@ -190,7 +212,8 @@ class ExecutionController:
         chosen = source.variants if variants is None else variants
         made = self.create(new_id, chosen, {})
         try:
-            self._check_fits(new_id, execution_id, target)
+            upcoming = next(point.next for point in self._adapter.history(execution_id) if point.id == target)
+            self._check_fits(new_id, f"execution {execution_id}", upcoming)
             self._adapter.fork(execution_id, target, new_id)
             forked = replace(made, status=ExecutionStatus.PAUSED, origin=Origin(execution_id, target))
             self._keep(self._standing(forked))
@@ -308,13 +331,12 @@ class ExecutionController:
         if unknown:
             raise ExecutionError(f"a breakpoint names no node: {', '.join(unknown)}; the nodes are {', '.join(nodes)}")
 
-    def _check_fits(self, new_id: str, source: str, target: str) -> None:
+    def _check_fits(self, new_id: str, source: str, upcoming: Sequence[str]) -> None:
         """Raise ``ExecutionError`` if the fork's workflow lacks a node that would run next."""
         nodes = self._adapter.nodes(self._workflows[new_id])
-        upcoming = next(point.next for point in self._adapter.history(source) if point.id == target)
         if lacking := [node for node in upcoming if node not in (*nodes, "__start__")]:
             raise ExecutionError(
-                f"execution {source} cannot be forked to {new_id} there: {', '.join(lacking)} would run next, and the "
+                f"{source} cannot be gone on with as {new_id} there: {', '.join(lacking)} would run next, and the "
                 f"other combination's workflow has no such node (it has {', '.join(nodes)})"
             )
 

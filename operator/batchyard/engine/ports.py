@@ -325,6 +325,20 @@ class StateAdapter(Protocol):
         """
         ...
 
+    def take_out(self, thread_id: str, checkpoint_id: str | None = None) -> bytes:
+        """Return the thread, or what it was at a checkpoint, so that another adapter of its kind can take it in.
+
+        Raises ``ExecutionNotFound`` or ``CheckpointNotFound``.
+        """
+        ...
+
+    def take_in(self, thread_id: str, piece: bytes) -> None:
+        """Add a thread that another adapter of its kind gave.
+
+        Raises ``ValueError`` if the thread is there already, ``StoreError`` if the piece is damaged.
+        """
+        ...
+
     def upcoming(self, workflow: object, thread_id: str) -> tuple[str, ...]:
         """Return the nodes that would run next on the thread; none if it has ended."""
         ...

@@ -28,6 +28,14 @@ class ExecutionStatus(StrEnum):
     CANCELLED = "Cancelled"
 
 
+class Keep(StrEnum):
+    """Which attempts' threads are kept after their end."""
+
+    NEVER = "Never"
+    ON_FAILURE = "OnFailure"
+    ALWAYS = "Always"
+
+
 class Move(StrEnum):
     """What can be done with an execution."""
 

@@ -71,6 +71,8 @@ class Reason(StrEnum):
     WORKFLOW_INVALID = "WorkflowInvalid"
     EVALUATION_FAILED = "EvaluationFailed"
     INTERRUPTED_BY_GRAPH = "GraphInterrupted"
+    PAUSED = "Paused"
+    START_REFUSED = "StartRefused"
     WORKER_LOST = "WorkerLost"
     OUT_OF_MEMORY = "OutOfMemory"
     INTERRUPTED = "Interrupted"

@@ -17,9 +17,11 @@ from pydantic_core import to_jsonable_python
 
 from batchyard.engine.controller import ExecutionController
 from batchyard.judge import EvaluationEngine, Observed
-from batchyard.model.errors import WorkflowInvalid
+from batchyard.model.errors import StoreError, WorkflowInvalid
+from batchyard.model.execution import ExecutionError
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.plain_json import plain_text
+from batchyard.runners.starting import ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +35,13 @@ OUTPUT_BYTES = 64 * 1024
 """A final state larger than this is kept as its digest and size only."""
 
 _MESSAGE_CHARACTERS = 2000
+
+
+_ENDINGS = {
+    "interrupted": (Outcome.NEEDS_INPUT, Reason.INTERRUPTED_BY_GRAPH),
+    "paused": (Outcome.NEEDS_INPUT, Reason.PAUSED),
+    "stopped": (Outcome.CANCELLED, ""),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +71,20 @@ def execute(
     """Run the order's workflow and judge what came out. Never raises for what the user's code does."""
     controller = ExecutionController(adapter, settings)
     try:
-        controller.create(order.thread_id, order.variants, order.state)
+        go_on = ready(controller, order)
     except WorkflowInvalid as err:
         return Executed(Outcome.FAILED, Reason.WORKFLOW_INVALID, cut(str(err)))
+    except (ExecutionError, StoreError, OSError) as err:
+        return Executed(Outcome.FAILED, Reason.START_REFUSED, cut(str(err)))
     begun = monotonic()
-    run = controller.run(order.thread_id, probe)
+    run = go_on(probe)
     duration = monotonic() - begun
     if run.status == "completed":
         return _judged(order, judge, run, duration)
-    outcome = {"interrupted": Outcome.NEEDS_INPUT, "stopped": Outcome.CANCELLED}.get(run.status, Outcome.FAILED)
-    reason = run.reason or (Reason.INTERRUPTED_BY_GRAPH if run.status == "interrupted" else "")
+    outcome, reason = _ENDINGS.get(run.status, (Outcome.FAILED, ""))
     output, digest = _portable(run.state)
     return Executed(
-        outcome, reason, cut(run.message), run.status == "stopped",
+        outcome, run.reason or reason, cut(run.message), run.status == "stopped",
         boundaries=run.boundaries, output=output, output_digest=digest,
     )  # fmt: skip
 

@@ -159,7 +159,7 @@ class Worker:
             case "check":
                 return {"op": "checked", "faults": self._check(message["inputs"])}
             case "run":
-                return self._run(Order(**message["order"]))
+                return self._run(Order.from_json(message["order"]))
             case unknown:
                 raise ValueError(f"unknown message {unknown!r}")
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchyard.engine.ports import Answer
-from batchyard.model.execution import NO_BREAKPOINTS, Breakpoints
+from batchyard.model.errors import StoreError
+from batchyard.model.execution import NO_BREAKPOINTS, Breakpoints, CheckpointNotFound, ExecutionNotFound
 from batchyard.testing.state_adapter_conformance import AdapterMaker, ListeningProbe, add_one, ask, fail
 
 if TYPE_CHECKING:
@@ -256,3 +257,31 @@ class ResumingConformance:
             adapter.fork("t", _after(adapter, "one"), "t")
 
         assert adapter.state("t")["count"] == 3
+
+    def test_a_thread_goes_on_in_another_adapter(self, adapter_for: AdapterMaker) -> None:
+        """Nothing that ran runs again, and the source stays as it is."""
+        source, target, probe = adapter_for(_THREE), adapter_for(_THREE), ListeningProbe()
+        _begin(source)
+
+        target.take_in("moved", source.take_out("t", _after(source, "one")))
+        output = _resume(target, "moved", probe=probe)
+
+        assert (output.status, output.state["count"]) == ("completed", 3)
+        assert probe.heard == ["+two", "-two", "+three", "-three"]
+        assert source.state("t")["count"] == 3
+
+    def test_what_cannot_be_taken_in_or_out_is_refused(self, adapter_for: AdapterMaker) -> None:
+        """And nothing is made by trying."""
+        adapter = adapter_for(_THREE)
+        _begin(adapter)
+
+        with pytest.raises(ExecutionNotFound):
+            adapter.take_out("never")
+        with pytest.raises(CheckpointNotFound):
+            adapter.take_out("t", "nowhere")
+        with pytest.raises(ValueError, match="already has checkpoints"):
+            adapter.take_in("t", adapter.take_out("t"))
+        with pytest.raises(StoreError):
+            adapter.take_in("new", b"nonsense")
+
+        assert list(adapter.history("new")) == []

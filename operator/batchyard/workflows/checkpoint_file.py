@@ -7,42 +7,24 @@ Not for the states themselves: here they are blobs, which ``workflows.checkpoint
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchyard.model.errors import StoreError
-from batchyard.model.execution import Checkpoint
 from batchyard.model.trial import NodeBoundary
+from batchyard.workflows.checkpoint_reading import history_of, reading
+from batchyard.workflows.checkpoint_tables import open_file
+from batchyard.workflows.thread_copy import insert_piece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-APPLICATION_ID = 0x42594350  # "BYCP"
-VERSION = 1
+    from batchyard.model.execution import Checkpoint
 
 _REMEMBERED = 128
 """How many threads' numbers are kept in memory; forgetting one costs a lookup, no more."""
 
-_TABLES = (
-    "CREATE TABLE threads (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
-    # whole: the body has every channel, not only those that changed since the parent.
-    # nodes: what completed between the parent and this one, JSON pairs of name and seconds.
-    # led_*: what the step's last task wrote on the parent, which led to this one: one commit instead of two.
-    # upcoming: what a run that ended early would have run next, JSON; NULL if it went on or was killed.
-    """CREATE TABLE checkpoints (
-        thread INTEGER NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT, step INTEGER,
-        whole INTEGER NOT NULL, run TEXT, nodes TEXT NOT NULL, upcoming TEXT, kind TEXT NOT NULL, body BLOB NOT NULL,
-        led_task TEXT, led_path TEXT, led_kind TEXT, led_body BLOB, PRIMARY KEY (thread, ns, id)) STRICT""",
-    """CREATE TABLE writes (
-        thread INTEGER NOT NULL, ns TEXT NOT NULL, checkpoint TEXT NOT NULL, task TEXT NOT NULL, path TEXT NOT NULL,
-        kind TEXT NOT NULL, body BLOB NOT NULL) STRICT""",
-    "CREATE INDEX writes_of_thread ON writes (thread)",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
-)
 _PUT = """
 INSERT INTO checkpoints
 (thread, ns, id, parent, step, whole, run, nodes, kind, body, led_task, led_path, led_kind, led_body)
@@ -59,7 +41,6 @@ SELECT led_task, led_path, led_kind, led_body FROM checkpoints
 WHERE thread = ? AND ns = ? AND parent = ? AND led_task IS NOT NULL ORDER BY id
 """
 _CHILDREN = "SELECT id FROM checkpoints WHERE thread = ? AND ns = ? AND parent = ? AND NOT whole"
-_HISTORY = "SELECT id, parent, step, nodes, upcoming FROM checkpoints WHERE thread = ? AND ns = '' ORDER BY id"
 _NOTHING = (None, None, None, None)
 _AFTER_ALL = "~"  # sorts after every id, which are hexadecimal
 _BOUNDARIES = """
@@ -105,7 +86,7 @@ class CheckpointFile:
 
     def __init__(self, path: Path) -> None:
         """Open the file, making it if it is not there. Raises ``StoreError``."""
-        self._connection = _open(path)
+        self._connection = open_file(path)
         self._lock = threading.RLock()  # guards all below; taken by every public method
         self._numbers: dict[str, int] = {}
         self._held: list[tuple[str, tuple[object, ...]]] = []
@@ -220,22 +201,7 @@ class CheckpointFile:
     def history(self, thread_id: str) -> tuple[Checkpoint, ...]:
         """Return a thread's top-level checkpoints, oldest first, without reading a state."""
         with self._settled():
-            rows = self._connection.execute(_HISTORY, (self.number(thread_id),)).fetchall()
-        ran = {id_: tuple(name for name, _ in json.loads(nodes)) if nodes else () for id_, _, _, nodes, _ in rows}
-        following: dict[str, tuple[str, ...]] = {}
-        for id_, parent, *_ in rows:
-            if parent is not None:
-                following[parent] = tuple(dict.fromkeys((*following.get(parent, ()), *ran[id_])))
-        return tuple(
-            Checkpoint(
-                id=id_,
-                step=-1 if step is None else step,
-                parent=parent,
-                nodes=ran[id_],
-                next=following.get(id_, ()) or tuple(json.loads(upcoming or "[]")),
-            )
-            for id_, parent, step, _, upcoming in rows
-        )
+            return history_of(self._connection, self.number(thread_id))
 
     def note_upcoming(self, thread_id: str, checkpoint_id: str, nodes: Sequence[str]) -> None:
         """Keep which nodes a run that ended at this top-level checkpoint would have run next."""
@@ -282,6 +248,11 @@ class CheckpointFile:
                 (copied, number, last),
             )
             self._set_upcoming(copied, up_to, upcoming)
+
+    def take_in(self, thread_id: str, piece: bytes) -> None:
+        """Add a thread that ``thread_copy`` took out of another file, in one commit. Raises ``StoreError``."""
+        with self.transaction():
+            insert_piece(self._connection, self._number_for(thread_id), piece)
 
     def roll_back(self, thread_id: str, checkpoint: str) -> None:
         """Delete all that a thread has after a top-level checkpoint, and what was written on it, in one commit."""
@@ -343,55 +314,10 @@ def read_boundaries(path: Path, thread_id: str) -> tuple[NodeBoundary, ...]:
     Raises:
         StoreError: If the file is damaged.
     """
-    if not path.exists():
-        return ()
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("PRAGMA busy_timeout = 5000")
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone() is None:
-                return ()
-            rows = connection.execute(_BOUNDARIES, (thread_id,)).fetchall()
-    except sqlite3.Error as error:
-        raise StoreError(f"the checkpoint file {path} cannot be read: {error}; its trial has no boundaries") from error
+    with reading(path) as connection:
+        rows = [] if connection is None else connection.execute(_BOUNDARIES, (thread_id,)).fetchall()
     return tuple(
         NodeBoundary(node, "completed", seconds, entry_checkpoint=parent, exit_checkpoint=id_, step=step)
         for id_, parent, step, nodes in rows
         for node, seconds in json.loads(nodes)
     )
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"the checkpoint file {path} cannot be opened: {error}; choose another folder") from error
-    try:
-        connection.execute("PRAGMA busy_timeout = 5000")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        # Each checkpoint rewrites the same last pages: folding the log in seldom saves writing them again and again.
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        _ensure_tables(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise StoreError(f"the checkpoint file {path} cannot be used: {error}; remove it or choose another") from error
-    except StoreError:
-        connection.close()
-        raise
-    return connection
-
-
-def _ensure_tables(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    owner = connection.execute("PRAGMA application_id").fetchone()[0]
-    is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    for statement in _TABLES if is_new else ():
-        connection.execute(statement)
-    connection.execute("COMMIT")
-    if not is_new and (owner, version) != (APPLICATION_ID, VERSION):
-        raise StoreError(
-            f"{path} is no checkpoint file of this version (application {owner:#x}, version {version}, wanted "
-            f"{APPLICATION_ID:#x} and {VERSION}); remove it or choose another"
-        )

@@ -233,6 +233,11 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
         self._file.copy(source_thread_id, target_thread_id, up_to=checkpoint_id)
         self._tips.clear()
 
+    def take_in(self, thread_id: str, piece: bytes) -> None:
+        """Add a thread that was taken out of another file. Raises ``StoreError``."""
+        self._file.take_in(thread_id, piece)
+        self._tips.clear()
+
     def _delete(self, doomed: set[Place]) -> None:
         """Delete checkpoints, after giving those that lean on them all their values."""
         for place in doomed:

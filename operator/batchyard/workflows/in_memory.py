@@ -9,13 +9,19 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchyard.clock import Clock, SystemClock
 from batchyard.engine.ports import Answer, Probe, RunOutput
-from batchyard.model.errors import WorkflowInvalid
-from batchyard.model.execution import NO_BREAKPOINTS, Breakpoints, Checkpoint
+from batchyard.model.errors import StoreError, WorkflowInvalid
+from batchyard.model.execution import (
+    NO_BREAKPOINTS,
+    Breakpoints,
+    Checkpoint,
+    CheckpointNotFound,
+    ExecutionNotFound,
+)
 from batchyard.model.outcome import Reason
 from batchyard.workflows.endings import STOPPED, in_use, no_checkpoint, out_of_steps, paused, raised, unstorable
 from batchyard.workflows.recorder import Recorder
@@ -143,6 +149,30 @@ class InMemoryStateAdapter:
         if new_thread_id in self._threads:
             raise ValueError(in_use(new_thread_id))
         self._threads[new_thread_id] = copied
+
+    def take_out(self, thread_id: str, checkpoint_id: str | None = None) -> bytes:
+        """Return the thread, or what it was at a checkpoint."""
+        if thread_id not in self._threads:
+            raise ExecutionNotFound(f"there is no thread {thread_id}")
+        try:
+            thread = self._threads[thread_id] if checkpoint_id is None else self._up_to(thread_id, checkpoint_id)
+        except KeyError as error:
+            raise CheckpointNotFound(str(error)) from error
+        return json.dumps(asdict(thread)).encode()
+
+    def take_in(self, thread_id: str, piece: bytes) -> None:
+        """Add a thread that another adapter gave."""
+        if thread_id in self._threads:
+            raise ValueError(in_use(thread_id))
+        try:
+            body = json.loads(piece)
+            points = [
+                Checkpoint(**{**point, "nodes": tuple(point["nodes"]), "next": tuple(point["next"])})
+                for point in body["checkpoints"]
+            ]
+            self._threads[thread_id] = _Thread(points, body["states"], body["made"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"a thread that was to be gone on with is damaged: {error}") from error
 
     def edit(self, workflow: object, thread_id: str, values: Mapping[str, JSON], as_node: str | None = None) -> str:
         """Set keys of the thread's newest state; any key may be set, where the run goes next is always the same."""

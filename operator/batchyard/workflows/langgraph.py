@@ -27,6 +27,7 @@ from batchyard.workflows.endings import ambiguous, in_use, no_checkpoint, no_key
 from batchyard.workflows.factory import call_factory, load_callable
 from batchyard.workflows.graph_run import GraphRun, upcoming_of
 from batchyard.workflows.recorder import Recorder, clip
+from batchyard.workflows.thread_copy import export_thread
 from batchyard.workflows.watched_graph import Graph, compiled
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class LangGraphStateAdapter:
     ) -> None:
         """Open the checkpoint file; the factory is imported when first needed. Raises ``StoreError``."""
         self._factory = factory
+        self._path = checkpoint_path
         self._source = source
         self._clock = clock or SystemClock()
         self._loop = CallerLoop()
@@ -153,6 +155,17 @@ class LangGraphStateAdapter:
         if self.checkpoints.knows(new_thread_id):
             raise ValueError(in_use(new_thread_id))
         self.checkpoints.fork(thread_id, checkpoint_id, new_thread_id)
+
+    def take_out(self, thread_id: str, checkpoint_id: str | None = None) -> bytes:
+        """Return the thread, or what it was at a checkpoint, as a checkpoint file of its own."""
+        self.checkpoints.settle()
+        return export_thread(self._path, thread_id, checkpoint_id)
+
+    def take_in(self, thread_id: str, piece: bytes) -> None:
+        """Add a thread that was taken out of another checkpoint file."""
+        if self.checkpoints.knows(thread_id):
+            raise ValueError(in_use(thread_id))
+        self.checkpoints.take_in(thread_id, piece)
 
     def edit(self, workflow: object, thread_id: str, values: Mapping[str, JSON], as_node: str | None = None) -> str:
         """Set keys of the thread's newest state; reducers are passed by."""

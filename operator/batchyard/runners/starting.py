@@ -1,0 +1,62 @@
+"""Makes an attempt ready on its controller: to begin with its input, or to go on from a thread that ran before."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchyard.engine.ports import Answer, RunOutput
+from batchyard.model.errors import StoreError
+from batchyard.model.execution import Breakpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchyard.engine.attempts import Order, Start
+    from batchyard.engine.controller import ExecutionController
+    from batchyard.engine.ports import Probe
+
+
+def ready(controller: ExecutionController, order: Order) -> Callable[[Probe], RunOutput]:
+    """Return what runs the order.
+
+    Raises ``WorkflowInvalid``; ``ExecutionError``, ``StoreError`` or ``OSError`` if it cannot begin where it is to.
+    """
+    breakpoints = Breakpoints(frozenset(order.pause_before), frozenset(order.pause_after))
+    start, thread = order.start, order.thread_id
+    if start is None:
+        controller.create(thread, order.variants, order.state, breakpoints=breakpoints)
+        return partial(controller.run, thread)
+    piece = _piece(start)
+    if piece is None:
+        controller.adopt(thread, order.variants, breakpoints=breakpoints)
+    else:
+        controller.take_up(thread, order.variants, piece, breakpoints=breakpoints)
+    if start.checkpoint:
+        controller.roll_back(thread, checkpoint=start.checkpoint)
+    if start.edits:
+        controller.edit(thread, start.edits, as_node=start.as_node or None)
+    if start.hold:
+        return lambda _probe: _as_it_stands(controller, thread)
+    return partial(controller.resume, thread, answer=Answer(start.answer[0]) if start.answer else None)
+
+
+def _piece(start: Start) -> bytes | None:
+    if start.path:
+        return Path(start.path).read_bytes()
+    if not start.piece:
+        return None
+    try:
+        return base64.b64decode(start.piece, validate=True)
+    except binascii.Error as err:
+        raise StoreError(f"a thread that was to be gone on with is damaged: {err}") from err
+
+
+def _as_it_stands(controller: ExecutionController, thread: str) -> RunOutput:
+    execution = controller.get(thread)
+    return RunOutput(
+        "paused", controller.state(thread), last_checkpoint=execution.checkpoint, upcoming=execution.upcoming
+    )
