@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from batchyard.engine.attempts import Order
@@ -114,4 +115,5 @@ class Backlog:
             expected=trial.case.expected,
             weight=trial.case.weight,
             deadline_seconds=trial.case.deadline_seconds,
+            answers=[asdict(answer) for answer in trial.case.answers],
         )
