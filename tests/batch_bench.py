@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WORKFLOWS = FOLDER / "workflows"
 
 
-def batch_file(folder: Path, factory: str, **spec: JSON) -> Path:
+def batch_file(folder: Path, factory: str, *, name: str = "bench", **spec: JSON) -> Path:
     """Write a BatchTest of one of the tests' workflows; ``spec`` adds to what is plain."""
     plain: dict[str, JSON] = {
         "workflow": {"factory": factory, "source": {"path": str(WORKFLOWS)}},
@@ -44,7 +44,7 @@ def batch_file(folder: Path, factory: str, **spec: JSON) -> Path:
     document = {
         "apiVersion": "batchyard.dev/v1alpha1",
         "kind": "BatchTest",
-        "metadata": {"name": "bench"},
+        "metadata": {"name": name},
         "spec": {**plain, **spec},
     }
     file = folder / "batch.yaml"
@@ -100,9 +100,9 @@ class BatchBench:
     def workspaces(self) -> Path:
         return files_folder(self.target) / "workspaces"
 
-    def load(self, factory: str = "observed:build", **spec: JSON) -> LoadedBatch:
+    def load(self, factory: str = "observed:build", *, name: str = "bench", **spec: JSON) -> LoadedBatch:
         try:
-            return load(batch_file(self.folder, factory, **spec))
+            return load(batch_file(self.folder, factory, name=name, **spec))
         except SpecInvalid as err:
             raise AssertionError(str(err)) from err
 

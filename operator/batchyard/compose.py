@@ -17,7 +17,9 @@ from batchyard import config, logs
 from batchyard.clock import Clock, SystemClock
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.decide.sessions import Liveness
+from batchyard.engine.forks import forks_of
 from batchyard.engine.ports import BatchRecord, Session, StateAdapter
+from batchyard.engine.records import accepted_event
 from batchyard.engine.session import BatchSession, Finished
 from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.environments.ray import connected, cpus_per_trial
@@ -27,12 +29,13 @@ from batchyard.events.lines import log_event
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
+from batchyard.kept_threads import local_threads
 from batchyard.local_files import WORKSPACES, checkpoints_folder, make_folder
 from batchyard.local_sessions import session_lifecycle, this_process
 from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, StoreError, WorkflowInvalid
-from batchyard.model.events import Event, EventType
 from batchyard.model.spec_environment import Isolation
 from batchyard.runners.check import check_workflow
+from batchyard.runners.keeping import KeepingRunner, Threads
 from batchyard.runners.leader import Limits
 from batchyard.runners.process_worker import Zygote
 from batchyard.runners.ray import open_ray_runner
@@ -222,7 +225,8 @@ class LocalEngine:
             writer = stack.enter_context(
                 GroupCommitWriter(store, session, clock=self._clock, max_delay=_COMMIT_DELAY_SECONDS)
             )
-            made = stack.enter_context(self.equipped(files, record.id, record.deadline_at, loaded))
+            forks, threads = forks_of(store, record.name, loaded), local_threads(loaded, files)
+            made = stack.enter_context(self.equipped(files, record.id, record.deadline_at, loaded, threads=threads))
             batch_session = BatchSession(
                 record=record,
                 session=session,
@@ -235,10 +239,11 @@ class LocalEngine:
                 trail=made.trail,
                 clock=self._clock,
                 redact=made.redact,
+                fork_point=None if forks is None else forks.point,
             )
             on_start(Running(made.bus, batch_session))
             if not record.audit_entries:
-                made.bus.publish(_accepted(record, session.epoch))
+                made.bus.publish(accepted_event(record, session.epoch))
             finished = batch_session.run()
             if finished.verdict is not None:
                 made.traces.batch_ended(record, self._clock.now(), verdict=finished.verdict, reason=finished.reason)
@@ -253,10 +258,11 @@ class LocalEngine:
         loaded: LoadedBatch,
         secrets: Collection[str] = (),
         open_trials: int | None = None,
+        threads: Threads | None = None,
     ) -> Iterator[Equipment]:
         """Give what runs the batch's trials until ``deadline_at``; ``secrets`` are masked beside those it knows itself.
 
-        ``open_trials`` is how many are left, if not all of them.
+        ``open_trials`` is how many are left, if not all of them. ``threads`` is where threads are kept, and fetched.
 
         Raises ``EnvironmentUnavailable``.
         """
@@ -277,6 +283,9 @@ class LocalEngine:
             if self._ray is not None:
                 stack.enter_context(connected(self._ray, cpus_per_trial(loaded.batch) * at_once))
             runner = stack.enter_context(self._runner(batch_id, deadline_at, loaded, environment, files, at_once))
+            if threads is not None:
+                fork = loaded.batch.spec.fork_from
+                runner = stack.enter_context(contextlib.closing(KeepingRunner(runner, threads, fork, self._clock)))
             traces = stack.enter_context(open_traces())
             yield Equipment(bus, trail, traces.over(runner, batch_id), redactor.text, traces)
 
@@ -375,17 +384,6 @@ def _setup(loaded: LoadedBatch, *, checkpoints: str) -> Setup:
         recursion_limit=spec.limits.recursion_limit,
         durability=spec.checkpoints.durability,
         input_schema=spec.workflow.input_schema or "",
-    )
-
-
-def _accepted(record: BatchRecord, epoch: int) -> Event:
-    return Event(
-        type=EventType.BATCH_ACCEPTED,
-        at=record.accepted_at,
-        batch_id=record.id,
-        message=f"{record.name}: {record.total} trials, to be over by {record.deadline_at:%Y-%m-%d %H:%M:%S} UTC",
-        epoch=epoch,
-        details={"specDigest": record.spec_digest, "total": record.total},
     )
 
 

@@ -68,6 +68,15 @@ def mounted_secrets() -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in texts if text))
 
 
+def threads_url() -> str:
+    """Return the URL of the database that threads are kept in: what the file ``$BATCHYARD_THREADS_FILE`` holds, or "".
+
+    Raises ``OSError`` if there is no such file.
+    """
+    file = os.environ.get("BATCHYARD_THREADS_FILE")
+    return Path(file).read_text(encoding="utf-8").strip() if file else ""
+
+
 _TELEMETRY = "OTEL_"
 _NOT_FOR_PODS = re.compile(r"HEADERS|CERTIFICATE|CLIENT_KEY|RESOURCE_ATTRIBUTES")
 

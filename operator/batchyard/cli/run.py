@@ -20,6 +20,7 @@ from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
 from batchyard.config import ray_config
 from batchyard.decide.finish import EXIT_INTERRUPTED, exit_code
+from batchyard.engine.forks import bound
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.local_files import files_folder
 from batchyard.model.outcome import Verdict
@@ -81,6 +82,7 @@ def run_file(file: Path, named_store: str, output: Output, place: Place, *, quie
         target = stores.target(named_store)
         with open_store(target) as store:
             end_abandoned(store, target, quiet=quiet)
+            loaded = bound(store, loaded)
             record = engine.accept(store, loaded)
             return _Front(engine, store, target, output, interrupts, quiet=quiet).carry_out(record, loaded)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from batchyard.decide.forking import ForkPoint
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import JSON, AttemptResult
 
@@ -46,9 +47,9 @@ class Order:
     """Everything an attempt needs, as JSON, so that it can travel to any worker.
 
     ``state`` is the case's input with the batch's initial state merged under it; with ``start`` the attempt goes on
-    from there. It pauses before and after the nodes named (``*`` is every node), with outcome ``NeedsInput`` and reason
-    ``Paused``. ``keep`` says whether its thread comes back with its end (``Ended.thread``).
-    ``answers`` has the fields of the case's ``ScriptedAnswer``s.
+    from there. ``fork`` says where that is before it is fetched (``runners.keeping``). It pauses before and after the
+    nodes named (``*`` is every node), with outcome ``NeedsInput`` and reason ``Paused``.
+    ``keep`` says whether its thread comes back with its end (``Ended.thread``).
     """
 
     trial_id: str
@@ -65,11 +66,11 @@ class Order:
     weight: float = 1.0
     deadline_seconds: float | None = None
     workspace: str = ""
-    answers: Sequence[Mapping[str, JSON]] = ()
     start: Start | None = None
     pause_before: Sequence[str] = ()
     pause_after: Sequence[str] = ()
     keep: Keep = Keep.NEVER
+    fork: ForkPoint | None = None
 
     @classmethod
     def from_json(cls, body: Mapping[str, JSON]) -> Order:
@@ -93,6 +94,7 @@ class Ended:
 
     ``overrun_seconds`` is how long after its deadline it was over, None if no deadline passed. ``thread`` is the
     attempt's thread as a piece, to go on from (``Start``), if the order asked for it and there is any.
+    ``kept`` is whether the thread was kept elsewhere, ``not_kept`` why it could not be.
     """
 
     result: AttemptResult
@@ -100,6 +102,8 @@ class Ended:
     signals: tuple[str, ...] = ()
     overrun_seconds: float | None = None
     thread: bytes | None = None
+    kept: bool = False
+    not_kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

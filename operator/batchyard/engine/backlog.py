@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from batchyard.engine.attempts import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from batchyard.decide.forking import ForkPoint
     from batchyard.model.matrix import Plan
     from batchyard.model.trial import Trial
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 class Backlog:
     """The open trials of one batch in one session."""
 
-    def __init__(self, plan: Plan, batch_id: str, epoch: int) -> None:
-        """Begin with every trial open and none tried."""
-        self._plan = plan
+    def __init__(
+        self, plan: Plan, batch_id: str, epoch: int, fork_point: Callable[[int], ForkPoint] | None = None
+    ) -> None:
+        """Begin with every trial open and none tried; ``fork_point`` says where a trial of a fork begins."""
+        self._plan, self._fork_point = plan, fork_point
         self._batch_id = batch_id
         self._epoch = epoch
         self._done = bytearray(len(plan))
@@ -115,5 +117,5 @@ class Backlog:
             expected=trial.case.expected,
             weight=trial.case.weight,
             deadline_seconds=trial.case.deadline_seconds,
-            answers=[asdict(answer) for answer in trial.case.answers],
+            fork=None if self._fork_point is None else self._fork_point(ordinal),
         )

@@ -134,6 +134,10 @@ class ClusterStore(BatchStore, Protocol):
         """Return the batch of a BatchTest, without ``spec`` and ``status``, which may be large."""
         ...
 
+    def newest_of(self, namespace: str, name: str) -> BatchRecord | None:
+        """Return the batch that was accepted last of a BatchTest of this name, with ``spec``; none was if rejected."""
+        ...
+
     def open_batches(self) -> Sequence[tuple[str, ClusterRef]]:
         """Return every batch that is not over, or one of whose places is not released."""
         ...

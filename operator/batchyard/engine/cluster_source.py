@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.engine.sources import LoadedBatch, loaded_from
 from batchyard.model.cases import MAX_FAULTS, ParsedCases, case_of, kind_of, name_faults, parse_cases
+from batchyard.model.crd_rules import FORK_WITHOUT_DATABASE
 from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.model.parse import in_file_order, read_draft, trial_cap_faults
 from batchyard.model.rules import Place
@@ -145,6 +146,9 @@ def _local_faults(document: JSON) -> list[Fault]:
     if path.value is not None:
         faults.append(path.fault("is a local folder, which a cluster cannot read", _BUNDLE))
     provider = spec.at("environment", "provider")
+    fork = spec.at("forkFrom")
+    if fork.value is not None and spec.at("checkpoints", "postgres").value is None:
+        faults.append(fork.fault(*FORK_WITHOUT_DATABASE, shown=False))
     if provider.value == Provider.RAY:
         faults.append(provider.fault("is for an address outside a cluster", "write KubeRay or InProcess"))
     return faults

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batchyard.clock import Clock
+    from batchyard.decide.forking import ForkPoint
     from batchyard.engine.ports import BatchUpdate, ResultWriter
     from batchyard.events import AuditTrail, EventBus
     from batchyard.model.matrix import Plan
@@ -56,16 +57,17 @@ class TrialLoop:
         trail: AuditTrail,
         clock: Clock,
         redact: Callable[[str], str],
+        fork_point: Callable[[int], ForkPoint] | None = None,
     ) -> None:
         """Take everything made. ``trail`` must be subscribed to ``bus``.
 
-        ``redact`` masks secrets in the texts that user code wrote.
+        ``redact`` masks secrets in the texts that user code wrote. ``fork_point`` says where a trial of a fork begins.
         """
         self._batch_id, self._epoch, self._deadline_at = batch_id, epoch, deadline_at
         self._spec, self._plan, self._redact = spec, plan, redact
         self._writer, self._runner = writer, runner
         self._bus, self._trail, self._clock = bus, trail, clock
-        self._backlog = Backlog(plan, batch_id, epoch)
+        self._backlog = Backlog(plan, batch_id, epoch, fork_point)
         self._in_flight: dict[int, Order] = {}
         self._stop: Stop | None = None
         self._asked: Stop | None = None
@@ -198,7 +200,7 @@ class TrialLoop:
         # An interrupted batch leaves to the session that resumes it what is no answer yet.
         unsettled = result.outcome is Outcome.CANCELLED or retry_in is not None
         final = delay is None and not (self._was_interrupted and unsettled)
-        details = details_of(event, result)
+        details = details_of(event, result, order.fork)
         self._tell(_EVENT_OF[result.outcome], result.message or result.outcome, details, order)
         if delay is not None:
             self._backlog.retry(result.ordinal, self._clock.monotonic() + delay)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchyard.model.events import Event, EventType
 from batchyard.model.outcome import Outcome
 from batchyard.model.trial import JSON, AttemptResult, Trial
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from batchyard.decide.forking import ForkPoint
     from batchyard.engine.attempts import Ended
+    from batchyard.engine.ports import BatchRecord
 
 
 def not_run(trial: Trial, attempt: int, epoch: int, reason: str, now: datetime) -> AttemptResult:
@@ -47,8 +50,8 @@ def redacted(result: AttemptResult, redact: Callable[[str], str]) -> AttemptResu
     )
 
 
-def details_of(event: Ended, result: AttemptResult) -> dict[str, JSON]:
-    """Return what the audit keeps of an attempt's end: never inputs or outputs."""
+def details_of(event: Ended, result: AttemptResult, fork: ForkPoint | None = None) -> dict[str, JSON]:
+    """Return what the audit keeps of an attempt's end, and where it began in a fork: never inputs or outputs."""
     details: dict[str, JSON] = {
         "outcome": result.outcome,
         "combination": result.combination,
@@ -65,4 +68,22 @@ def details_of(event: Ended, result: AttemptResult) -> dict[str, JSON]:
         details["overrunMilliseconds"] = round(event.overrun_seconds * 1000, 3)
     if not event.confirmed:
         details["confirmed"] = False
+    if fork is not None:
+        details["forkedFrom"] = {"thread": fork.thread_id, "checkpoint": fork.checkpoint, "trial": fork.trial_id}
+    if event.kept or event.not_kept:
+        details["kept"] = event.kept
+    if event.not_kept:
+        details["notKept"] = event.not_kept
     return details
+
+
+def accepted_event(record: BatchRecord, epoch: int) -> Event:
+    """Return what tells that a batch was accepted."""
+    return Event(
+        type=EventType.BATCH_ACCEPTED,
+        at=record.accepted_at,
+        batch_id=record.id,
+        message=f"{record.name}: {record.total} trials, to be over by {record.deadline_at:%Y-%m-%d %H:%M:%S} UTC",
+        epoch=epoch,
+        details={"specDigest": record.spec_digest, "total": record.total},
+    )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batchyard.clock import Clock
+    from batchyard.decide.forking import ForkPoint
     from batchyard.events import AuditTrail, EventBus
     from batchyard.judge.gate import GateResult
     from batchyard.model.matrix import Plan
@@ -66,11 +67,13 @@ class BatchSession(TrialLoop):
         trail: AuditTrail,
         clock: Clock,
         redact: Callable[[str], str],
+        fork_point: Callable[[int], ForkPoint] | None = None,
     ) -> None:
         """Take everything made; ``run`` does the rest. See ``TrialLoop``."""
         super().__init__(
             batch_id=record.id, epoch=session.epoch, deadline_at=record.deadline_at, spec=spec, plan=plan,
             writer=writer, runner=runner, bus=bus, trail=trail, clock=clock, redact=redact,
+            fork_point=fork_point,
         )  # fmt: skip
         self._record, self._session, self._store = record, session, store
         self._summary = Summary(plan)

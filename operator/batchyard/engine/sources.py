@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -38,32 +38,40 @@ _NO_CASES = ParsedCases((), (), ())
 _CHANGEABLE = ("suspend", "cancel", "ttlSecondsAfterFinished")
 
 
+_FORKED_FROM = "forkedFrom"
+"""Where a batch's document has what a name in it meant when it was accepted."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedBatch:
     """A BatchTest ready to run.
 
     ``batch`` is without its cases, which are all in ``plan.cases``, wherever they were written. ``base`` is the
     folder that relative paths are relative to. ``digest`` (SHA-256) is of everything that decides what is run:
-    the spec and the cases' contents, but not the fields that may change while a batch runs.
+    the spec and the cases' contents, but not the fields that may change while a batch runs. ``forked_from`` is the id
+    of the batch that ``spec.forkFrom`` named when this one was accepted, "" if none or before that.
     """
 
     batch: BatchTest
     plan: Plan
     base: Path
     digest: str
+    forked_from: str = ""
 
     def to_json(self) -> dict[str, JSON]:
         """Return the BatchTest as JSON with all its cases inline, so that no file is needed to go on with it."""
-        return _resolved(self.batch, self.plan.cases)
+        document = _resolved(self.batch, self.plan.cases)
+        return {**document, _FORKED_FROM: self.forked_from} if self.forked_from else document
 
     @classmethod
     def from_json(cls, document: JSON, base: Path) -> LoadedBatch:
         """Return the batch that ``to_json`` gave. Raises ``pydantic.ValidationError`` for any other document."""
         spec = document["spec"]
         bare = {**document, "spec": {key: value for key, value in spec.items() if key != "cases"}}
+        forked_from = bare.pop(_FORKED_FROM, "")
         batch = BatchTest.model_validate_json(json.dumps(bare))
         cases = tuple(case_of(CaseSpec.model_validate_json(json.dumps(case))) for case in spec["cases"])
-        return loaded_from(batch, cases, base)
+        return replace(loaded_from(batch, cases, base), forked_from=forked_from)
 
 
 @dataclass(frozen=True, slots=True)

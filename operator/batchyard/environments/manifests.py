@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from batchyard.environments.overlay import OWN_VOLUMES, overlaid
@@ -33,6 +34,8 @@ SOURCE_FOLDER = "/opt/batchyard-source"
 SPOOL_FOLDER = "/var/lib/batchyard"
 TOKEN_FOLDER = "/var/run/batchyard/token"  # noqa: S105 - a folder
 SECRETS_FOLDER = "/var/run/batchyard/secrets"
+THREADS_FILE = f"{SECRETS_FOLDER}/checkpoints/url"
+"""Where the container that keeps threads finds the database's URL: among what it must never write anywhere."""
 
 RUNNER = "runner"
 HEAD, WORKER = "ray-head", "ray-worker"
@@ -172,7 +175,8 @@ def protected_env(request: PlaceRequest) -> frozenset[str]:
 
 def secret_names(request: PlaceRequest) -> tuple[str, ...]:
     """Return the Secrets whose values the place's pods have."""
-    return tuple(_secrets(request).values())
+    kept = request.batch.spec.checkpoints.postgres
+    return (*_secrets(request).values(), *([kept.secret_ref.name] if kept is not None else []))
 
 
 def token_name(place: str) -> str:
@@ -230,6 +234,8 @@ def _container(request: PlaceRequest, defaults: Defaults, *, name: str, image: s
     ]
     if trusted:
         mounts.append({"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True})
+    if trusted and request.batch.spec.checkpoints.postgres is not None:
+        mounts.append({"name": "checkpoints", "mountPath": str(PurePosixPath(THREADS_FILE).parent), "readOnly": True})
     container: dict[str, JSON] = {
         "name": name,
         "image": image,
@@ -264,6 +270,7 @@ def _own_env(request: PlaceRequest, *, trusted: bool) -> dict[str, str]:
             "BATCHYARD_BATCH": request.batch_id,
             "BATCHYARD_ATTEMPT": str(request.attempt),
             "BATCHYARD_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
+            "BATCHYARD_THREADS_FILE": THREADS_FILE if request.batch.spec.checkpoints.postgres is not None else "",
         }
     return env
 
@@ -279,6 +286,7 @@ def _pod(request: PlaceRequest, containers: list[JSON], *, trusted: bool) -> dic
     ]
     if trusted:
         volumes.append({"name": "token", "secret": {"secretName": token_name(request.name)}})
+        volumes += _threads_volume(request)
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -303,6 +311,15 @@ def _secrets(request: PlaceRequest) -> dict[int, str]:
     """Return the Secrets whose values must never be written anywhere, by their place in ``envFrom``."""
     entries = request.batch.spec.environment.env_from
     return {index: entry.secret_ref.name for index, entry in enumerate(entries) if entry.secret_ref is not None}
+
+
+def _threads_volume(request: PlaceRequest) -> list[JSON]:
+    """Return the volume with the one key of the Secret that says where threads are kept, if they are."""
+    kept = request.batch.spec.checkpoints.postgres
+    if kept is None:
+        return []
+    items = [{"key": kept.secret_ref.key, "path": PurePosixPath(THREADS_FILE).name}]
+    return [{"name": "checkpoints", "secret": {"secretName": kept.secret_ref.name, "items": items}}]
 
 
 def _source_map(request: PlaceRequest) -> str | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OWN_CONTAINERS = frozenset({"runner", "ray-head", "ray-worker"})
 """A template names our containers by these; one that is not in the pod at hand is none of its business."""
 
-OWN_VOLUMES = re.compile(r"(tmp|spool|source|token|secret-[0-9]+)\Z")
+OWN_VOLUMES = re.compile(r"(tmp|spool|source|token|checkpoints|secret-[0-9]+)\Z")
 
 _POD_FIELDS = frozenset({
     "affinity", "dnsConfig", "dnsPolicy", "hostAliases", "hostname", "imagePullSecrets", "nodeName", "nodeSelector",

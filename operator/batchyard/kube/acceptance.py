@@ -12,6 +12,7 @@ from batchyard.apiserver.errors import NotFound
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.decide.publish import GENERATION_MARK
 from batchyard.engine.cluster_source import config_maps_needed, load_from_cluster
+from batchyard.engine.forks import find_forks
 from batchyard.engine.places import PlaceRequest, place_name
 from batchyard.engine.ports import BatchRecord
 from batchyard.kube.objects import GROUP_VERSION, PLURAL
@@ -40,9 +41,10 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """A ConfigMap that the BatchTest names is not there, which another apply may change."""
+    """Something that the BatchTest names is not there, or not yet, which does not make the BatchTest wrong."""
 
-    names: tuple[str, ...]
+    reason: Reason
+    text: str
 
 
 def batch_id_of(ref: ClusterRef) -> str:
@@ -96,8 +98,7 @@ class Acceptance:
         if seen.cancel:
             await self._write_over(ref, body, Phase.CANCELLED, Reason.CANCELLED, "cancelled before it was accepted")
             return 0.0
-        text = f"waiting for ConfigMap {', '.join(read.names)} in namespace {ref.namespace}; apply it"
-        await self._statuses.reject(seen, Reason.CONFIG_MAP_MISSING, text, final=False)
+        await self._statuses.reject(seen, read.reason, read.text, final=False)
         return _LOOK_AGAIN_SECONDS
 
     async def begun(self, batch: ActiveBatch) -> None:
@@ -126,12 +127,26 @@ class Acceptance:
             except NotFound:
                 missing.append(name)
         if missing:
-            return _Missing(tuple(missing))
+            text = f"waiting for ConfigMap {', '.join(missing)} in namespace {ref.namespace}; apply it"
+            return _Missing(Reason.CONFIG_MAP_MISSING, text)
         loaded = load_from_cluster(body, maps)
         faults = [*self._faults_of_place(self._place_of(ref, loaded))]
         if faults:
             raise SpecInvalid(f"BatchTest {ref.name}", faults)
-        return loaded
+        return await self._forked(ref, loaded)
+
+    async def _forked(self, ref: ClusterRef, loaded: LoadedBatch) -> LoadedBatch | _Missing:
+        """Return the batch with what ``forkFrom`` means now; it stays that, whatever gets the name later."""
+        fork, store = loaded.batch.spec.fork_from, self._batches.store
+        if fork is None:
+            return loaded
+        source = await self._batches.threads(lambda: store.newest_of(ref.namespace, fork.batch_test))
+        if source is None or not source.phase.final:
+            what = "apply it" if source is None else f"it is {source.phase}"
+            text = f"waiting for BatchTest {fork.batch_test} in namespace {ref.namespace} to finish; {what}"
+            return _Missing(Reason.FORK_SOURCE_NOT_READY, text)
+        await self._batches.threads(lambda: find_forks(store, ref.name, fork, loaded.plan, source))
+        return replace(loaded, forked_from=source.id)
 
     def _place_of(self, ref: ClusterRef, loaded: LoadedBatch) -> PlaceRequest:
         """Return what the batch's first place will be made from, but for what is not known yet."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchyard.engine.cluster_ports import EnvironmentState
+from batchyard.engine.forks import forks_of
 from batchyard.kube.http import Busy, OutOfOrder, Superseded, TooEarly
 from batchyard.model.errors import SegmentOutOfOrder
 from batchyard.model.events import EventType
@@ -82,6 +83,7 @@ class WorkerIntake:
             full = await self._batches.threads(lambda: self._batches.store.batch(batch_id))
             made = await self._batches.threads(lambda: dict(self._batches.store.attempts_made(batch_id)))
             errors = await self._batches.threads(lambda: self._errors(batch_id))
+            forks = await self._batches.threads(lambda: self._forks(batch))
             batch.heard_at = self._clock.now()
         open_errors = {ordinal: count for ordinal, count in errors.items() if not batch.final[ordinal]}
         return Manifest(
@@ -95,6 +97,7 @@ class WorkerIntake:
             attempts=made,
             errors=open_errors,
             runner="Ray" if environment.provider == Provider.KUBE_RAY else "Threads",
+            forks=forks,
         )
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
@@ -243,6 +246,14 @@ class WorkerIntake:
         if seen.cancel or not seen.exists:
             return Directive.CANCEL
         return Directive.SUSPEND if seen.suspend else Directive.NONE
+
+    def _forks(self, batch: ActiveBatch) -> dict[int, tuple[str, str, str]]:
+        """Return where each open trial begins, if the batch is a fork."""
+        found = forks_of(self._batches.store, batch.record.name, batch.loaded)
+        if found is None:
+            return {}
+        points = {ordinal: found.point(ordinal) for ordinal, final in enumerate(batch.final) if not final}
+        return {ordinal: (point.trial_id, point.thread_id, point.checkpoint) for ordinal, point in points.items()}
 
     def _errors(self, batch_id: str) -> dict[int, int]:
         found: dict[int, int] = {}

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 CHANGEABLE = ("suspend", "cancel", "ttlSecondsAfterFinished")
 """Fields of an accepted spec that may change."""
 
+FORK_WITHOUT_DATABASE = (
+    "needs the database that the other batch's checkpoints were kept in",
+    "name it in checkpoints.postgres",
+)
+"""What is wrong with a fork in a cluster that names no database, and what to do."""
+
 _BUNDLE = "run `batchyard bundle FILE | kubectl apply -f -`"
 _CASE_FILE_PATTERN = r"(?i)[^/]\.(jsonl|ndjson|yaml|yml|json|csv)$"
 
@@ -54,8 +60,8 @@ def pattern_rules(pattern: str) -> list[dict[str, JSON]]:
 def rules() -> dict[str, list[dict[str, JSON]]]:
     """Return the rules by the path of the schema they stand in, "" being the object itself."""
     return {
-        "": [_immutable(), _name()],
-        "spec": [*_case_rules(), _threads(), trial_cap()],
+        "": [_immutable(), _name(), _fork_of_another()],
+        "spec": [*_case_rules(), _threads(), trial_cap(), _fork_finds_its_database()],
         "spec.workflow.source": _one_place("place", ("path", "configMapRef", "image"), "folder"),
         "spec.casesFrom[]": _one_place("file", ("path", "configMapRef"), "file"),
         "spec.casesFrom[].configMapRef.key": [_known_ending()],
@@ -107,6 +113,23 @@ def _name() -> dict[str, JSON]:
 
 
 # -- lists, sources, weights -----------------------------------------------------------------------------------------
+
+
+def _fork_of_another() -> dict[str, JSON]:
+    return rule(
+        "!has(self.spec.forkFrom) || self.spec.forkFrom.batchTest != self.metadata.name",
+        "is this BatchTest itself; name a finished one",
+        "spec.forkFrom.batchTest",
+    )
+
+
+def _fork_finds_its_database() -> dict[str, JSON]:
+    message, remedy = FORK_WITHOUT_DATABASE
+    return rule(
+        "!has(self.forkFrom) || (has(self.checkpoints) && has(self.checkpoints.postgres))",
+        f"{message}; {remedy}",
+        "forkFrom",
+    )
 
 
 def _exactly_one(noun: str, fields: Sequence[str]) -> list[dict[str, JSON]]:

@@ -52,6 +52,14 @@ class EnvironmentUnavailable(BatchyardError):
     """The place where trials run could not be made or was lost; retrying elsewhere may help."""
 
 
+class CheckpointsUnavailable(EnvironmentUnavailable):
+    """The place where checkpoints are kept could not be asked; a later attempt may have more luck."""
+
+
+class NotKept(BatchyardError):
+    """A thread was not kept, or may not be; what it belongs to stands all the same."""
+
+
 class StoreError(BatchyardError):
     """The store cannot be opened, upgraded, read or written."""
 

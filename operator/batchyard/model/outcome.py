@@ -59,6 +59,7 @@ class Reason(StrEnum):
     FAIL_FAST = "FailFast"
     SUSPENDED = "Suspended"
     CONFIG_MAP_MISSING = "ConfigMapMissing"
+    FORK_SOURCE_NOT_READY = "ForkSourceNotReady"
     QUEUED = "Queued"
     PREEMPTED = "Preempted"
     # attempt

@@ -76,6 +76,7 @@ def rule_faults(document: JSON, *, most_inline_bytes: int = MAX_INLINE_CASES_BYT
     yield from variant_faults(spec.at("variants"))
     yield from _case_faults(spec, most_inline_bytes)
     yield from _evaluation_faults(spec.at("evaluation", "evaluators"))
+    yield from _fork_faults(Place(document, ""))
 
 
 def _deadline_faults(deadlines: Place) -> Iterator[Fault]:
@@ -179,6 +180,16 @@ def _repeated(places: list[Place], message: str) -> Iterator[Fault]:
             yield place.fault(message, "remove one or change it")
         elif text is not None:
             seen.add(text)
+
+
+def _fork_faults(document: Place) -> Iterator[Fault]:
+    source = document.at("spec", "forkFrom", "batchTest")
+    if source.text() is not None and source.text() == document.at("metadata", "name").text():
+        yield source.fault("is this BatchTest itself", "name a finished one")
+    known = _dimensions(document.at("spec", "variants"))
+    for dimension, value in document.at("spec", "forkFrom", "variants").entries() if known else ():
+        if dimension not in known:
+            yield value.fault(f"{dimension} is no dimension of the matrix", did_you_mean(dimension, list(known)))
 
 
 def inline_bytes(cases: JSON) -> int:

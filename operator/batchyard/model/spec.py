@@ -23,6 +23,7 @@ from batchyard.model.spec_environment import (
     SecretRef,
 )
 from batchyard.model.spec_evaluation import Baseline, Evaluation, Evaluator, Gate, Parity
+from batchyard.model.spec_forking import ForkFrom, PostgresThreads, SecretKeyRef
 from batchyard.model.spec_workload import (
     MAX_COMBINATIONS,
     MAX_INLINE_CASES_BYTES,
@@ -61,6 +62,7 @@ __all__ = [
     "Environment",
     "Evaluation",
     "Evaluator",
+    "ForkFrom",
     "Gate",
     "Include",
     "Isolation",
@@ -69,12 +71,14 @@ __all__ = [
     "Metadata",
     "Override",
     "Parity",
+    "PostgresThreads",
     "Provider",
     "RayHead",
     "RayWorkers",
     "Resources",
     "Retry",
     "Reuse",
+    "SecretKeyRef",
     "SecretRef",
     "Source",
     "Variants",
@@ -133,6 +137,9 @@ class Checkpoints(SpecModel):
     """How the states between nodes are kept."""
 
     durability: Durability = Field(default=Durability.SYNC, description="When a node's state is written.")
+    postgres: PostgresThreads | None = Field(
+        default=None, description="Database that checkpoints are kept in, in a cluster."
+    )
 
 
 class Limits(SpecModel):
@@ -165,6 +172,9 @@ class BatchTestSpec(SpecModel):
         default=(), max_length=64, description="Files of further cases, appended in order."
     )
     initial_state: dict[str, JSON] = Field(default_factory=dict, description="Merged under the input of every case.")
+    fork_from: ForkFrom | None = Field(
+        default=None, description="Finished batch whose kept checkpoints the trials begin from."
+    )
     repeats: int = Field(
         default=1, ge=1, le=MAX_TRIALS, description="How often each case is run with each combination."
     )

@@ -56,7 +56,9 @@ class Manifest:
 
     ``document`` is the BatchTest with all its cases inline. ``finished`` holds the ordinals that have final results,
     as inclusive ranges; ``attempts`` the newest attempt and ``errors`` the attempts that the place broke, of open
-    trials by ordinal. ``runner`` is Threads or Ray.
+    trials by ordinal. ``runner`` is Threads or Ray. ``forks`` has,
+    for a batch that is forked from another, where each open trial begins: the other's trial, its thread and the
+    checkpoint, "" if there is no such place.
     """
 
     protocol: int
@@ -69,6 +71,7 @@ class Manifest:
     attempts: Mapping[int, int] = field(default_factory=dict)
     errors: Mapping[int, int] = field(default_factory=dict)
     runner: str = "Threads"
+    forks: Mapping[int, tuple[str, str, str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the manifest as JSON."""
@@ -78,6 +81,7 @@ class Manifest:
             "finished": [list(pair) for pair in self.finished],
             "attempts": {str(ordinal): number for ordinal, number in self.attempts.items()},
             "errors": {str(ordinal): number for ordinal, number in self.errors.items()},
+            "forks": {str(ordinal): list(point) for ordinal, point in self.forks.items()},
         }
 
     @classmethod

@@ -120,6 +120,7 @@ class ManifestCheck(_Wire):
     attempts: dict[int, _Number]
     errors: dict[int, _Number]
     runner: _Short
+    forks: dict[int, tuple[_Short, _Short, _Short]] = {}
 
 
 class _Boundary(_Wire):

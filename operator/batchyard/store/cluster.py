@@ -157,6 +157,20 @@ class SqlClusterStore(ClusterEvents, SqlStore):
             row = connection.execute(query.where(cluster_batches.c.uid == uid)).mappings().first()
         return None if row is None else rows.batch_from(row)
 
+    def newest_of(self, namespace: str, name: str) -> BatchRecord | None:
+        """Return the batch that was accepted last of a BatchTest of this name, without ``status``."""
+        query = (
+            sa.select(batches, documents.c.spec)
+            .join(cluster_batches, cluster_batches.c.batch_id == batches.c.id)
+            .join(documents, documents.c.batch_id == batches.c.id)
+            .where(cluster_batches.c.namespace == namespace, cluster_batches.c.name == name, batches.c.total > 0)
+            .order_by(*NEWEST_FIRST)
+            .limit(1)
+        )
+        with self._read() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else rows.batch_from(row)
+
     def batch_and_test(self, reference: str, namespace: str) -> tuple[BatchRecord, ClusterRef | None]:
         """Return what ``batch`` does, only of those in a namespace unless it is "", and the BatchTest it belongs to."""
         with self._read() as connection:

@@ -21,6 +21,7 @@ from batchyard.config import RayConfig
 from batchyard.decide.finish import EXIT_PLACE_FAILED, EXIT_SUCCEEDED
 from batchyard.engine.attempts import Stop
 from batchyard.engine.sources import LoadedBatch
+from batchyard.kept_threads import cluster_threads
 from batchyard.model.errors import BatchyardError, EnvironmentUnavailable, StoreError
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.spec import Source
@@ -152,7 +153,13 @@ class _Worker:
             checked = beside.submit(self._faults)
             try:
                 with self._engine.equipped(
-                    self._settings.spool, manifest.batch_id, manifest.deadline_at, self._loaded, secrets, open_trials
+                    self._settings.spool,
+                    manifest.batch_id,
+                    manifest.deadline_at,
+                    self._loaded,
+                    secrets,
+                    open_trials,
+                    cluster_threads(self._loaded, manifest.batch_id),
                 ) as made:
                     faults = checked.result()
                     return _invalid(faults) if faults else Done(self._run_trials(made))

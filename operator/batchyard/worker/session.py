@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchyard.decide.forking import ForkPoint
 from batchyard.engine.dispatch import TrialLoop
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Reason
@@ -38,7 +39,7 @@ class WorkerSession(TrialLoop):
         super().__init__(
             batch_id=manifest.batch_id, epoch=manifest.attempt, deadline_at=manifest.deadline_at,
             spec=loaded.batch.spec, plan=loaded.plan, writer=writer, runner=runner, bus=bus, trail=trail,
-            clock=clock, redact=redact,
+            clock=clock, redact=redact, fork_point=self._fork_point if loaded.batch.spec.fork_from else None,
         )  # fmt: skip
         self._manifest, self._segments = manifest, writer
 
@@ -62,6 +63,10 @@ class WorkerSession(TrialLoop):
         for ordinal, count in self._manifest.errors.items():
             for _ in range(count):
                 self._backlog.count_error(ordinal)
+
+    def _fork_point(self, ordinal: int) -> ForkPoint:
+        trial_id, thread_id, checkpoint = self._manifest.forks[ordinal]
+        return ForkPoint(trial_id, thread_id, checkpoint)
 
     def _keep_up(self, now: float) -> None:
         del now

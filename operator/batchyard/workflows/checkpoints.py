@@ -40,6 +40,9 @@ _REMEMBERED = 128
 """How many namespaces' newest checkpoints are known; forgetting one makes the next checkpoint a whole one."""
 
 
+TaskWrites: TypeAlias = tuple[str, str, list[tuple[str, Any]]]
+"""A task, its path and what it wrote: channels and values."""
+
 _PendingWrites: TypeAlias = list[PendingWrite]  # named here, as the class has a method called list
 
 
@@ -174,6 +177,17 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
     def history(self, thread_id: str) -> tuple[Milestone, ...]:
         """Return a thread's top-level checkpoints, oldest first, without reading a state."""
         return self._file.history(thread_id)
+
+    def stored(self, thread_id: str) -> Iterator[tuple[CheckpointTuple, CheckpointRow, Sequence[TaskWrites]]]:
+        """Yield all that a thread has, oldest first: each checkpoint, its row, and what each task wrote on it."""
+        for _, place in reversed(self._file.places(thread_id=thread_id)):
+            found, row = self._tuple(thread_id, place), self._file.one(place)
+            if found is not None and row is not None:
+                yield found, row, [self._task_writes(writes) for writes in self._file.writes(place)]
+
+    def _task_writes(self, row: WritesRow) -> TaskWrites:
+        numbered = self.serde.loads_typed((row.kind, row.body))
+        return row.task, row.path, [(channel, value) for _, channel, value in numbered]
 
     def knows(self, thread_id: str) -> bool:
         """Return whether the thread has anything stored."""
