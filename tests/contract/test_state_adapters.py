@@ -34,11 +34,15 @@ def in_langgraph_terms(node: Node, state: State) -> Any:
         return interrupt(str(question))
 
 
-def chain(nodes: Mapping[str, Node], endless: bool, _: Mapping[str, str]) -> StateGraph[State]:
+def chain(nodes: Mapping[str, Node], endless: bool, at_once: bool, _: Mapping[str, str]) -> StateGraph[State]:
     graph = StateGraph(State)
     names = list(nodes)
     for name in names:
         graph.add_node(name, partial(in_langgraph_terms, nodes[name]))
+    if at_once:
+        for name in names:
+            graph.add_edge(START, name)
+        return graph
     for before, after in zip([START, *names], [*names, names[0] if endless else END], strict=True):
         graph.add_edge(before, after)
     return graph
@@ -47,8 +51,8 @@ def chain(nodes: Mapping[str, Node], endless: bool, _: Mapping[str, str]) -> Sta
 class TestInMemoryStateAdapter(StateAdapterConformance, ResumingConformance):
     @pytest.fixture
     def adapter_for(self) -> AdapterMaker:
-        def make(nodes: Mapping[str, Node], *, endless: bool = False) -> StateAdapter:
-            return InMemoryStateAdapter(lambda _: InMemoryWorkflow(nodes, endless))
+        def make(nodes: Mapping[str, Node], *, endless: bool = False, at_once: bool = False) -> StateAdapter:
+            return InMemoryStateAdapter(lambda _: InMemoryWorkflow(nodes, endless, at_once))
 
         return make
 
@@ -59,8 +63,8 @@ class TestLangGraphStateAdapter(StateAdapterConformance, ResumingConformance):
     def adapter_for(self, tmp_path: Path) -> Iterator[AdapterMaker]:
         made: list[StateAdapter] = []
 
-        def make(nodes: Mapping[str, Node], *, endless: bool = False) -> StateAdapter:
-            adapter = LangGraphStateAdapter(partial(chain, nodes, endless), tmp_path / f"{len(made)}.db")
+        def make(nodes: Mapping[str, Node], *, endless: bool = False, at_once: bool = False) -> StateAdapter:
+            adapter = LangGraphStateAdapter(partial(chain, nodes, endless, at_once), tmp_path / f"{len(made)}.db")
             made.append(adapter)
             return adapter
 

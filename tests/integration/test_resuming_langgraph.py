@@ -10,8 +10,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 
 from batchyard.engine.controller import ExecutionController, RunSettings
-from batchyard.engine.ports import Answer
 from batchyard.model.execution import Breakpoints, ExecutionError, ExecutionStatus
+from batchyard.model.questions import Answer
 from batchyard.testing.state_adapter_conformance import ListeningProbe
 from batchyard.workflows.langgraph import LangGraphStateAdapter
 
@@ -214,7 +214,7 @@ def test_a_question_within_a_subgraph_is_answered_there(controller_of: Any) -> N
     controller = started(controller_of(factory))
     asked = controller.get("e")
 
-    controller.resume("e", ListeningProbe(), answer=Answer("me"))
+    controller.resume("e", ListeningProbe(), answers=[Answer("me")])
 
     assert asked.question == "who?"
     assert controller.state("e") == {"log": ["x", "me"]}
@@ -233,7 +233,7 @@ def test_a_fork_of_a_question_asks_it_again(controller_of: Any) -> None:
 
     controller.resume("f", ListeningProbe())
     asked = controller.get("f").question
-    controller.resume("f", ListeningProbe(), answer=Answer("you"))
+    controller.resume("f", ListeningProbe(), answers=[Answer("you")])
 
     assert asked == "who?"
     assert controller.state("f") == {"log": ["you"]}

@@ -17,6 +17,7 @@ from batchyard.engine.config_maps import MAX_BYTES, NARROW, WIDE, Owner, Room, c
 from batchyard.engine.leaving_out import is_left_out, patterns_of
 from batchyard.engine.sources import load
 from batchyard.model.cases import parse_cases
+from batchyard.model.questions import ScriptedAnswer
 from batchyard.model.trial import Case
 from bundle_bench import a_batch_test, bundled, code_of, in_cluster, mounted, run_of
 
@@ -61,6 +62,7 @@ def cases(draw: st.DrawFn, prefix: str) -> list[Case]:
             draw(VALUES),
             draw(st.floats(0, 1_000_000)),
             draw(st.none() | st.floats(0.001, 1000)),
+            draw(st.just(()) | st.tuples(st.builds(ScriptedAnswer, VALUES, st.sampled_from(["", "ask"])))),
         )
         for number, given in enumerate(inputs)
     ]
@@ -154,6 +156,7 @@ def _spelled(case: Case) -> dict[str, Any]:
         "expected": case.expected,
         "weight": case.weight,
         "deadlineSeconds": case.deadline_seconds,
+        "answers": [{"value": answer.value, "node": answer.node or None} for answer in case.answers],
     }
 
 

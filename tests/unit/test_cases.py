@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from batchyard.model.cases import MAX_FAULTS, case_json, kind_of, name_faults, parse_cases
+from batchyard.model.questions import ScriptedAnswer
 from batchyard.model.trial import Case
+
+if TYPE_CHECKING:
+    from batchyard.model.cases import CaseFileKind
 
 
 def test_jsonl_gives_a_case_a_line() -> None:
@@ -75,6 +80,34 @@ def test_csv_columns_with_dots_nest() -> None:
     parsed = parse_cases(text, "csv", "cases.csv")
 
     assert parsed.cases == (Case("cases-1", {"user": {"name": "Ann", "age": 42}, "note": "x"}, {"topic": "with"}),)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"answers": [{"value": {"ok": true}, "node": "review"}, {"value": null, "question": "sure"}]}', "jsonl"),
+        ("- answers: [{value: {ok: true}, node: review}, {value: null, question: sure}]", "yaml"),
+        (
+            'name,answers:json\ncases-1,"[{""value"":{""ok"":true},""node"":""review""},'
+            '{""value"":null,""question"":""sure""}]"\n',
+            "csv",
+        ),
+    ],
+)
+def test_answers_are_read_and_spelled_in_every_kind_of_file(text: str, kind: CaseFileKind) -> None:
+    parsed = parse_cases(text, kind, "cases.any")
+
+    script = (ScriptedAnswer({"ok": True}, node="review"), ScriptedAnswer(None, question="sure"))
+    assert (parsed.faults, parsed.cases) == ((), (Case("cases-1", {}, answers=script),))
+    assert parse_cases(json.dumps(case_json(parsed.cases[0])), "jsonl", "again").cases == parsed.cases
+
+
+def test_an_answer_s_faults_are_told_with_their_place() -> None:
+    parsed = parse_cases('{"answers": [{"node": ""}, {"value": 1, "nod": "a"}]}', "jsonl", "cases.jsonl")
+
+    assert [fault.path for fault in parsed.faults] == [
+        "cases.jsonl:1.answers[0].value", "cases.jsonl:1.answers[0].node", "cases.jsonl:1.answers[1].nod",
+    ]  # fmt: skip
 
 
 def test_csv_text_stays_text_and_an_empty_cell_says_nothing() -> None:

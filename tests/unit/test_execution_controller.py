@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchyard.engine.controller import ExecutionController, RunSettings
-from batchyard.engine.ports import Answer
 from batchyard.model.errors import WorkflowInvalid
 from batchyard.model.execution import (
     Breakpoints,
@@ -19,6 +18,7 @@ from batchyard.model.execution import (
     InvalidTransition,
     NoRollbackTarget,
 )
+from batchyard.model.questions import Answer
 from batchyard.testing.state_adapter_conformance import ListeningProbe, add_one, ask, fail
 from batchyard.workflows.in_memory import InMemoryStateAdapter, InMemoryWorkflow, Node
 
@@ -143,7 +143,7 @@ def test_a_question_pauses_and_its_answer_goes_on() -> None:
     controller = begun(controller_of({"one": ask, "two": add_one}))
     asked = controller.get("e")
 
-    controller.resume("e", ListeningProbe(), answer=Answer({"words": "this"}))
+    controller.resume("e", ListeningProbe(), answers=[Answer({"words": "this"})])
 
     assert (asked.status, asked.question) == (ExecutionStatus.PAUSED, "Which one?")
     assert controller.get("e").status is ExecutionStatus.COMPLETED

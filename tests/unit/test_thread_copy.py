@@ -15,7 +15,6 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 
 from batchyard.engine.controller import ExecutionController, RunSettings
-from batchyard.engine.ports import Answer
 from batchyard.model.errors import StoreError
 from batchyard.model.execution import (
     Breakpoints,
@@ -24,6 +23,7 @@ from batchyard.model.execution import (
     ExecutionNotFound,
     ExecutionStatus,
 )
+from batchyard.model.questions import Answer
 from batchyard.testing.state_adapter_conformance import ListeningProbe
 from batchyard.workflows.checkpoint_reading import read_history
 from batchyard.workflows.langgraph import LangGraphStateAdapter
@@ -103,7 +103,7 @@ def test_a_thread_goes_on_in_another_file_from_any_node(bench: Bench, before: st
     target = bench.on("target.db")
     target.take_up("other", {}, piece)
     target.resume("other", ListeningProbe())
-    target.resume("other", ListeningProbe(), answer=Answer("fine"))
+    target.resume("other", ListeningProbe(), answers=[Answer("fine")])
 
     assert target.get("other").status is ExecutionStatus.COMPLETED
     assert sorted(bench.ran) == ["inner-1", "inner-2", "last", "p1", "p2", "plan"]
@@ -140,7 +140,7 @@ def test_a_thread_goes_on_as_another_combination(bench: Bench) -> None:
     target.take_up("other", {"last": "close"}, export_thread(bench.folder / "source.db", "t"))
 
     target.resume("other", ListeningProbe())
-    target.resume("other", ListeningProbe(), answer=Answer("fine"))
+    target.resume("other", ListeningProbe(), answers=[Answer("fine")])
 
     assert bench.ran[-1] == "close"
     assert target.state("other")["log"] == [
@@ -159,7 +159,7 @@ def test_a_thread_goes_on_as_another_combination(bench: Bench) -> None:
 
 def test_a_combination_without_the_node_that_comes_next_is_refused(bench: Bench) -> None:
     source = begun(bench, "ask")
-    source.resume("t", ListeningProbe(), answer=Answer("fine"))
+    source.resume("t", ListeningProbe(), answers=[Answer("fine")])
     after_ask = next(point for point in source.history("t") if "ask" in point.nodes)
     piece = export_thread(bench.folder / "source.db", "t", after_ask.id)
 

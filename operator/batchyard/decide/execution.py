@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchyard.model.execution import CheckpointNotFound, ExecutionStatus, InvalidTransition, Move, NoRollbackTarget
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchyard.model.execution import Checkpoint, Execution
+    from batchyard.model.trial import NodeBoundary
 
 _ENDED = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
 
@@ -78,3 +80,22 @@ def reverted(history: Sequence[Checkpoint], checkpoint: str) -> tuple[str, ...]:
     """Return the nodes whose work going back to ``checkpoint`` takes back, in the order they ran."""
     ids = [entry.id for entry in history]
     return tuple(node for entry in history[ids.index(checkpoint) + 1 :] for node in entry.nodes)
+
+
+def joined(before: Sequence[NodeBoundary], after: Sequence[NodeBoundary]) -> tuple[NodeBoundary, ...]:
+    """Return the boundaries of two runs of one thread, the second of which went on where the first was held.
+
+    What completed beside a node that was held has its exit where the step ended that they share.
+    """
+    if not before:
+        return tuple(after)
+    exits = {boundary.step: boundary.exit_checkpoint for boundary in after if boundary.exit_checkpoint}
+    return (
+        *(
+            replace(boundary, exit_checkpoint=exits.get(boundary.step))
+            if boundary.status == "completed" and boundary.exit_checkpoint is None
+            else boundary
+            for boundary in before
+        ),
+        *after,
+    )

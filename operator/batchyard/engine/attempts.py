@@ -50,6 +50,7 @@ class Order:
     from there. ``fork`` says where that is before it is fetched (``runners.keeping``). It pauses before and after the
     nodes named (``*`` is every node), with outcome ``NeedsInput`` and reason ``Paused``.
     ``keep`` says whether its thread comes back with its end (``Ended.thread``).
+    ``answers`` has the fields of the case's ``ScriptedAnswer``s.
     """
 
     trial_id: str
@@ -66,6 +67,7 @@ class Order:
     weight: float = 1.0
     deadline_seconds: float | None = None
     workspace: str = ""
+    answers: Sequence[Mapping[str, JSON]] = ()
     start: Start | None = None
     pause_before: Sequence[str] = ()
     pause_after: Sequence[str] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from batchyard.engine.attempts import Order
@@ -118,4 +119,5 @@ class Backlog:
             weight=trial.case.weight,
             deadline_seconds=trial.case.deadline_seconds,
             fork=None if self._fork_point is None else self._fork_point(ordinal),
+            answers=[asdict(answer) for answer in trial.case.answers],
         )

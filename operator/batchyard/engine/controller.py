@@ -11,7 +11,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchyard.decide.execution import ENDING, boundary_after, check, known_checkpoint
+from batchyard.decide.answers import addressed
+from batchyard.decide.execution import ENDING, boundary_after, check, joined, known_checkpoint
 from batchyard.model.execution import (
     NO_BREAKPOINTS,
     CheckpointNotFound,
@@ -22,12 +23,14 @@ from batchyard.model.execution import (
     Move,
     Origin,
 )
+from batchyard.model.questions import NO_ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchyard.engine.ports import Answer, Probe, RunOutput, StateAdapter, StopRequest
+    from batchyard.engine.ports import Probe, RunOutput, StateAdapter, StopRequest
     from batchyard.model.execution import Breakpoints, Checkpoint
+    from batchyard.model.questions import Answer
     from batchyard.model.trial import JSON
 
 
@@ -133,8 +136,13 @@ class ExecutionController:
             ),
         )
 
-    def resume(self, execution_id: str, probe: Probe, *, answer: Answer | None = None) -> RunOutput:
-        """Go on with a paused execution until it ends or pauses again; ``answer`` is for a graph that asked."""
+    def resume(self, execution_id: str, probe: Probe, *, answers: Sequence[Answer] = ()) -> RunOutput:
+        """Go on with a paused execution until it ends or pauses again; ``answers`` are for a graph that asked.
+
+        Raises ``ExecutionError`` for an answer to nothing that is asked.
+        """
+        check(self.get(execution_id), Move.RESUME)
+        given = self._addressed(execution_id, answers) if answers else NO_ANSWERS
         execution = self._begin(execution_id, Move.RESUME)
         listening = _Listening(probe, self._hear_stop)
         return self._ended(
@@ -142,7 +150,7 @@ class ExecutionController:
             self._adapter.resume(
                 self._workflows[execution_id],
                 execution_id,
-                answer=answer,
+                answers=given,
                 probe=listening,
                 recursion_limit=self._settings.recursion_limit,
                 durability=self._settings.durability,
@@ -256,7 +264,9 @@ class ExecutionController:
             execution = self.get(execution_id)
             check(execution, move)
             self._asked = self._stop = None
-            return self._keep(replace(execution, status=ExecutionStatus.RUNNING, question="", error="", failed_node=""))
+            return self._keep(
+                replace(execution, status=ExecutionStatus.RUNNING, question="", questions=(), error="", failed_node="")
+            )
 
     def _ended(self, before: Execution, output: RunOutput) -> RunOutput:
         with self._lock:
@@ -273,9 +283,10 @@ class ExecutionController:
                     checkpoint=output.last_checkpoint or before.checkpoint,
                     upcoming=output.upcoming,
                     question=output.message if output.status == "interrupted" else "",
+                    questions=output.questions,
                     error=output.message if output.status == "failed" else "",
                     failed_node=failed[-1] if output.status == "failed" and failed else "",
-                    boundaries=(*before.boundaries, *output.boundaries),
+                    boundaries=joined(before.boundaries, output.boundaries),
                 )
             )
         return output
@@ -305,11 +316,13 @@ class ExecutionController:
         """Return an execution that does not run, as its thread has it now."""
         history = self._adapter.history(execution.id)
         ids = {checkpoint.id for checkpoint in history}
+        questions = self._adapter.questions(self._workflows[execution.id], execution.id)
         return replace(
             execution,
             checkpoint=history[-1].id,
             upcoming=self._adapter.upcoming(self._workflows[execution.id], execution.id),
-            question="",
+            question="; ".join(question.text for question in questions),
+            questions=questions,
             error="",
             failed_node="",
             boundaries=tuple(boundary for boundary in execution.boundaries if boundary.exit_checkpoint in ids),
@@ -324,6 +337,10 @@ class ExecutionController:
         if not checkpoint:
             return history[-1].id
         return known_checkpoint(execution_id, history, checkpoint).id
+
+    def _addressed(self, execution_id: str, answers: Sequence[Answer]) -> Mapping[str, JSON]:
+        questions = self._adapter.questions(self._workflows[execution_id], execution_id)
+        return addressed(execution_id, questions, answers)
 
     def _check_breakpoints(self, workflow: object, breakpoints: Breakpoints) -> None:
         nodes = self._adapter.nodes(workflow) if breakpoints else ()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from batchyard.model.execution import NO_BREAKPOINTS
 from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.questions import NO_ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from batchyard.model.audit import AuditEntry, SealedEntry
     from batchyard.model.execution import Breakpoints, Checkpoint
+    from batchyard.model.questions import Question
     from batchyard.model.trial import JSON, AttemptResult, Combination, NodeBoundary
 
 # -- the store ---------------------------------------------------------------------------------------------------
@@ -241,7 +243,8 @@ class RunOutput:
     ``status``: ``completed``; ``interrupted`` (the graph asked for input: ``message`` has what it asked); ``paused``
     (at a breakpoint); ``stopped`` (ended at a boundary because it was asked to); ``failed``: ``reason`` is a ``Reason``
     of an attempt (NodeRaised, RecursionLimitExceeded, StateNotSerialisable) and ``message`` names node and exception.
-    ``state`` is the final (or last) state as the workflow left it. ``upcoming`` has the nodes that would run next.
+    ``state`` is the final (or last) state as the workflow left it. ``upcoming`` has the nodes that would run next,
+    ``questions`` what waits to be answered, in the order of the nodes that asked.
     """
 
     status: str
@@ -251,13 +254,7 @@ class RunOutput:
     message: str = ""
     last_checkpoint: str | None = None
     upcoming: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is answered to a graph that asked for input."""
-
-    value: JSON
+    questions: tuple[Question, ...] = ()
 
 
 class StateAdapter(Protocol):
@@ -292,16 +289,16 @@ class StateAdapter(Protocol):
         workflow: object,
         thread_id: str,
         *,
-        answer: Answer | None = None,
+        answers: Mapping[str, JSON] = NO_ANSWERS,
         probe: Probe,
         recursion_limit: int,
         durability: str,
         breakpoints: Breakpoints = NO_BREAKPOINTS,
     ) -> RunOutput:
-        """Go on from the thread's newest checkpoint, with an answer to what the graph asked if there is one.
+        """Go on from the thread's newest checkpoint, with answers by their question ("": the first to come).
 
-        What ran before it does not run again; ``RunOutput.boundaries`` has this run's only. A breakpoint at which
-        the thread stands does not hold it again. Raises ``KeyError`` if the thread is unknown.
+        What ran before it does not run again; ``RunOutput.boundaries`` has this run's only. A question without an
+        answer is asked again; a breakpoint at which the thread stands holds no more. Raises ``KeyError`` if unknown.
         """
         ...
 
@@ -337,6 +334,10 @@ class StateAdapter(Protocol):
 
         Raises ``ValueError`` if the thread is there already, ``StoreError`` if the piece is damaged.
         """
+        ...
+
+    def questions(self, workflow: object, thread_id: str) -> tuple[Question, ...]:
+        """Return what the thread waits to be answered; nothing if it is at no question, or not known."""
         ...
 
     def upcoming(self, workflow: object, thread_id: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from batchyard.model.errors import Fault
 from batchyard.model.faults import model_faults, shortened
 from batchyard.model.names import dns_label, with_suffix
+from batchyard.model.questions import ScriptedAnswer
 from batchyard.model.spec_workload import CaseSpec
 from batchyard.model.text import Parsed, child_path, parse_json, parse_text
 from batchyard.model.trial import JSON, Case
@@ -54,7 +55,8 @@ def kind_of(name: str) -> CaseFileKind | None:
 
 def case_of(spec: CaseSpec) -> Case:
     """Return a validated case as the engine's own."""
-    return Case(spec.name, spec.input, spec.expected, spec.weight, spec.deadline_seconds)
+    answers = tuple(ScriptedAnswer(given.value, given.node or "", given.question or "") for given in spec.answers)
+    return Case(spec.name, spec.input, spec.expected, spec.weight, spec.deadline_seconds, answers)
 
 
 def case_json(case: Case) -> dict[str, JSON]:
@@ -66,7 +68,13 @@ def case_json(case: Case) -> dict[str, JSON]:
         spelled["weight"] = case.weight
     if case.deadline_seconds is not None:
         spelled["deadlineSeconds"] = case.deadline_seconds
+    if case.answers:
+        spelled["answers"] = [_answer_json(answer) for answer in case.answers]
     return spelled
+
+
+def _answer_json(answer: ScriptedAnswer) -> dict[str, JSON]:
+    return {"value": answer.value} | {field: text for field in ("node", "question") if (text := getattr(answer, field))}
 
 
 def parse_cases(text: str, kind: CaseFileKind, source: str) -> ParsedCases:
@@ -202,7 +210,11 @@ def _cell(column: str, cell: str, place: str) -> Parsed:
 
 def _target(column: str) -> list[str]:
     steps = column.split(".")
-    return steps if steps[0] in {*_PLAIN_FIELDS, "expected", "input"} and column != "input" else ["input", *steps]
+    return (
+        steps
+        if steps[0] in {*_PLAIN_FIELDS, "answers", "expected", "input"} and column != "input"
+        else ["input", *steps]
+    )
 
 
 def _put(row: dict[str, JSON], steps: Sequence[str], value: JSON) -> None:

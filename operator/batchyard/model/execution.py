@@ -14,6 +14,7 @@ from batchyard.model.errors import BatchyardError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchyard.model.questions import Question
     from batchyard.model.trial import NodeBoundary
 
 
@@ -87,8 +88,9 @@ class Execution:
     """One execution. ``id`` is its thread's id too.
 
     ``checkpoint`` is the newest durable one and ``upcoming`` the nodes that would run next. ``question`` is what the
-    graph asked if it paused for an answer. ``error`` says why it failed, with the node in ``failed_node``.
-    ``boundaries`` has every node's run so far, in order; those that were rolled back are not among them.
+    graph asked if it paused for an answer, ``questions`` has each of what it asked at once. ``error`` says why it
+    failed, with the node in ``failed_node``. ``boundaries`` has every node's run so far, in order; those that were
+    rolled back are not among them.
     """
 
     id: str
@@ -98,6 +100,7 @@ class Execution:
     checkpoint: str | None = None
     upcoming: tuple[str, ...] = ()
     question: str = ""
+    questions: tuple[Question, ...] = ()
     error: str = ""
     failed_node: str = ""
     boundaries: tuple[NodeBoundary, ...] = ()

@@ -152,6 +152,18 @@ class Variants(SpecModel):
     )
 
 
+class AnswerSpec(SpecModel):
+    """What is answered when the graph calls `interrupt`. It is given once."""
+
+    value: JSON = Field(description="What `interrupt` returns.")
+    node: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = Field(
+        default=None, description="Only for a question of this node; without it, of any."
+    )
+    question: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = Field(
+        default=None, description="Only for a question whose text contains this; without it, any."
+    )
+
+
 class CaseSpec(SpecModel):
     """One input, with an optional expectation."""
 
@@ -161,6 +173,9 @@ class CaseSpec(SpecModel):
     weight: Weight = Field(default=1.0, description="How much the case counts in a combination's score.")
     deadline_seconds: Seconds | None = Field(
         default=None, description="Deadline of its trials instead of `trialSeconds`."
+    )
+    answers: Annotated[tuple[AnswerSpec, ...], Field(max_length=64)] = Field(
+        default=(), description="Answers to what the graph asks by `interrupt`: each question takes the next that fits."
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batchyard.model.outcome import Outcome
+    from batchyard.model.questions import ScriptedAnswer
 
 JSON: TypeAlias = Any
 """A value ``json.dumps`` accepts: dict, list, str, int, float, bool or None."""
@@ -28,13 +29,17 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One input with an optional expectation. ``deadline_seconds`` overrides ``deadlines.trialSeconds``."""
+    """One input with an optional expectation. ``deadline_seconds`` overrides ``deadlines.trialSeconds``.
+
+    ``answers`` is the script for what the workflow asks.
+    """
 
     name: str
     input: Mapping[str, JSON]
     expected: JSON = None
     weight: float = 1.0
     deadline_seconds: float | None = None
+    answers: tuple[ScriptedAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import math
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import orjson
 from pydantic_core import to_jsonable_python
 
+from batchyard.decide.answers import scripted, unanswered
 from batchyard.engine.controller import ExecutionController
 from batchyard.judge import EvaluationEngine, Observed
 from batchyard.model.errors import StoreError, WorkflowInvalid
 from batchyard.model.execution import ExecutionError
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.plain_json import plain_text
+from batchyard.model.questions import ScriptedAnswer
 from batchyard.runners.starting import ready
 
 if TYPE_CHECKING:
@@ -77,7 +79,12 @@ def execute(
     except (ExecutionError, StoreError, OSError) as err:
         return Executed(Outcome.FAILED, Reason.START_REFUSED, cut(str(err)))
     begun = monotonic()
-    run = go_on(probe)
+    try:
+        run = go_on(probe)
+    except ExecutionError as err:
+        return Executed(Outcome.FAILED, Reason.START_REFUSED, cut(str(err)))
+    if run.status == "interrupted":
+        run = _answered(order, controller, run, probe)
     duration = monotonic() - begun
     if run.status == "completed":
         return _judged(order, judge, run, duration)
@@ -87,6 +94,18 @@ def execute(
         outcome, run.reason or reason, cut(run.message), run.status == "stopped",
         boundaries=run.boundaries, output=output, output_digest=digest,
     )  # fmt: skip
+
+
+def _answered(order: Order, controller: ExecutionController, run: RunOutput, probe: Probe) -> RunOutput:
+    """Go on with a run that asked, as long as the case's script has an answer; return all of it as one run."""
+    script = [ScriptedAnswer(**answer) for answer in order.answers]
+    given, left = scripted(run.questions, script)
+    while given:
+        run = controller.resume(order.thread_id, probe, answers=given)
+        given, left = scripted(run.questions, left)
+    if run.status == "interrupted" and script:
+        run = replace(run, message=unanswered(run.questions, run.message, len(script), len(left)))
+    return replace(run, boundaries=controller.get(order.thread_id).boundaries)
 
 
 def _judged(order: Order, judge: EvaluationEngine, run: RunOutput, duration: float) -> Executed:

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyard.engine.ports import Answer, RunOutput
+from batchyard.engine.ports import RunOutput
 from batchyard.model.errors import StoreError
 from batchyard.model.execution import Breakpoints
+from batchyard.model.questions import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ def ready(controller: ExecutionController, order: Order) -> Callable[[Probe], Ru
         controller.edit(thread, start.edits, as_node=start.as_node or None)
     if start.hold:
         return lambda _probe: _as_it_stands(controller, thread)
-    return partial(controller.resume, thread, answer=Answer(start.answer[0]) if start.answer else None)
+    return partial(controller.resume, thread, answers=[Answer(value) for value in start.answer])
 
 
 def _piece(start: Start) -> bytes | None:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchyard.engine.ports import Answer
 from batchyard.model.errors import StoreError
 from batchyard.model.execution import NO_BREAKPOINTS, Breakpoints, CheckpointNotFound, ExecutionNotFound
-from batchyard.testing.state_adapter_conformance import AdapterMaker, ListeningProbe, add_one, ask, fail
+from batchyard.model.questions import NO_ANSWERS
+from batchyard.testing.state_adapter_conformance import AdapterMaker, ListeningProbe, add_one, ask, ask_other, fail
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchyard.engine.ports import RunOutput, StateAdapter
+    from batchyard.model.trial import JSON
 
 _THREE = {"one": add_one, "two": add_one, "three": add_one}
 
@@ -37,10 +40,10 @@ def _resume(
     breakpoints: Breakpoints = NO_BREAKPOINTS,
     *,
     probe: ListeningProbe | None = None,
-    answer: Answer | None = None,
+    answers: Mapping[str, JSON] = NO_ANSWERS,
 ) -> RunOutput:
     return adapter.resume(
-        adapter.prepare({}), thread, answer=answer,
+        adapter.prepare({}), thread, answers=answers,
         probe=probe or ListeningProbe(), recursion_limit=20, durability="sync", breakpoints=breakpoints,
     )  # fmt: skip
 
@@ -125,9 +128,10 @@ class ResumingConformance:
         adapter = adapter_for({"one": add_one, "two": ask, "three": add_one})
         asked = _begin(adapter)
 
-        output = _resume(adapter, answer=Answer({"words": {"answer": ["this"]}}))
+        output = _resume(adapter, answers={asked.questions[0].id: {"words": {"answer": ["this"]}}})
 
         assert (asked.status, asked.message) == ("interrupted", "Which one?")
+        assert [(question.node, question.text) for question in asked.questions] == [("two", "Which one?")]
         assert (output.status, output.state["count"]) == ("completed", 2)
         assert output.state["words"] == {"answer": ["this"]}
 
@@ -137,6 +141,64 @@ class ResumingConformance:
         _begin(adapter)
 
         assert _resume(adapter).status == "interrupted"
+
+    def test_of_questions_asked_at_once_each_gets_its_own_answer(self, adapter_for: AdapterMaker) -> None:
+        """And what ran beside them does not run again."""
+        adapter, probe = adapter_for({"one": ask, "two": add_one, "three": ask_other}, at_once=True), ListeningProbe()
+        asked = _begin(adapter)
+        ids = {question.node: question.id for question in asked.questions}
+
+        output = _resume(
+            adapter, answers={ids["three"]: {"held": "third"}, ids["one"]: {"words": {"first": []}}}, probe=probe
+        )
+
+        assert asked.message == "Which one?; And where?"
+        assert list(ids) == ["one", "three"]
+        assert (output.status, output.questions) == ("completed", ())
+        assert output.state == {"count": 1, "words": {"first": []}, "held": "third"}
+        assert sorted(probe.heard) == ["+one", "+three", "-one", "-three"]
+        assert sorted(adapter.history("t")[-1].nodes) == ["one", "three", "two"]
+
+    def test_a_question_without_an_answer_is_asked_again(self, adapter_for: AdapterMaker) -> None:
+        """What was answered stays answered."""
+        adapter = adapter_for({"one": ask, "two": ask_other}, at_once=True)
+        first, second = _begin(adapter).questions
+
+        asked = _resume(adapter, answers={first.id: {"count": 7}})
+        output = _resume(adapter, answers={second.id: {"held": "here"}})
+
+        assert (asked.status, asked.questions) == ("interrupted", (second,))
+        assert (output.status, output.state) == ("completed", {"count": 7, "held": "here"})
+
+    @pytest.mark.parametrize("value", [None, {}])
+    def test_an_answer_that_says_nothing_is_one(self, adapter_for: AdapterMaker, value: JSON) -> None:
+        """And not taken for none at all."""
+        adapter = adapter_for({"one": ask, "two": add_one})
+        asked = _begin(adapter)
+
+        output = _resume(adapter, answers={asked.questions[0].id: value})
+
+        assert (output.status, output.state) == ("completed", {"count": 1})
+
+    def test_an_answer_may_come_before_its_question(self, adapter_for: AdapterMaker) -> None:
+        """As for a run that is held before the node that will ask."""
+        adapter = adapter_for({"one": add_one, "two": ask})
+        _begin(adapter, _before("two"))
+
+        output = _resume(adapter, answers={"": {"count": 9}})
+
+        assert (output.status, output.state) == ("completed", {"count": 9})
+
+    def test_what_a_thread_waits_for_can_be_asked_until_it_is_taken_back(self, adapter_for: AdapterMaker) -> None:
+        """A thread that never was waits for nothing."""
+        adapter = adapter_for({"one": add_one, "two": ask})
+        asked, workflow = _begin(adapter), adapter.prepare({})
+        waiting = adapter.questions(workflow, "t")
+
+        adapter.roll_back("t", _after(adapter, "one"))
+
+        assert waiting == asked.questions != ()
+        assert adapter.questions(workflow, "t") == adapter.questions(workflow, "never") == ()
 
     def test_what_was_completed_stays_completed(self, adapter_for: AdapterMaker) -> None:
         """Nothing runs again."""

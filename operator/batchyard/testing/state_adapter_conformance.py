@@ -1,9 +1,9 @@
 """What every ``StateAdapter`` must do: inherit the class in a test module with an ``adapter_for`` fixture.
 
-``adapter_for(nodes, endless=False)`` returns an adapter whose factory makes a workflow of these plain functions, run
-in their order (over and over if endless) on a state with the keys of ``STATE_KEYS``, whatever the variants are. A
-function takes the state and returns what changes in it; it raises ``AskForInput`` where the framework's own way to
-ask would be used.
+``adapter_for(nodes, endless=False, at_once=False)`` returns an adapter whose factory makes a workflow of these plain
+functions, run in their order (over and over if endless; all in one step if at once) on a state with the keys of
+``STATE_KEYS``, whatever the variants are. A function takes the state and returns what changes in it; it raises
+``AskForInput`` where the framework's own way to ask would be used.
 
 Not about files, event loops or parallel nodes: those are each adapter's own tests.
 """
@@ -34,7 +34,7 @@ STATE_KEYS = ("count", "words", "held")
 class AdapterMaker(Protocol):
     """The ``adapter_for`` fixture."""
 
-    def __call__(self, nodes: Mapping[str, Node], *, endless: bool = False) -> StateAdapter:
+    def __call__(self, nodes: Mapping[str, Node], *, endless: bool = False, at_once: bool = False) -> StateAdapter:
         """Return a new adapter for workflows of these nodes; the fixture closes it."""
         ...
 
@@ -83,6 +83,11 @@ def fail(_: dict[str, Any]) -> dict[str, Any]:
 def ask(_: dict[str, Any]) -> dict[str, Any]:
     """Ask as a workflow does that waits for a person."""
     raise AskForInput("Which one?")
+
+
+def ask_other(_: dict[str, Any]) -> dict[str, Any]:
+    """Ask something else."""
+    raise AskForInput("And where?")
 
 
 def run(

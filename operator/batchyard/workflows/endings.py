@@ -12,6 +12,7 @@ from batchyard.workflows.recorder import describe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batchyard.model.questions import Question
     from batchyard.workflows.unstorable import StateNotSerialisable
 
 STOPPED = "asked to stop; ended at a node boundary"
@@ -42,6 +43,11 @@ def in_use(thread_id: str) -> str:
 def paused(upcoming: Sequence[str]) -> str:
     """Say that a run pauses at a breakpoint."""
     return f"paused before node {quoted(upcoming)}"
+
+
+def asked(questions: Sequence[Question]) -> str:
+    """Say what a run waits to be answered."""
+    return "; ".join(question.text for question in questions)
 
 
 def no_checkpoint(thread_id: str, checkpoint_id: str | None = None) -> str:

@@ -12,8 +12,9 @@ from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.graph import START
 
 from batchyard.model.outcome import Reason
+from batchyard.model.questions import Question
 from batchyard.workflows.checkpoints import RECORDER_KEY
-from batchyard.workflows.endings import STOPPED, out_of_steps, paused, quoted, raised, unstorable
+from batchyard.workflows.endings import STOPPED, asked, out_of_steps, paused, quoted, raised, unstorable
 from batchyard.workflows.recorder import Recorder, Visit, describe
 from batchyard.workflows.unstorable import StateNotSerialisable
 
@@ -41,7 +42,7 @@ class Ending(NamedTuple):
 
 
 class GraphRun:
-    """One run of a graph: ``state`` is what it last showed, at first what it began with.
+    """One run of a graph: ``state`` is what it last showed, at first what it began with, ``questions`` what it asked.
 
     ``given`` is what the graph is given: its input, None to go on, or a ``Command`` with an answer.
     """
@@ -62,7 +63,8 @@ class GraphRun:
         self._given = given
         self._recorder = recorder
         self._breakpoints = breakpoints
-        self._questions: list[object] = []
+        self.questions: tuple[Question, ...] = ()
+        self._asked = False
         self._config: RunnableConfig = {
             "configurable": {"thread_id": thread_id, RECORDER_KEY: recorder},
             "recursion_limit": recursion_limit,
@@ -81,9 +83,9 @@ class GraphRun:
         except Exception as error:  # whatever the workflow raises is the trial's result
             return self._raised(error)
         held = [visit.node for visit in self._recorder.visits() if visit.status == "interrupted"]
-        if held or self._questions:
-            asked = "; ".join(str(getattr(question, "value", question)) for question in self._questions)
-            message = asked or f"the graph has a breakpoint in {quoted(held)}"
+        if held or self._asked:
+            self.questions = questions_of(self._graph, self._config)
+            message = asked(self.questions) or f"the graph has a breakpoint in {quoted(held)}"
             return Ending("interrupted", Reason.INTERRUPTED_BY_GRAPH, message)
         due = self.upcoming() if self._breakpoints else ()
         return Ending("paused", "", paused(due)) if due else Ending("completed")
@@ -108,7 +110,8 @@ class GraphRun:
         ):
             shown = values if isinstance(values, dict) else {}
             if "__interrupt__" in shown:
-                self._questions.extend(shown.pop("__interrupt__"))
+                self._asked = True
+                shown.pop("__interrupt__")
                 if not shown:
                     continue
             if is_root:
@@ -155,6 +158,15 @@ def upcoming_of(graph: Graph, config: RunnableConfig) -> tuple[str, ...]:
     except Exception:  # reading a state applies what is pending: a reducer that raised raises again
         return ()
     return tuple(dict.fromkeys(node for node in due if node != START))
+
+
+def questions_of(graph: Graph, config: RunnableConfig) -> tuple[Question, ...]:
+    """Return what waits to be answered on the config's thread, in the order of the nodes that asked."""
+    try:
+        tasks = graph.get_state(config).tasks
+    except Exception:  # as for what would run next
+        return ()
+    return tuple(Question(asked.id, task.name, str(asked.value)) for task in tasks for asked in task.interrupts)
 
 
 def _names(nodes: Collection[str]) -> Any:

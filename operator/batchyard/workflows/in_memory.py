@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchyard.clock import Clock, SystemClock
-from batchyard.engine.ports import Answer, Probe, RunOutput
+from batchyard.engine.ports import Probe, RunOutput
 from batchyard.model.errors import StoreError, WorkflowInvalid
 from batchyard.model.execution import (
     NO_BREAKPOINTS,
@@ -23,7 +23,8 @@ from batchyard.model.execution import (
     ExecutionNotFound,
 )
 from batchyard.model.outcome import Reason
-from batchyard.workflows.endings import STOPPED, in_use, no_checkpoint, out_of_steps, paused, raised, unstorable
+from batchyard.model.questions import NO_ANSWERS, Question
+from batchyard.workflows.endings import STOPPED, asked, in_use, no_checkpoint, out_of_steps, paused, raised, unstorable
 from batchyard.workflows.recorder import Recorder
 from batchyard.workflows.unstorable import blame
 
@@ -43,19 +44,33 @@ class AskForInput(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InMemoryWorkflow:
-    """Nodes that run in written order, over and over if ``endless``."""
+    """Nodes that run in written order, over and over if ``endless``, or all in one step if ``at_once``."""
 
     nodes: Mapping[str, Node]
     endless: bool = False
+    at_once: bool = False
+
+    def first(self) -> tuple[str, ...]:
+        """Return the nodes of the first step."""
+        return tuple(self.nodes) if self.at_once else tuple(self.nodes)[:1]
+
+    def after(self, nodes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the nodes of the step that follows one of these nodes."""
+        order = list(self.nodes)
+        if self.at_once or (not self.endless and nodes[-1] == order[-1]):
+            return ()
+        return (order[(order.index(nodes[-1]) + 1) % len(order)],)
 
 
 @dataclass(slots=True)
 class _Thread:
-    """A thread: its checkpoints, oldest first, and the state at each."""
+    """A thread: its checkpoints, oldest first, the state at each, and what is known of the step under way."""
 
     checkpoints: list[Checkpoint] = field(default_factory=list)
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     made: int = 0
+    updates: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    questions: dict[str, Question] = field(default_factory=dict)
 
     @property
     def head(self) -> Checkpoint:
@@ -67,6 +82,7 @@ class _Thread:
         self.made += 1
         self.checkpoints.append(Checkpoint(id_, step, parent, ran, upcoming))
         self.states[id_] = copy.deepcopy(state)
+        self.updates, self.questions = {}, {}
         return id_
 
     def up_to(self, checkpoint_id: str) -> _Thread:
@@ -117,7 +133,7 @@ class InMemoryStateAdapter:
             raise ValueError(in_use(thread_id))
         thread = self._threads[thread_id] = _Thread()
         recorder = Recorder(probe, self._clock)
-        recorder.stored(0, thread.store(0, dict(state), (), tuple(made.nodes)[:1]))
+        recorder.stored(0, thread.store(0, dict(state), (), made.first()))
         return _run(_Walk(made, thread, recorder, breakpoints, recursion_limit), probe)
 
     def resume(
@@ -125,7 +141,7 @@ class InMemoryStateAdapter:
         workflow: object,
         thread_id: str,
         *,
-        answer: Answer | None = None,
+        answers: Mapping[str, JSON] = NO_ANSWERS,
         probe: Probe,
         recursion_limit: int,
         durability: str,
@@ -136,7 +152,7 @@ class InMemoryStateAdapter:
         recorder = Recorder(probe, self._clock)
         recorder.stored(thread.head.step, thread.head.id)
         walk = _Walk(_workflow(workflow), thread, recorder, breakpoints, recursion_limit, held_at=thread.head.id)
-        walk.answer = answer
+        walk.answers = answers
         return _run(walk, probe)
 
     def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
@@ -170,7 +186,8 @@ class InMemoryStateAdapter:
                 Checkpoint(**{**point, "nodes": tuple(point["nodes"]), "next": tuple(point["next"])})
                 for point in body["checkpoints"]
             ]
-            self._threads[thread_id] = _Thread(points, body["states"], body["made"])
+            questions = {node: Question(**asked) for node, asked in body["questions"].items()}
+            self._threads[thread_id] = _Thread(points, body["states"], body["made"], body["updates"], questions)
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"a thread that was to be gone on with is damaged: {error}") from error
 
@@ -183,8 +200,14 @@ class InMemoryStateAdapter:
         head = thread.head
         return thread.store(head.step + 1, {**state, **copy.deepcopy(dict(values))}, (), head.next)
 
+    def questions(self, workflow: object, thread_id: str) -> tuple[Question, ...]:
+        """Return what the thread waits to be answered."""
+        _workflow(workflow)
+        thread = self._threads.get(thread_id)
+        return () if thread is None else tuple(thread.questions.values())
+
     def upcoming(self, workflow: object, thread_id: str) -> tuple[str, ...]:
-        """Return the node that would run next on the thread."""
+        """Return the nodes that would run next on the thread."""
         _workflow(workflow)
         return self._thread(thread_id).head.next
 
@@ -254,7 +277,7 @@ class _Walk:
     ) -> None:
         """``held_at`` is the checkpoint at which no breakpoint holds the run, since it goes on from there."""
         self.recorder = recorder
-        self.answer: Answer | None = None
+        self.answers: Mapping[str, JSON] = NO_ANSWERS
         self.stop = _Stop()
         self.state = copy.deepcopy(thread.states[thread.head.id])
         self._workflow, self._thread = workflow, thread
@@ -262,8 +285,13 @@ class _Walk:
 
     @property
     def upcoming(self) -> tuple[str, ...]:
-        """Return the node that would run next."""
+        """Return the nodes that would run next."""
         return self._thread.head.next
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """Return what waits to be answered."""
+        return tuple(self._thread.questions.values())
 
     def to_its_end(self) -> tuple[str, str, str]:
         """Run the nodes and return status, reason and message."""
@@ -274,12 +302,12 @@ class _Walk:
                     return "stopped", "", STOPPED
                 if self._is_held():
                     return "paused", "", paused(self.upcoming)
-                node = self.upcoming[0]
-                self._take(node)
+                nodes = self.upcoming
+                self._take(nodes)
                 steps += 1
                 # Even if it was the last: LangGraph counts the step that finds no more to do.
                 if steps >= self._recursion_limit:
-                    return "failed", Reason.RECURSION_LIMIT, out_of_steps(self._recursion_limit, node)
+                    return "failed", Reason.RECURSION_LIMIT, out_of_steps(self._recursion_limit, nodes[-1])
         except _Ended as end:
             return end.ending
         return "completed", "", ""
@@ -291,21 +319,26 @@ class _Walk:
             or any(mark in self._breakpoints.after for mark in (*head.nodes, *("*" for _ in head.nodes)))
         )
 
-    def _take(self, node: str) -> None:
-        order, step = list(self._workflow.nodes), self._thread.head.step + 1
-        self.state.update(self._visit(node, step))
-        is_last = not self._workflow.endless and node == order[-1]
-        following = () if is_last else (order[(order.index(node) + 1) % len(order)],)
-        self.recorder.stored(step, self._thread.store(step, self.state, (node,), following))
+    def _take(self, nodes: tuple[str, ...]) -> None:
+        thread, step = self._thread, self._thread.head.step + 1
+        for node in nodes:
+            if node not in thread.updates:
+                self._visit(node, step)
+        if thread.questions:
+            raise _Ended("interrupted", Reason.INTERRUPTED_BY_GRAPH, asked(self.questions))
+        for node in nodes:
+            self.state.update(thread.updates[node])
+        self.recorder.stored(step, thread.store(step, self.state, nodes, self._workflow.after(nodes)))
 
-    def _visit(self, node: str, step: int) -> Mapping[str, Any]:
-        """Run one node and return its update."""
+    def _visit(self, node: str, step: int) -> None:
+        """Run one node and keep its update, or what it asked."""
         recorder, visit = self.recorder, self.recorder.enter(node, step, f"{node}:{step}")
         try:
-            update = dict(self._call(node) or {})
+            update = dict(self._call(node, visit.task) or {})
         except AskForInput as question:
+            self._thread.questions[node] = Question(visit.task, node, str(question))
             recorder.leave(visit, "interrupted")
-            raise _Ended("interrupted", Reason.INTERRUPTED_BY_GRAPH, str(question)) from question
+            return
         except BaseException as error:
             recorder.leave(visit, "failed", error)
             if not isinstance(error, Exception):
@@ -318,15 +351,17 @@ class _Walk:
             recorder.leave(visit, "failed", fault)
             raise _Ended("failed", Reason.STATE_NOT_SERIALISABLE, unstorable([node], fault)) from error
         recorder.leave(visit, "completed")
-        return copy.deepcopy(update)
+        self._thread.questions.pop(node, None)
+        self._thread.updates[node] = copy.deepcopy(update)
 
-    def _call(self, node: str) -> Mapping[str, Any] | None:
+    def _call(self, node: str, question: str) -> Mapping[str, Any] | None:
         try:
             return self._workflow.nodes[node](copy.deepcopy(self.state))
         except AskForInput:
-            if self.answer is None:
+            known = question if question in self.answers else ""
+            if known not in self.answers:
                 raise
-            given, self.answer = self.answer.value, None
+            given = self.answers[known]
             return given if isinstance(given, dict) else None
 
 
@@ -341,6 +376,7 @@ def _run(walk: _Walk, probe: Probe) -> RunOutput:
         message=message,
         last_checkpoint=walk.recorder.last_checkpoint,
         upcoming=walk.upcoming,
+        questions=walk.questions if status == "interrupted" else (),
     )
 
 

@@ -19,14 +19,15 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command, Overwrite
 
 from batchyard.clock import Clock, SystemClock
-from batchyard.engine.ports import Answer, Probe, RunOutput
+from batchyard.engine.ports import Probe, RunOutput
 from batchyard.model.execution import NO_BREAKPOINTS, Breakpoints, Checkpoint
+from batchyard.model.questions import NO_ANSWERS
 from batchyard.workflows.caller_loop import CallerLoop
 from batchyard.workflows.checkpoints import SqliteCheckpoints
 from batchyard.workflows.endings import ambiguous, in_use, no_checkpoint, no_key, quoted
 from batchyard.workflows.factory import call_factory, load_callable
-from batchyard.workflows.graph_run import GraphRun, upcoming_of
-from batchyard.workflows.recorder import Recorder, clip
+from batchyard.workflows.graph_run import GraphRun, questions_of, upcoming_of
+from batchyard.workflows.recorder import Recorder, Visit, clip
 from batchyard.workflows.thread_copy import export_thread
 from batchyard.workflows.watched_graph import Graph, compiled
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
+    from batchyard.model.questions import Question
     from batchyard.model.trial import JSON
 
 
@@ -67,6 +69,8 @@ class LangGraphStateAdapter:
         self._clock = clock or SystemClock()
         self._loop = CallerLoop()
         self._graphs: dict[tuple[tuple[str, str], ...], Graph] = {}
+        # What had completed beside the node at which the last run was held, by that run's thread and checkpoint.
+        self._held: tuple[tuple[str, str], tuple[Visit, ...]] = ("", ""), ()
         self.checkpoints = SqliteCheckpoints(checkpoint_path)
 
     def prepare(self, variants: Mapping[str, str]) -> object:
@@ -109,7 +113,7 @@ class LangGraphStateAdapter:
         workflow: object,
         thread_id: str,
         *,
-        answer: Answer | None = None,
+        answers: Mapping[str, JSON] = NO_ANSWERS,
         probe: Probe,
         recursion_limit: int,
         durability: str,
@@ -117,11 +121,15 @@ class LangGraphStateAdapter:
     ) -> RunOutput:
         """Go on from the thread's newest checkpoint."""
         graph, head = _graph(workflow), self._head(thread_id)
-        recorder = Recorder(probe, self._clock, self.checkpoints.settle)
+        held, done = self._held
+        recorder = Recorder(
+            probe, self._clock, self.checkpoints.settle, done=done if held == (thread_id, head.id) else ()
+        )  # fmt: skip
         recorder.stored(head.step, head.id)
         run = GraphRun(
             graph, thread_id, recorder, recursion_limit,
-            given=None if answer is None else Command(resume=answer.value),
+            # By the questions' ids even if there is one: a bare answer that is {} would pass for no answer at all.
+            given=Command(resume=answers.get("", dict(answers))) if answers else None,
             state=dict(self.state(thread_id)), breakpoints=breakpoints,
         )  # fmt: skip
         return self._run(run, thread_id, recorder, probe, durability)
@@ -132,6 +140,7 @@ class LangGraphStateAdapter:
         ending = run.to_its_end(self._loop, control, durability)
         upcoming: tuple[str, ...] = ()
         if ending.status != "completed" and recorder.last_checkpoint is not None:
+            self._held = (thread_id, recorder.last_checkpoint), recorder.completed_beside()
             upcoming = run.upcoming()
             self.checkpoints.note_upcoming(thread_id, recorder.last_checkpoint, upcoming)
         return RunOutput(
@@ -142,6 +151,7 @@ class LangGraphStateAdapter:
             message=clip(ending.message),
             last_checkpoint=recorder.last_checkpoint,
             upcoming=upcoming,
+            questions=run.questions,
         )
 
     def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
@@ -188,6 +198,10 @@ class LangGraphStateAdapter:
         head = self._head(thread_id)
         self.checkpoints.note_upcoming(thread_id, head.id, self.upcoming(graph, thread_id))
         return head.id
+
+    def questions(self, workflow: object, thread_id: str) -> tuple[Question, ...]:
+        """Return what the thread waits to be answered."""
+        return questions_of(_graph(workflow), _config(thread_id))
 
     def upcoming(self, workflow: object, thread_id: str) -> tuple[str, ...]:
         """Return the nodes that would run next on the thread."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from batchyard.model.trial import NodeBoundary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from batchyard.clock import Clock
     from batchyard.engine.ports import Probe
@@ -43,14 +43,27 @@ class Recorder:
 
     __slots__ = ("_checkpoints", "_clock", "_probe", "_running", "_settle", "_steps", "_visits", "culprits")
 
-    def __init__(self, probe: Probe, clock: Clock, settle: Callable[[], None] = lambda: None) -> None:
-        """``settle`` makes durable whatever waits; it is called before a node begins."""
+    def __init__(
+        self,
+        probe: Probe,
+        clock: Clock,
+        settle: Callable[[], None] = lambda: None,
+        *,
+        done: Iterable[Visit] = (),
+    ) -> None:
+        """Record one run.
+
+        ``settle`` makes durable whatever waits; it is called before a node begins. ``done`` has the visits that an
+        earlier run of the thread completed in the step that this one goes on with.
+        """
         self._settle = settle
         self._running: set[str] = set()
         self._probe = probe
         self._clock = clock
         self._visits: dict[str, Visit] = {}
         self._steps: dict[int, list[Visit]] = {}
+        for visit in done:
+            self._steps.setdefault(visit.step, []).append(visit)
         self._checkpoints: dict[int, str] = {}
         self.culprits: dict[str, str] = {}
         """Which task wrote a state key that could not be stored."""
@@ -102,6 +115,16 @@ class Recorder:
         """Return the visits of the step whose state is not durable; none if the last step's is."""
         last = max(self._checkpoints, default=-1)
         return tuple(visit for visit in self._visits.values() if visit.step > last)
+
+    def completed_beside(self) -> tuple[Visit, ...]:
+        """Return what completed in the step that is not over, in this run and before it."""
+        last = max(self._checkpoints, default=-1)
+        return tuple(
+            visit
+            for step, visits in self._steps.items()
+            for visit in visits
+            if step > last and visit.status == "completed"
+        )
 
     def node_of(self, task: str) -> str | None:
         """Return the node that a task's id belongs to."""
