@@ -36,12 +36,11 @@ from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, Sto
 from batchyard.model.spec_environment import Isolation
 from batchyard.runners.check import check_workflow
 from batchyard.runners.keeping import KeepingRunner, Threads
-from batchyard.runners.leader import Limits
 from batchyard.runners.process_worker import Zygote
 from batchyard.runners.ray import open_ray_runner
 from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner
-from batchyard.runners.worker import Setup
+from batchyard.setups import limits_of, setup_of
 from batchyard.store.retention import prune
 from batchyard.store.writer import GroupCommitWriter
 from batchyard.tracing import Traces, open_traces
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from batchyard.engine.attempts import BatchTestRunner, Order
     from batchyard.engine.sources import LoadedBatch
     from batchyard.model.trial import JSON
+    from batchyard.runners.worker import Setup
     from batchyard.runners.workers import LedWorker
     from batchyard.store.sql import SqlStore
 
@@ -75,7 +75,8 @@ class LangGraphParts:
         from batchyard.workflows.langgraph import LangGraphStateAdapter
 
         source = Path(setup.source) if setup.source else None
-        return LangGraphStateAdapter(setup.factory, Path(setup.checkpoints), source)
+        prices = None if setup.metering is None else setup.prices
+        return LangGraphStateAdapter(setup.factory, Path(setup.checkpoints), source, prices=prices)
 
     def judge(self, setup: Setup) -> EvaluationEngine:
         """Return the evaluation engine, with the user's own evaluators imported."""
@@ -164,7 +165,7 @@ class LocalEngine:
         if faults:
             return faults
         environment = self._environment(loaded, Path())
-        setup = _setup(loaded, checkpoints=":memory:")
+        setup = setup_of(loaded, checkpoints=":memory:")
         inputs = [(f"case {case.name}", loaded.plan.input_for(case)) for case in loaded.plan.cases]
         redact = Redactor(environment.secrets).text
         longest = loaded.batch.spec.deadlines.environment_seconds
@@ -309,16 +310,9 @@ class LocalEngine:
         at_once: int,
     ) -> AbstractContextManager[BatchTestRunner]:
         spec = loaded.batch.spec
-        deadlines = spec.deadlines
         left = (deadline_at - self._clock.now()).total_seconds()
-        setup = replace(_setup(loaded, checkpoints=str(checkpoints_folder(files, batch_id))), logs=logs.for_child())
-        limits = Limits(
-            trial=deadlines.trial_seconds,
-            node=deadlines.node_seconds,
-            grace=deadlines.grace_seconds,
-            environment=deadlines.environment_seconds,
-            batch_until=self._clock.monotonic() + left,
-        )
+        setup = replace(setup_of(loaded, checkpoints=str(checkpoints_folder(files, batch_id))), logs=logs.for_child())
+        limits = limits_of(spec, batch_until=self._clock.monotonic() + left)
         if self._ray is not None:
             return open_ray_runner(
                 # Without this process's secrets: an actor knows its own.
@@ -368,23 +362,6 @@ class LocalEngine:
 
 def _at_once(loaded: LoadedBatch, open_trials: int | None) -> int:
     return max(1, min(loaded.batch.spec.parallelism, len(loaded.plan) if open_trials is None else open_trials))
-
-
-def _setup(loaded: LoadedBatch, *, checkpoints: str) -> Setup:
-    spec = loaded.batch.spec
-    source = spec.workflow.source.path
-    return Setup(
-        factory=spec.workflow.factory,
-        source=str((loaded.base / source).resolve()) if source else "",
-        checkpoints=checkpoints,
-        evaluators=[
-            {"name": entry.name, "weight": entry.weight, "config": entry.config} for entry in spec.evaluation.evaluators
-        ],
-        pass_threshold=spec.evaluation.pass_threshold,
-        recursion_limit=spec.limits.recursion_limit,
-        durability=spec.checkpoints.durability,
-        input_schema=spec.workflow.input_schema or "",
-    )
 
 
 def _random_suffix() -> str:

@@ -12,6 +12,7 @@ import pytest
 from batchyard.engine.attempts import Ended, Late, Order, RunnerEvent, Started, Stop
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.runners.leader import Leader, Limits
+from batchyard.runners.meter import Meter
 from batchyard.runners.worker import Setup, SlotProbe
 from batchyard.runners.workers import Gone
 from batchyard.testing.fake_clock import FakeClock
@@ -21,6 +22,7 @@ from runner_bench import FolderProvider, an_order
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batchyard.model.usage import Usage
     from batchyard.runners.workers import LedWorker
 
 LOST = Gone(-9, confirmed=True)
@@ -265,13 +267,16 @@ class Page:
         assert bool(node) == bool(since_ns)
         self.node = node
 
+    def set_usage(self, used: Usage, at_ns: int) -> None:
+        raise AssertionError("nothing was reported")
+
 
 def test_a_thread_left_behind_neither_clears_nor_sets_the_node_of_the_next_run() -> None:
     page = Page()
-    left = SlotProbe(page)
+    left = SlotProbe(page, Meter(page))
     left.node_started("old")
     left.retire()
-    SlotProbe(page).node_started("new")
+    SlotProbe(page, Meter(page)).node_started("new")
 
     left.node_finished("old")
     after_its_end = page.node
@@ -282,7 +287,7 @@ def test_a_thread_left_behind_neither_clears_nor_sets_the_node_of_the_next_run()
 
 def test_a_run_that_is_over_shows_no_node() -> None:
     page = Page()
-    probe = SlotProbe(page)
+    probe = SlotProbe(page, Meter(page))
     probe.node_started("old")
 
     probe.retire()
@@ -292,10 +297,10 @@ def test_a_run_that_is_over_shows_no_node() -> None:
 
 def test_a_stop_of_the_next_run_does_not_reach_the_one_before() -> None:
     page, asked = Page(), []
-    left = SlotProbe(page)
+    left = SlotProbe(page, Meter(page))
     left.on_stop(lambda: asked.append("left"))
     left.retire()
-    SlotProbe(page).on_stop(lambda: asked.append("next"))
+    SlotProbe(page, Meter(page)).on_stop(lambda: asked.append("next"))
     page.stop_asked = True
 
     left.node_started("old")

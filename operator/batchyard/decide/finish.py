@@ -31,6 +31,7 @@ class Ending:
     gate_passed: bool | None = None
     cancelled: bool = False
     deadline_passed: bool = False
+    budget_exceeded: bool = False
     failed_fast: bool = False
     environment_failed: bool = False
     no_place: Reason = Reason.NONE
@@ -51,6 +52,8 @@ def verdict(ending: Ending) -> tuple[Verdict, Reason]:
         return Verdict.FAILED, Reason.ENVIRONMENT_FAILED
     if ending.deadline_passed:
         return Verdict.FAILED, Reason.BATCH_DEADLINE_EXCEEDED
+    if ending.budget_exceeded:
+        return Verdict.FAILED, Reason.BATCH_BUDGET_EXCEEDED
     if ending.failed_fast:
         return Verdict.FAILED, Reason.FAIL_FAST
     if ending.counts.get(Outcome.PASSED, 0) == 0:
@@ -66,7 +69,7 @@ def exit_code(ended_as: Verdict, reason: str) -> int:
         return EXIT_SUCCEEDED
     if ended_as is Verdict.CANCELLED:
         return EXIT_INTERRUPTED
-    if reason == Reason.BATCH_DEADLINE_EXCEEDED:
+    if reason in {Reason.BATCH_DEADLINE_EXCEEDED, Reason.BATCH_BUDGET_EXCEEDED}:
         return EXIT_BATCH_DEADLINE
     if reason in {Reason.ENVIRONMENT_FAILED, Reason.ENVIRONMENT_DEADLINE_EXCEEDED}:
         return EXIT_PLACE_FAILED

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from batchyard.decide.forking import ForkPoint
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import JSON, AttemptResult
+    from batchyard.model.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,15 @@ class Late:
     outcome: str
 
 
-RunnerEvent = Started | Ended | Late
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a running attempt has used so far; told now and then if the batch has a budget."""
+
+    order: Order
+    used: Usage
+
+
+RunnerEvent = Started | Ended | Late | Used
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def conclude(summary: Summary, gate: Gate, stop: str, why: str = "") -> Conclusi
             cancelled=stop == Reason.CANCELLED,
             environment_failed=summary.environment_failed,
             deadline_passed=stop == Reason.BATCH_DEADLINE_EXCEEDED,
+            budget_exceeded=stop == Reason.BATCH_BUDGET_EXCEEDED,
             failed_fast=stop == Reason.FAIL_FAST,
             no_place=Reason(stop) if stop in _NO_PLACE else Reason.NONE,
         )

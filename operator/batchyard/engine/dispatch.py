@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchyard.decide.budgets import Ledger, exceeded, sentence
 from batchyard.decide.finish import ends_batch
 from batchyard.decide.retries import retry_delay
-from batchyard.engine.attempts import BatchTestRunner, Ended, Late, Order, RunnerEvent, Started, Stop
+from batchyard.engine.attempts import BatchTestRunner, Ended, Late, Order, RunnerEvent, Started, Stop, Used
 from batchyard.engine.backlog import Backlog
 from batchyard.engine.records import details_of, redacted
 from batchyard.model.events import Event, EventType
 from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.usage import Allowance, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -71,6 +73,9 @@ class TrialLoop:
         self._in_flight: dict[int, Order] = {}
         self._stop: Stop | None = None
         self._asked: Stop | None = None
+        self._ledger = Ledger()
+        self._allowed = spec.budgets.batch.allowance() if spec.budgets is not None else Allowance()
+        self._cut_short = False
 
     def interrupt(self) -> None:
         """Ask the loop to end soon, leaving the batch to be resumed. Safe in a signal handler and any thread."""
@@ -105,6 +110,7 @@ class TrialLoop:
         else:
             self._tell(EventType.BATCH_STARTED, f"{total} trials, {self._spec.parallelism} at a time", details)
         self._begin()
+        self._watch_budget()
 
     def _recall(self) -> None:
         """Take over what earlier sessions did: into the backlog, and why they ended the batch, if they did."""
@@ -115,6 +121,13 @@ class TrialLoop:
         self._write()
 
     # -- while running -----------------------------------------------------------------------------------------
+
+    @property
+    def _ended_too_late(self) -> bool:
+        """Return whether the budget was exceeded when there was nothing left to be cut short."""
+        stop = self._stop
+        over = stop is not None and stop.reason == Reason.BATCH_BUDGET_EXCEEDED
+        return over and not self._cut_short and not self._backlog.open_count
 
     @property
     def _was_interrupted(self) -> bool:
@@ -142,6 +155,16 @@ class TrialLoop:
         if self._end_early(Stop(Outcome.TIMED_OUT, Reason.BATCH_DEADLINE_EXCEEDED)):
             text = f"the batch's deadline of {self._spec.deadlines.batch_seconds:g} s passed"
             self._tell(EventType.DEADLINE_EXCEEDED, text, {"scope": "batch"})
+
+    def _watch_budget(self) -> None:
+        """End the batch if it has used more than it may and there is something to end or to leave unrun."""
+        used = self._ledger.total
+        kind = exceeded(self._allowed, used)
+        if kind is None or self._backlog.open_count == 0:
+            return
+        if self._end_early(Stop(Outcome.CANCELLED, Reason.BATCH_BUDGET_EXCEEDED)):
+            text = f"the batch is over its budget: {sentence(kind, self._allowed, used)}"
+            self._tell(EventType.BUDGET_EXCEEDED, text, {"scope": "batch", "kind": kind.value})
 
     def _end_early(self, stop: Stop) -> bool:
         """Stop dispatching and end what runs; return whether this was news."""
@@ -183,6 +206,9 @@ class TrialLoop:
                 text = f"a result ({outcome}) came after the attempt had been ended; it changes nothing"
                 self._tell(EventType.LATE_RESULT, text, {"outcome": outcome}, order)
                 self._write()
+            case Used(order, used):
+                self._ledger.running(order.ordinal, used)
+                self._watch_budget()
             case Ended():
                 self._hear_end(event)
 
@@ -210,6 +236,10 @@ class TrialLoop:
             self._backlog.finish(result.ordinal)
             self._settle(result)
         self._heard_end(event)
+        if self._allowed:
+            self._ledger.ended(result.ordinal, Usage.of(result.metrics))
+            self._watch_budget()
+        self._cut_short |= result.reason == Reason.BATCH_BUDGET_EXCEEDED
         self._write(results=[(result, final)])
         if result.reason == Reason.BATCH_DEADLINE_EXCEEDED:
             self._pass_deadline()  # the runner may see it a moment earlier

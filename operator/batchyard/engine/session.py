@@ -21,6 +21,7 @@ from batchyard.engine.summary import Summary
 from batchyard.model.errors import StaleSession, StoreError
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase, Reason, Verdict
+from batchyard.model.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +87,8 @@ class BatchSession(TrialLoop):
             if self._backlog.open_count:
                 return self._leave()
             self._stop = self._stop_by_results()  # the interruption came too late to cut anything short
+        if self._ended_too_late:
+            self._stop = self._stop_by_results()
         return self._conclude()
 
     # -- before ----------------------------------------------------------------------------------------------
@@ -104,11 +107,17 @@ class BatchSession(TrialLoop):
             if (result.ordinal, result.attempt) not in final:
                 self._backlog.count_error(result.ordinal)
                 self._summary.retried += 1
+        if self._allowed:
+            # Attempts that were tried again cost money too.
+            for result in self._store.results(self._record.id, final_only=False):
+                self._ledger.ended(result.ordinal, Usage.of(result.metrics))
 
     def _stop_by_results(self) -> Stop | None:
         """Return what ended the batch early, as the results have it."""
         if self._summary.past_deadline:
             return Stop(Outcome.TIMED_OUT, Reason.BATCH_DEADLINE_EXCEEDED)
+        if self._summary.over_budget:
+            return Stop(Outcome.CANCELLED, Reason.BATCH_BUDGET_EXCEEDED)
         if any(ends_batch(outcome, fail_fast=self._spec.fail_fast) for outcome in self._summary.counts):
             return Stop(Outcome.CANCELLED, Reason.FAIL_FAST)
         return None

@@ -31,6 +31,7 @@ class Summary:
         self._failures: list[AttemptResult] = []
         self._no_place = 0
         self._past_deadline = 0
+        self._over_budget = 0
         self._cancelled = 0
         self.counts: Counter[Outcome] = Counter()
         self.retried = 0
@@ -40,6 +41,7 @@ class Summary:
         self.counts[result.outcome] += 1
         self._no_place += result.reason == Reason.ENVIRONMENT_FAILED
         self._past_deadline += result.reason == Reason.BATCH_DEADLINE_EXCEEDED
+        self._over_budget += result.reason == Reason.BATCH_BUDGET_EXCEEDED
         self._cancelled += result.reason == Reason.CANCELLED
         self._builder.add(result)
         if result.outcome not in _NO_FAILURE and len(self._failures) < _FAILURES_KEPT:
@@ -55,6 +57,11 @@ class Summary:
     def past_deadline(self) -> bool:
         """Return whether the batch's deadline ended any trial or left it unrun."""
         return self._past_deadline > 0
+
+    @property
+    def over_budget(self) -> bool:
+        """Return whether the batch's budget ended any trial or left it unrun."""
+        return self._over_budget > 0
 
     @property
     def cancelled(self) -> bool:

@@ -116,6 +116,8 @@ def _by_results(batch: ActiveBatch) -> str:
         return Reason.CANCELLED
     if batch.summary.past_deadline:
         return Reason.BATCH_DEADLINE_EXCEEDED
+    if batch.summary.over_budget:
+        return Reason.BATCH_BUDGET_EXCEEDED
     fail_fast = batch.loaded.batch.spec.fail_fast
     if any(ends_batch(outcome, fail_fast=fail_fast) for outcome in batch.summary.counts):
         return Reason.FAIL_FAST

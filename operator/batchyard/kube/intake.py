@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from batchyard.decide.budgets import KIND_OF, Ledger
 from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.engine.forks import forks_of
 from batchyard.kube.http import Busy, OutOfOrder, Superseded, TooEarly
@@ -17,10 +18,11 @@ from batchyard.model.errors import SegmentOutOfOrder
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase, Reason
 from batchyard.model.spec_environment import Provider
+from batchyard.model.usage import Usage
 from batchyard.model.wire import PROTOCOL, Directive, Manifest, Receipt, WireInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from batchyard.clock import Clock
     from batchyard.engine.cluster_ports import EnvironmentRecord
@@ -35,7 +37,11 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = 2.0
 _FAULTS_TOLD = 10
 _FAULT_CHARACTERS = 1000
-_SCOPE_OF: Mapping[str, str] = {Reason.BATCH_DEADLINE_EXCEEDED: "batch", Reason.NODE_DEADLINE_EXCEEDED: "node"}
+_SCOPE_OF: Mapping[str, str] = {
+    Reason.BATCH_DEADLINE_EXCEEDED: "batch",
+    Reason.NODE_DEADLINE_EXCEEDED: "node",
+    Reason.IDLE_DEADLINE_EXCEEDED: "idle",
+}
 
 
 def token_of(key: bytes, batch_id: str, attempt: int) -> str:
@@ -84,6 +90,7 @@ class WorkerIntake:
             made = await self._batches.threads(lambda: dict(self._batches.store.attempts_made(batch_id)))
             errors = await self._batches.threads(lambda: self._errors(batch_id))
             forks = await self._batches.threads(lambda: self._forks(batch))
+            used = await self._batches.threads(lambda: self._used(batch))
             batch.heard_at = self._clock.now()
         open_errors = {ordinal: count for ordinal, count in errors.items() if not batch.final[ordinal]}
         return Manifest(
@@ -96,6 +103,7 @@ class WorkerIntake:
             finished=batch.finished_ranges(),
             attempts=made,
             errors=open_errors,
+            used=used,
             runner="Ray" if environment.provider == Provider.KUBE_RAY else "Threads",
             forks=forks,
         )
@@ -175,8 +183,13 @@ class WorkerIntake:
             self._metrics.checkpoints_written(written)
             if result.outcome is Outcome.TIMED_OUT:
                 self._metrics.deadline_exceeded(_SCOPE_OF.get(result.reason, "trial"))
+            if (kind := KIND_OF.get(result.reason)) is not None:
+                self._metrics.budget_exceeded("trial", kind)
             if result.outcome is Outcome.ERRORED and not final:
                 self._metrics.trial_retried(result.reason)
+        for entry in segment.entries:
+            if entry.type is EventType.BUDGET_EXCEEDED:
+                self._metrics.budget_exceeded("batch", str(entry.details.get("kind")))
         for signal, count in segment.kills.items():
             self._metrics.killed(f"SIG{signal}", count)
         for scope, seconds in segment.overruns:
@@ -255,11 +268,25 @@ class WorkerIntake:
         points = {ordinal: found.point(ordinal) for ordinal, final in enumerate(batch.final) if not final}
         return {ordinal: (point.trial_id, point.thread_id, point.checkpoint) for ordinal, point in points.items()}
 
+    def _used(self, batch: ActiveBatch) -> dict[str, float]:
+        """Return what earlier places used of the batch's budget, if it has one; what was tried again cost money too."""
+        budgets = batch.loaded.batch.spec.budgets
+        if budgets is None or not budgets.batch.allowance():
+            return {}
+        return _used_of(self._batches.store.results(batch.id, final_only=False))
+
     def _errors(self, batch_id: str) -> dict[int, int]:
         found: dict[int, int] = {}
         for result in self._batches.store.results(batch_id, final_only=False, outcomes=[Outcome.ERRORED]):
             found[result.ordinal] = found.get(result.ordinal, 0) + 1
         return found
+
+
+def _used_of(results: Iterable[AttemptResult]) -> dict[str, float]:
+    ledger = Ledger()
+    for result in results:
+        ledger.ended(result.ordinal, Usage.of(result.metrics))
+    return asdict(ledger.total)
 
 
 def _is_in(pod: str, environment: EnvironmentRecord) -> bool:

@@ -88,8 +88,12 @@ class Metrics:
         self._count("trial_retries_total", reason, amount=count)
 
     def deadline_exceeded(self, scope: str) -> None:
-        """Count a deadline (environment, node, trial, batch) that passed."""
+        """Count a deadline (environment, idle, node, trial, batch) that passed."""
         self._count("deadline_exceeded_total", scope)
+
+    def budget_exceeded(self, scope: str, kind: str) -> None:
+        """Count a budget (of a trial or a batch, of steps, tokens or cost) that was exceeded."""
+        self._count("budget_exceeded_total", scope, kind)
 
     def deadline_overrun(self, scope: str, seconds: float) -> None:
         """Measure how long after its deadline something was over."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.model.events import EventType, Severity
 from batchyard.model.outcome import Outcome, Phase, Reason, Verdict
+from batchyard.model.usage import Kind as BudgetKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,8 @@ class Metric:
 
 RUNNERS = ("Threads", "Ray")
 PROVIDERS = ("InProcess", "KubeRay", "Ray")
-SCOPES = ("environment", "node", "trial", "batch")
+SCOPES = ("environment", "idle", "node", "trial", "batch")
+BUDGET_SCOPES = ("trial", "batch")
 ENVIRONMENT_STATES = ("Requested", "Queued", "Ready", "Running", "Ended", "Released")
 # What kubelet, scheduler, job controller and KubeRay say about pods, jobs and clusters.
 FOREIGN_REASONS = (
@@ -143,6 +145,12 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("trials_pending", _G, "Trials of open batches that neither run nor have ended.", sampled=True),
     Metric("trial_retries_total", _C, "Attempts that were followed by another.", {"reason": _REASONS}),
     Metric("deadline_exceeded_total", _C, "Deadlines that passed.", {"scope": SCOPES}),
+    Metric(
+        "budget_exceeded_total",
+        _C,
+        "Budgets that were exceeded.",
+        {"scope": BUDGET_SCOPES, "kind": tuple(map(str, BudgetKind))},
+    ),
     Metric(
         "deadline_overrun_seconds",
         _H,

@@ -22,6 +22,7 @@ from batchyard.model.quantity import to_bytes
 from batchyard.model.spec import BatchTestSpec, Deadlines, Retry
 from batchyard.model.spec_base import QUANTITY_PATTERN
 from batchyard.model.spec_workload import MIN_MEMORY_BYTES
+from batchyard.model.usage import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,7 @@ def rules() -> dict[str, list[dict[str, JSON]]]:
         "spec.variants.overrides[].packages": [_no_packages()],
         "spec.variants.overrides[].resources.memory": [_enough_memory()],
         "spec.deadlines": _deadline_rules(),
+        "spec.budgets": _budget_rules(),
         "spec.retry": [_backoff_order()],
         "spec.retry.retryOn[]": [_only_errored()],
         "spec.environment": [_kube_ray_with_its_provider()],
@@ -192,13 +194,31 @@ def _deadline_rules() -> list[dict[str, JSON]]:
             "%s more than batchSeconds %s; write at most %s",
             f"[{written}, string({batch}), string({batch})]",
         ),
+        *(_within_trial(field, trial) for field in ("nodeSeconds", "idleSeconds")),
+    ]
+
+
+def _within_trial(field: str, trial: str) -> dict[str, JSON]:
+    return rule(
+        f"!has(self.{field}) || self.{field} <= {trial}",
+        "is more than trialSeconds; make it the smaller",
+        field,
+        "is more than trialSeconds %s; write at most %s",
+        f"[string({trial}), string({trial})]",
+    )
+
+
+def _budget_rules() -> list[dict[str, JSON]]:
+    return [
         rule(
-            f"!has(self.nodeSeconds) || self.nodeSeconds <= {trial}",
-            "is more than trialSeconds; make it the smaller",
-            "nodeSeconds",
-            "is more than trialSeconds %s; write at most %s",
-            f"[string({trial}), string({trial})]",
-        ),
+            f"!has(self.trial) || !has(self.batch) || !has(self.trial.{kind}) || !has(self.batch.{kind})"
+            f" || self.trial.{kind} <= self.batch.{kind}",
+            "is more than the batch's; make it the smaller",
+            f"trial.{kind}",
+            "is more than the batch's %s; write at most %s",
+            f"[string(self.batch.{kind}), string(self.batch.{kind})]",
+        )
+        for kind in Kind
     ]
 
 

@@ -61,6 +61,7 @@ class EventType(StrEnum):
     TRIALS_NOT_RUN = "TrialsNotRun"
     LATE_RESULT = "LateResult"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    BUDGET_EXCEEDED = "BudgetExceeded"
     GATE_PASSED = "GatePassed"
     GATE_FAILED = "GateFailed"
     PARITY_MISMATCH = "ParityMismatch"
@@ -98,6 +99,7 @@ _SEVERITY: Mapping[EventType, Severity] = {
     EventType.TRIALS_NOT_RUN: Severity.WARNING,
     EventType.LATE_RESULT: Severity.WARNING,
     EventType.DEADLINE_EXCEEDED: Severity.ERROR,
+    EventType.BUDGET_EXCEEDED: Severity.ERROR,
     EventType.GATE_PASSED: Severity.SUCCESS,
     EventType.GATE_FAILED: Severity.ERROR,
     EventType.PARITY_MISMATCH: Severity.ERROR,

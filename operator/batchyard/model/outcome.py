@@ -53,6 +53,7 @@ class Reason(StrEnum):
     ENVIRONMENT_FAILED = "EnvironmentFailed"
     ENVIRONMENT_DEADLINE_EXCEEDED = "EnvironmentDeadlineExceeded"
     BATCH_DEADLINE_EXCEEDED = "BatchDeadlineExceeded"
+    BATCH_BUDGET_EXCEEDED = "BatchBudgetExceeded"
     ALL_TRIALS_FAILED = "AllTrialsFailed"
     GATE_FAILED = "GateFailed"
     CANCELLED = "Cancelled"
@@ -65,6 +66,10 @@ class Reason(StrEnum):
     # attempt
     TRIAL_DEADLINE_EXCEEDED = "TrialDeadlineExceeded"
     NODE_DEADLINE_EXCEEDED = "NodeDeadlineExceeded"
+    IDLE_DEADLINE_EXCEEDED = "IdleDeadlineExceeded"
+    STEP_BUDGET_EXCEEDED = "StepBudgetExceeded"
+    TOKEN_BUDGET_EXCEEDED = "TokenBudgetExceeded"  # noqa: S105 - tokens of a language model
+    COST_BUDGET_EXCEEDED = "CostBudgetExceeded"
     BELOW_THRESHOLD = "BelowThreshold"
     NODE_RAISED = "NodeRaised"
     RECURSION_LIMIT = "RecursionLimitExceeded"

@@ -17,6 +17,7 @@ from batchyard.model.faults import did_you_mean, model_faults, shortened
 from batchyard.model.spec import MAX_INLINE_CASES_BYTES, Deadlines, Isolation, Provider, Retry
 from batchyard.model.spec_evaluators import EVALUATOR_CONFIGS, EvaluatorName
 from batchyard.model.text import child_path
+from batchyard.model.usage import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,7 @@ def rule_faults(document: JSON, *, most_inline_bytes: int = MAX_INLINE_CASES_BYT
     """
     spec = Place(document, "").at("spec")
     yield from _deadline_faults(spec.at("deadlines"))
+    yield from _budget_faults(spec.at("budgets"))
     yield from _retry_faults(spec.at("retry"))
     yield from _environment_faults(spec)
     yield from variant_faults(spec.at("variants"))
@@ -83,13 +85,23 @@ def _deadline_faults(deadlines: Place) -> Iterator[Fault]:
     defaults = Deadlines()
     batch = deadlines.at("batchSeconds").number(defaults.batch_seconds)
     trial = deadlines.at("trialSeconds").number(defaults.trial_seconds)
-    node = deadlines.at("nodeSeconds").number()
     if batch is not None and trial is not None and trial > batch:
         place = deadlines.at("trialSeconds")
         written = "is" if place.value is not None else f"is {trial:g} by default,"
         yield place.fault(f"{written} more than batchSeconds {batch:g}", f"write at most {batch:g}")
-    if trial is not None and node is not None and node > trial:
-        yield deadlines.at("nodeSeconds").fault(f"is more than trialSeconds {trial:g}", f"write at most {trial:g}")
+    for shorter in (deadlines.at("nodeSeconds"), deadlines.at("idleSeconds")):
+        seconds = shorter.number()
+        if trial is not None and seconds is not None and seconds > trial:
+            yield shorter.fault(f"is more than trialSeconds {trial:g}", f"write at most {trial:g}")
+
+
+def _budget_faults(budgets: Place) -> Iterator[Fault]:
+    for kind in Kind:
+        batch = budgets.at("batch", kind).number()
+        trial = budgets.at("trial", kind)
+        most = trial.number()
+        if batch is not None and most is not None and most > batch:
+            yield trial.fault(f"is more than the batch's {batch:g}", f"write at most {batch:g}")
 
 
 def _retry_faults(retry: Place) -> Iterator[Fault]:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from batchyard.model.outcome import Outcome
 from batchyard.model.spec_base import YEAR_SECONDS, DnsLabel, Seconds, SpecModel, fault
+from batchyard.model.spec_budgets import Budget, Budgets, Price
 from batchyard.model.spec_environment import (
     EnvFrom,
     Environment,
@@ -51,6 +52,8 @@ __all__ = [
     "Baseline",
     "BatchTest",
     "BatchTestSpec",
+    "Budget",
+    "Budgets",
     "CaseSpec",
     "CasesFrom",
     "Checkpoints",
@@ -72,6 +75,7 @@ __all__ = [
     "Override",
     "Parity",
     "PostgresThreads",
+    "Price",
     "Provider",
     "RayHead",
     "RayWorkers",
@@ -119,6 +123,10 @@ class Deadlines(SpecModel):
     trial_seconds: Seconds = Field(default=300.0, description="One attempt of a trial, counted from its beginning.")
     node_seconds: Seconds | None = Field(
         default=None, description="One node of the workflow; null is no limit of its own."
+    )
+    idle_seconds: Seconds | None = Field(
+        default=None,
+        description="Time in which no node begins or ends and nothing is reported; null is no limit of its own.",
     )
     grace_seconds: float = Field(
         default=5.0, ge=0, le=3600, description="How long a trial over its deadline may take to end by itself."
@@ -182,6 +190,7 @@ class BatchTestSpec(SpecModel):
     fail_fast: bool = Field(default=False, description="Whether the first trial that does not pass ends the batch.")
     retry: Retry = Field(default_factory=Retry, description="When a broken attempt is made again.")
     deadlines: Deadlines = Field(default_factory=Deadlines, description="How long each scope may take.")
+    budgets: Budgets | None = Field(default=None, description="How much may be used; null counts nothing.")
     environment: Environment = Field(default_factory=Environment, description="The place where trials run.")
     checkpoints: Checkpoints = Field(default_factory=Checkpoints, description="How states between nodes are kept.")
     limits: Limits = Field(default_factory=Limits, description="Bounds on one run of the workflow.")

@@ -56,9 +56,9 @@ class Manifest:
 
     ``document`` is the BatchTest with all its cases inline. ``finished`` holds the ordinals that have final results,
     as inclusive ranges; ``attempts`` the newest attempt and ``errors`` the attempts that the place broke, of open
-    trials by ordinal. ``runner`` is Threads or Ray. ``forks`` has,
-    for a batch that is forked from another, where each open trial begins: the other's trial, its thread and the
-    checkpoint, "" if there is no such place.
+    trials by ordinal. ``used`` is what earlier attempts used of a batch that has a budget, by kind. ``runner`` is
+    Threads or Ray. ``forks`` has, for a batch that is forked from another, where each open trial begins: the other's
+    trial, its thread and the checkpoint, "" if there is no such place.
     """
 
     protocol: int
@@ -70,6 +70,7 @@ class Manifest:
     finished: tuple[tuple[int, int], ...] = ()
     attempts: Mapping[int, int] = field(default_factory=dict)
     errors: Mapping[int, int] = field(default_factory=dict)
+    used: Mapping[str, float] = field(default_factory=dict)
     runner: str = "Threads"
     forks: Mapping[int, tuple[str, str, str]] = field(default_factory=dict)
 
@@ -82,6 +83,7 @@ class Manifest:
             "attempts": {str(ordinal): number for ordinal, number in self.attempts.items()},
             "errors": {str(ordinal): number for ordinal, number in self.errors.items()},
             "forks": {str(ordinal): list(point) for ordinal, point in self.forks.items()},
+            "used": dict(self.used),
         }
 
     @classmethod
@@ -115,7 +117,7 @@ class Segment:
     """One numbered piece of what happened: results (each with whether it is final), audit entries, counts.
 
     ``kills`` counts signals that were needed (TERM, KILL); ``overruns`` holds (scope, seconds) of deadlines that
-    passed, of scope batch, trial or node.
+    passed, of scope batch, trial, node or idle.
     """
 
     results: tuple[tuple[AttemptResult, bool], ...] = ()

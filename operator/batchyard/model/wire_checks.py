@@ -41,6 +41,7 @@ WORKER_EVENTS = frozenset(
         EventType.TRIAL_RETRIED,
         EventType.LATE_RESULT,
         EventType.DEADLINE_EXCEEDED,
+        EventType.BUDGET_EXCEEDED,
         EventType.AUDIT_DROPPED,
         EventType.CHECKPOINT_CREATED,
         EventType.ROLLBACK_PERFORMED,
@@ -119,6 +120,7 @@ class ManifestCheck(_Wire):
     finished: tuple[tuple[_Ordinal, _Ordinal], ...]
     attempts: dict[int, _Number]
     errors: dict[int, _Number]
+    used: _Metrics = Field(default_factory=dict)
     runner: _Short
     forks: dict[int, tuple[_Short, _Short, _Short]] = {}
 
@@ -201,8 +203,8 @@ class DoneCheck(_Wire):
     """A worker's last word."""
 
     stop: Literal[
-        Reason.NONE, Reason.BATCH_DEADLINE_EXCEEDED, Reason.CANCELLED, Reason.ENVIRONMENT_FAILED, Reason.FAIL_FAST,
-        Reason.INTERRUPTED, Reason.SUSPENDED, Reason.WORKFLOW_INVALID,
+        Reason.NONE, Reason.BATCH_BUDGET_EXCEEDED, Reason.BATCH_DEADLINE_EXCEEDED, Reason.CANCELLED,
+        Reason.ENVIRONMENT_FAILED, Reason.FAIL_FAST, Reason.INTERRUPTED, Reason.SUSPENDED, Reason.WORKFLOW_INVALID,
     ]  # fmt: skip
     message: _Long
     faults: Annotated[tuple[_Fault, ...], Field(max_length=MAX_FAULTS)]
@@ -220,7 +222,9 @@ class SegmentCheck(_Wire):
     hello: _Hello | None
     done: DoneCheck | None
     kills: dict[Literal["TERM", "KILL"], _Count]
-    overruns: Annotated[tuple[tuple[Literal["batch", "trial", "node"], _Float], ...], Field(max_length=MAX_RESULTS)]
+    overruns: Annotated[
+        tuple[tuple[Literal["batch", "trial", "node", "idle"], _Float], ...], Field(max_length=MAX_RESULTS)
+    ]
 
 
 class HeartbeatCheck(_Wire):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from batchyard.engine.controller import RunSettings
     from batchyard.engine.ports import Probe, RunOutput, StateAdapter
     from batchyard.model.trial import JSON, EvaluatorScore, NodeBoundary
+    from batchyard.runners.meter import Meter
 
 OUTPUT_BYTES = 64 * 1024
 """A final state larger than this is kept as its digest and size only."""
@@ -68,6 +69,7 @@ def execute(
     judge: EvaluationEngine,
     settings: RunSettings,
     probe: Probe,
+    meter: Meter,
     monotonic: Callable[[], float],
 ) -> Executed:
     """Run the order's workflow and judge what came out. Never raises for what the user's code does."""
@@ -87,12 +89,12 @@ def execute(
         run = _answered(order, controller, run, probe)
     duration = monotonic() - begun
     if run.status == "completed":
-        return _judged(order, judge, run, duration)
+        return _judged(order, judge, run, meter, duration)
     outcome, reason = _ENDINGS.get(run.status, (Outcome.FAILED, ""))
     output, digest = _portable(run.state)
     return Executed(
         outcome, run.reason or reason, cut(run.message), run.status == "stopped",
-        boundaries=run.boundaries, output=output, output_digest=digest,
+        metrics=meter.metrics(), boundaries=run.boundaries, output=output, output_digest=digest,
     )  # fmt: skip
 
 
@@ -108,16 +110,17 @@ def _answered(order: Order, controller: ExecutionController, run: RunOutput, pro
     return replace(run, boundaries=controller.get(order.thread_id).boundaries)
 
 
-def _judged(order: Order, judge: EvaluationEngine, run: RunOutput, duration: float) -> Executed:
+def _judged(order: Order, judge: EvaluationEngine, run: RunOutput, meter: Meter, duration: float) -> Executed:
     try:
         state = to_jsonable_python(run.state, serialize_unknown=True, inf_nan_mode="strings")
         body = orjson.dumps(state, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     except Exception as err:  # the state's own types decide what can go wrong here
         return Executed(
             Outcome.FAILED, Reason.STATE_NOT_SERIALISABLE, cut(f"the final state cannot be written as JSON: {err}"),
-            boundaries=run.boundaries,
+            metrics=meter.metrics(), boundaries=run.boundaries,
         )  # fmt: skip
-    metrics = _reported_metrics(state)
+    meter.state(_reported_metrics(state))
+    metrics = meter.metrics()
     try:
         judged = judge.judge(
             Observed(
@@ -127,13 +130,13 @@ def _judged(order: Order, judge: EvaluationEngine, run: RunOutput, duration: flo
         )  # fmt: skip
     except Exception:  # an evaluator is the user's code too
         last = traceback.format_exc(limit=-3)
-        return Executed(Outcome.FAILED, Reason.EVALUATION_FAILED, cut(last), boundaries=run.boundaries)
+        return Executed(Outcome.FAILED, Reason.EVALUATION_FAILED, cut(last), metrics=metrics, boundaries=run.boundaries)
     return Executed(
         outcome=Outcome.PASSED if judged.passed else Outcome.FAILED,
         reason=judged.reason,
         message="" if judged.passed else cut(judged.message),
         score=judged.score,
-        metrics={**metrics, **judged.metrics},
+        metrics={**meter.metrics(), **judged.metrics},
         scores=judged.scores,
         boundaries=run.boundaries,
         output=state if len(body) <= OUTPUT_BYTES else {"truncated": True, "bytes": len(body)},

@@ -9,6 +9,7 @@ from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.trial import AttemptResult, EvaluatorScore, NodeBoundary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from batchyard.engine.attempts import Order
@@ -18,6 +19,7 @@ STOP_TEXT: dict[str, str] = {
     Reason.INTERRUPTED: "ended because the run was interrupted; `batchyard resume` runs it again",
     Reason.FAIL_FAST: "ended because another trial failed and failFast is set",
     Reason.CANCELLED: "ended because the batch was cancelled",
+    Reason.BATCH_BUDGET_EXCEEDED: "ended because the batch's budget was exceeded",
 }
 
 
@@ -46,12 +48,15 @@ class Finish:
         """Return the result of an attempt that ended by itself and in time."""
         return self.result(executed["outcome"], executed["reason"], executed["message"], executed)
 
-    def by_cause(self, executed: Any, cause: Cause) -> AttemptResult:
-        """Name a run that was ended; it keeps its boundaries but no score."""
-        kept = {**executed, "score": None, "scores": (), "metrics": {}}
+    def by_cause(self, executed: Any, cause: Cause, used: Mapping[str, float]) -> AttemptResult:
+        """Name a run that was ended; it keeps its boundaries and what it ``used``, but no score."""
+        reported = executed.get("metrics", {}) if executed["stopped"] else {}
+        kept = {**executed, "score": None, "scores": (), "metrics": {**used, **reported}}
         return self.result(cause.outcome, cause.reason, cause.message, kept)
 
-    def lost(self, gone: Gone, cause: Cause | None, boundaries: tuple[NodeBoundary, ...]) -> AttemptResult:
+    def lost(
+        self, gone: Gone, cause: Cause | None, boundaries: tuple[NodeBoundary, ...], used: Mapping[str, float]
+    ) -> AttemptResult:
         """Return the result of an attempt whose worker is gone, with the cause if we ended it."""
         where = f" in node {boundaries[-1].node!r}" if boundaries and boundaries[-1].status == "running" else ""
         if cause is not None:
@@ -62,7 +67,7 @@ class Finish:
         else:
             text = f"the worker process ended{where}: {exit_text(gone.status)}"
             result = self.result(Outcome.ERRORED, Reason.WORKER_LOST, text)
-        return replace(result, boundaries=boundaries)
+        return replace(result, boundaries=boundaries, metrics=used)
 
     def result(self, outcome: str, reason: str, message: str, executed: Any = None) -> AttemptResult:
         """Return a result with this outcome and whatever ``executed`` holds besides."""

@@ -1,6 +1,7 @@
 """The thread that leads one worker: hands it attempts, watches their deadlines, replaces it when it is lost.
 
-Every way an attempt can end comes together in ``_watch``. Time is decided by ``decide.deadlines``; this acts on it.
+Every way an attempt can end comes together in ``_watch``. Why it ends is decided by ``watch`` and
+``decide.deadlines``; this acts on it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import structlog
 from batchyard import logs
 from batchyard.decide.deadlines import Stage, stage_after
 from batchyard.decide.retention import keep_workspace
-from batchyard.engine.attempts import Ended, Late, Order, RunnerEvent, Started, Stop
+from batchyard.engine.attempts import Ended, Late, Order, RunnerEvent, Started, Stop, Used
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.trial import AttemptResult, Combination, NodeBoundary
-from batchyard.runners.finish import STOP_TEXT, Cause, Finish, exit_text
+from batchyard.model.usage import Allowance, Usage
+from batchyard.runners.finish import Cause, Finish, exit_text
+from batchyard.runners.watch import Watch, usage_metrics
 from batchyard.runners.workers import Gone, LedWorker, Message
 
 if TYPE_CHECKING:
@@ -36,7 +39,6 @@ _log = structlog.get_logger(__name__)
 
 _CONFIRM_SECONDS = 15.0
 _QUICK_SECONDS = 0.05
-_MEMORY_CHECK_SECONDS = 0.2
 
 
 Spawn = Callable[[Callable[[Order, str], None]], LedWorker]
@@ -45,13 +47,19 @@ Spawn = Callable[[Callable[[Order, str], None]], LedWorker]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long things may take, in seconds; ``batch_until`` is an instant of the monotonic clock."""
+    """How long things may take, in seconds; ``batch_until`` is an instant of the monotonic clock.
+
+    ``allowed`` is how much one attempt may use; with ``tells_usage`` what it uses is told while it runs.
+    """
 
     trial: float
     grace: float
     environment: float
     batch_until: float
     node: float | None = None
+    idle: float | None = None
+    allowed: Allowance = field(default_factory=Allowance)
+    tells_usage: bool = False
 
 
 @dataclass(slots=True)
@@ -250,13 +258,14 @@ class Leader(threading.Thread):
     def _run_and_watch(self, seat: _Seat, order: Order) -> Ended:
         started_at, started = self._clock.now(), self._clock.monotonic()
         seat.worker.send({"op": "run", "order": order})
-        reply, cause, signals = self._watch(seat, order, started)
+        watch = Watch(self._limits, order, seat.worker, seat.runtime.memory_bytes, started)
+        reply, cause, signals = self._watch(seat, order, watch, started)
         took = self._clock.monotonic() - started
         ended = Finish(order, seat.name, started_at, self._clock.now(), took)
         if isinstance(reply, Gone):
             self._seat = None
             self._generation += 0 if reply.confirmed else 1
-            result = ended.lost(reply, cause, self._boundaries(seat, order))
+            result = ended.lost(reply, cause, self._boundaries(seat, order), self._used(watch))
             return Ended(result, reply.confirmed, signals, self._overrun(cause))
         if reply.body["left"] or signals:
             # What the trial left behind dies with its worker; and one that was signalled is not to be trusted.
@@ -265,32 +274,42 @@ class Leader(threading.Thread):
         executed = reply.body["executed"]
         if cause is not None and cause.accept_completed and not executed["stopped"] and not signals:
             # A stop leaves a trial the time that it had, and no more.
-            cause = self._passed_deadline(order, started, started + took)
+            cause = watch.cause_at_end(started + took, stopped=False)
         if cause is None:
             return Ended(ended.by_itself(executed))
         if not executed["stopped"]:
             self._tell_begin()
             self._emit(Late(order, executed["outcome"]))
-        return Ended(ended.by_cause(executed, cause), True, signals, self._overrun(cause))
+        return Ended(ended.by_cause(executed, cause, self._used(watch)), True, signals, self._overrun(cause))
+
+    def _used(self, watch: Watch) -> dict[str, float]:
+        watch.read_usage()
+        metering = self._setup.metering
+        return usage_metrics(watch.used, () if metering is None else metering.always)
 
     def _overrun(self, cause: Cause | None) -> float | None:
         timed_out = cause is not None and cause.outcome is Outcome.TIMED_OUT
         return self._clock.monotonic() - cause.since if cause is not None and timed_out else None
 
-    def _watch(self, seat: _Seat, order: Order, started: float) -> tuple[Message | Gone, Cause | None, tuple[str, ...]]:
-        """Wait for the attempt's end; past a deadline: soft stop, TERM after the grace, then KILL."""
-        worker, limits = seat.worker, self._limits
+    def _watch(
+        self, seat: _Seat, order: Order, watch: Watch, started: float
+    ) -> tuple[Message | Gone, Cause | None, tuple[str, ...]]:
+        """Wait for the attempt's end; past a deadline or a budget: soft stop, TERM after the grace, then KILL."""
+        worker, told = seat.worker, Usage()
         cause: Cause | None = None
         stage = Stage.RUN
         signals: list[str] = []
         while True:
             now = self._clock.monotonic()
             if cause is None:
-                cause = self._find_cause(seat, order, started, now)
+                cause = watch.cause(now, self._ending)
             if cause is not None or now >= started + _QUICK_SECONDS:
                 self._tell_begin()
+            if self._limits.tells_usage and watch.used != told and self._untold is None:
+                told = watch.used
+                self._emit(Used(order, told))
             if cause is not None:
-                reached, wake_at = stage_after(cause.since, now, limits.grace)
+                reached, wake_at = stage_after(cause.since, now, self._limits.grace)
                 if cause.reason == Reason.OUT_OF_MEMORY:
                     reached = Stage.KILL
                 if reached is not stage:
@@ -299,66 +318,21 @@ class Leader(threading.Thread):
                 if stage is Stage.KILL:
                     wake_at = now + _CONFIRM_SECONDS
             else:
-                wake_at = self._next_look(seat, order, started, now)
+                wake_at = watch.next_look(now)
+                if self._untold is not None:
+                    # A quick attempt's begin is told with its end: one wake-up of the session instead of two.
+                    wake_at = min(wake_at, started + _QUICK_SECONDS)
             match worker.wait(wake_at, self._wake):
                 case Message() as reply if cause is None:
                     # It may have come in time and been heard too late; only the time it was heard is known.
-                    return reply, self._passed_deadline(order, started, self._clock.monotonic()), ()
+                    stopped = reply.body["executed"]["stopped"]
+                    return reply, watch.cause_at_end(self._clock.monotonic(), stopped=stopped), ()
                 case Message() | Gone() as reply:
                     return reply, cause, tuple(signals)
                 case None if stage is Stage.KILL:
                     return worker.force_gone(), cause, tuple(signals)
                 case _:
                     continue
-
-    def _passed_deadline(self, order: Order, started: float, now: float) -> Cause | None:
-        """Return the batch's or the trial's deadline if it has passed."""
-        limits = self._limits
-        if now >= limits.batch_until:
-            text = "the batch's deadline passed while this trial ran"
-            return Cause(Outcome.TIMED_OUT, Reason.BATCH_DEADLINE_EXCEEDED, text, limits.batch_until)
-        trial_limit = order.deadline_seconds or limits.trial
-        if now >= started + trial_limit:
-            text = f"over its deadline of {trial_limit:g} s"
-            return Cause(Outcome.TIMED_OUT, Reason.TRIAL_DEADLINE_EXCEEDED, text, started + trial_limit)
-        return None
-
-    def _find_cause(self, seat: _Seat, order: Order, started: float, now: float) -> Cause | None:
-        limits = self._limits
-        passed = self._passed_deadline(order, started, now)
-        if passed is not None:
-            return passed
-        if self._ending is not None:
-            stop = self._ending
-            return Cause(
-                stop.outcome,
-                stop.reason,
-                STOP_TEXT.get(stop.reason, "ended early"),
-                now,
-                accept_completed=stop.outcome is Outcome.CANCELLED,
-            )
-        node = seat.worker.node() if limits.node is not None else None
-        if node is not None and limits.node is not None and now >= node[1] + limits.node:
-            text = f"node {node[0]!r} over its deadline of {limits.node:g} s"
-            return Cause(Outcome.TIMED_OUT, Reason.NODE_DEADLINE_EXCEEDED, text, node[1] + limits.node)
-        bound = seat.runtime.memory_bytes
-        if bound is not None and seat.worker.memory() > bound:
-            text = f"its processes held more than {bound} bytes (environment resources.memory)"
-            return Cause(Outcome.ERRORED, Reason.OUT_OF_MEMORY, text, now)
-        return None
-
-    def _next_look(self, seat: _Seat, order: Order, started: float, now: float) -> float:
-        looks = [started + (order.deadline_seconds or self._limits.trial), self._limits.batch_until]
-        if self._limits.node is not None:
-            node = seat.worker.node()
-            # With no node running now, none can be over its limit before that limit from now.
-            looks.append((node[1] if node else now) + self._limits.node)
-        if seat.runtime.memory_bytes is not None:
-            looks.append(now + _MEMORY_CHECK_SECONDS)
-        if self._untold is not None:
-            # A quick attempt's begin is told with its end: one wake-up of the session instead of two.
-            looks.append(started + _QUICK_SECONDS)
-        return min(looks)
 
     def _boundaries(self, seat: _Seat, order: Order) -> tuple[NodeBoundary, ...]:
         """Return the boundaries a killed attempt reached, from the worker's file, and the node it was in."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchyard.clock import Clock
+    from batchyard.model.usage import Usage
 
 _START_SECONDS = 60.0
 _GOOD_ORDER_SECONDS = 2.0
@@ -67,6 +68,7 @@ class ProcessWorker:
         """Send one message; ``wait`` sends on what did not go at once, and tells if the worker is gone."""
         if message["op"] == "run":
             self._slot.ask_to_stop(False)
+            self._slot.clear_usage()
         self._unanswered += 1
         with contextlib.suppress(OSError):
             self._frames.send(message)
@@ -100,6 +102,10 @@ class ProcessWorker:
     def node(self) -> tuple[str, float] | None:
         """Return the node that runs and when it began."""
         return self._slot.node()
+
+    def usage(self) -> tuple[Usage, float] | None:
+        """Return what the trial has used and when it last moved."""
+        return self._slot.usage()
 
     def ask_to_stop(self) -> None:
         """Ask the trial to stop at its next node boundary."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from batchyard.model.usage import Usage
 from batchyard.runners.frames import NotAFrame, as_received
 from batchyard.runners.worker import Parts, Worker, tellable
 from batchyard.runners.workers import Gone, Message, Woken
@@ -33,6 +34,7 @@ class _MemorySlot:
 
     def __init__(self) -> None:
         self._node: tuple[str, int] = ("", 0)
+        self._usage: tuple[Usage, float] = (Usage(), 0.0)
         self.stop_asked = False
 
     def set_node(self, node: str, since_ns: int) -> None:
@@ -41,6 +43,12 @@ class _MemorySlot:
     def node(self) -> tuple[str, float] | None:
         node, since = self._node
         return (node, since / 1e9) if since else None
+
+    def set_usage(self, used: Usage, at_ns: int) -> None:
+        self._usage = (used, at_ns / 1e9)
+
+    def usage(self) -> tuple[Usage, float]:
+        return self._usage
 
 
 class ThreadWorker:
@@ -66,6 +74,7 @@ class ThreadWorker:
         """Send one message."""
         if message["op"] == "run":
             self._slot.stop_asked = False
+            self._slot.set_usage(Usage(), 0)
         self._unanswered += 1
         self._inbox.put(message)
 
@@ -90,6 +99,10 @@ class ThreadWorker:
     def node(self) -> tuple[str, float] | None:
         """Return the node that runs and when it began."""
         return self._slot.node()
+
+    def usage(self) -> tuple[Usage, float] | None:
+        """Return what the trial has used and when it last moved."""
+        return self._slot.usage()
 
     def ask_to_stop(self) -> None:
         """Ask the trial to stop at its next node boundary."""

@@ -15,16 +15,18 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from batchyard import config, logs
+from batchyard import config, logs, reporting
 from batchyard.engine.attempts import Order
 from batchyard.engine.controller import RunSettings
 from batchyard.linux import children
 from batchyard.model.errors import Fault, WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.plain_json import plain_text
+from batchyard.model.usage import Allowance
 from batchyard.runners.attempt import Executed, cut, execute
 from batchyard.runners.frames import NotAFrame, receive_frame, send_frame
 from batchyard.runners.keeper import OUTPUT_MARK
+from batchyard.runners.meter import Meter, Metering, UsagePage
 
 if TYPE_CHECKING:
     import socket
@@ -40,6 +42,8 @@ class Setup:
     """What every attempt of a worker shares.
 
     ``checkpoints`` is the worker's own file; ``env`` is added once; ``logs`` is how its process is to log, if at all.
+    Without ``metering`` neither steps nor models' tokens are counted; ``prices`` are by
+    model: of a million tokens read, and written.
     """
 
     factory: str
@@ -52,6 +56,8 @@ class Setup:
     input_schema: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     logs: Mapping[str, JSON] = field(default_factory=dict)
+    metering: Metering | None = None
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Parts(Protocol):
@@ -74,7 +80,7 @@ class Parts(Protocol):
         ...
 
 
-class StopFlag(Protocol):
+class StopFlag(UsagePage, Protocol):
     """Where a worker tells what runs and reads whether to stop: a shared page, or memory of the same process."""
 
     def set_node(self, node: str, since_ns: int) -> None:
@@ -90,9 +96,10 @@ class StopFlag(Protocol):
 class SlotProbe:
     """Tells the slot of the longest-running node and passes a stop request on at the next boundary."""
 
-    def __init__(self, slot: StopFlag) -> None:
-        """Report one run to ``slot``."""
+    def __init__(self, slot: StopFlag, meter: Meter) -> None:
+        """Report one run to ``slot``, and its steps to ``meter``."""
         self._slot = slot
+        self._meter = meter
         self._lock = threading.Lock()  # guards _running; nodes of one step run in parallel threads
         self._running: list[tuple[str, int]] = []
         self._stop: StopRequest | None = None
@@ -111,6 +118,7 @@ class SlotProbe:
         with self._lock:
             self._running.append((node, time.monotonic_ns()))
             self._show()
+        self._meter.node_started()
         self._pass_on_stop()
 
     def node_finished(self, node: str) -> None:
@@ -121,11 +129,13 @@ class SlotProbe:
                     del self._running[index]
                     break
             self._show()
+        self._meter.node_finished()
         self._pass_on_stop()
 
     def on_stop(self, stop: StopRequest) -> None:
         """Keep the way to stop the run; use it at once if that was asked already."""
         self._stop = stop
+        self._meter.on_spent(stop)
         self._pass_on_stop()
 
     def _show(self) -> None:
@@ -153,7 +163,7 @@ class Worker:
         """Do what the message asks and return the reply to send."""
         match message["op"]:
             case "setup":
-                return {"op": "ready", "error": self._set_up(Setup(**message["setup"]))}
+                return {"op": "ready", "error": self._set_up(_setup_from(message["setup"]))}
             case "prepare":
                 return {"op": "prepared", "error": self._prepare(message["variants"])}
             case "check":
@@ -168,6 +178,7 @@ class Worker:
             config.export(setup.env)
             logs.take_over(setup.logs)
         self._setup = setup
+        self._metering = setup.metering
         self._settings = RunSettings(setup.recursion_limit, setup.durability)
         try:
             self._adapter = self._parts.adapter(setup)
@@ -197,17 +208,22 @@ class Worker:
         return {"op": "ended", "executed": executed, "left": left}
 
     def _executed(self, order: Order) -> Executed:
-        probe = SlotProbe(self._slot)
+        meter = Meter(self._slot, self._metering)
+        probe = SlotProbe(self._slot, meter)
         if self._owns_process and order.workspace:
             os.chdir(order.workspace)
             config.export({config.WORKSPACE_VARIABLE: order.workspace})
         try:
-            with logs.about(trial=order.trial_id, attempt=order.attempt):
-                return execute(order, self._adapter, self._judge, self._settings, probe, time.monotonic)
+            with (
+                logs.about(trial=order.trial_id, attempt=order.attempt),
+                reporting.heard_by(meter, owns_process=self._owns_process),
+            ):
+                return execute(order, self._adapter, self._judge, self._settings, probe, meter, time.monotonic)
         except BaseException as err:  # sys.exit() in a node ends its trial, not the worker
             told = "".join(traceback.format_exception_only(err)).strip()
-            return Executed(Outcome.FAILED, Reason.NODE_RAISED, cut(told))
+            return Executed(Outcome.FAILED, Reason.NODE_RAISED, cut(told), metrics=meter.metrics())
         finally:
+            meter.retire()
             probe.retire()
             if self._home is not None:
                 _stop_timers()
@@ -245,6 +261,13 @@ def tellable(reply: Mapping[str, Any], err: NotAFrame) -> Mapping[str, Any]:
         raise err
     text = f"what the attempt reported cannot be passed on: {err}; report less, or plain values"
     return {**reply, "executed": Executed(Outcome.FAILED, Reason.STATE_NOT_SERIALISABLE, text)}
+
+
+def _setup_from(document: Mapping[str, Any]) -> Setup:
+    metering = document.get("metering")
+    if metering is not None:
+        metering = Metering(Allowance(**metering["allowed"]), tuple(metering["always"]))
+    return Setup(**{**document, "metering": metering})
 
 
 def _helpers() -> frozenset[int]:

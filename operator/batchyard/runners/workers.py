@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from batchyard.model.usage import Usage
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -50,6 +52,13 @@ class LedWorker(Protocol):
 
     def node(self) -> tuple[str, float] | None:
         """Return the node that runs and the monotonic second it began."""
+        ...
+
+    def usage(self) -> tuple[Usage, float] | None:
+        """Return what the running trial has used and the monotonic second it last moved (0.0: not yet).
+
+        None if that cannot be read at the moment.
+        """
         ...
 
     def ask_to_stop(self) -> None:

@@ -10,6 +10,7 @@ import select
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from batchyard.model.usage import Usage
 from batchyard.runners.workers import Gone, Message, Woken
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Script:
 
     ``starts`` and ``prepares``: the error of setup and building ("" for none), a ``Gone``, or None for no answer.
     ``run``: what follows each order, None for nothing; ``on_stop``, ``on_term`` and ``on_kill``: what a soft stop,
-    TERM and KILL bring. ``nodes``: what runs from how many seconds after the order on. ``memory``: by the same.
+    TERM and KILL bring. ``nodes``: what runs from how many seconds after the order on. ``usage``: what was
+    used by then. ``memory``: by the same.
     ``unfit``: it ends as soon as it is idle. ``refuses``: what sending an order raises.
     """
 
@@ -50,6 +52,7 @@ class Script:
     on_term: Then | None = None
     on_kill: Then | None = (0.0, Gone(-9, confirmed=True))
     nodes: tuple[tuple[float, str], ...] = ()
+    usage: tuple[tuple[float, Usage], ...] = ()
     memory: Callable[[float], int] = lambda _seconds: 0
     unfit: bool = False
     refuses: Exception | None = None
@@ -109,6 +112,12 @@ class FakeWorker:
             (name, self._order_at + since) for since, name in self._script.nodes if self._order_at + since <= now
         ]
         return running[-1] if running and running[-1][0] else None
+
+    def usage(self) -> tuple[Usage, float] | None:
+        """Return what the script says for now, and when it last changed."""
+        now = self._clock.monotonic() - self._order_at
+        begun = [(used, self._order_at + since) for since, used in self._script.usage if since <= now]
+        return begun[-1] if begun else (Usage(), 0.0)
 
     def ask_to_stop(self) -> None:
         """Note it and have what follows come."""

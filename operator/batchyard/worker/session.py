@@ -8,6 +8,7 @@ from batchyard.decide.forking import ForkPoint
 from batchyard.engine.dispatch import TrialLoop
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Reason
+from batchyard.model.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ class WorkerSession(TrialLoop):
             self._tell(EventType.BATCH_INTERRUPTED, f"interrupted with {left} of {len(self._plan)} trials left")
         self._write()
         self._segments.running = 0
-        if self._stop is None or (self._was_interrupted and not self._backlog.open_count):
+        if self._stop is None or self._ended_too_late or (self._was_interrupted and not self._backlog.open_count):
             return Reason.NONE
         return self._stop.reason
 
@@ -63,6 +64,7 @@ class WorkerSession(TrialLoop):
         for ordinal, count in self._manifest.errors.items():
             for _ in range(count):
                 self._backlog.count_error(ordinal)
+        self._ledger.ended(-1, Usage.of(self._manifest.used))
 
     def _fork_point(self, ordinal: int) -> ForkPoint:
         trial_id, thread_id, checkpoint = self._manifest.forks[ordinal]

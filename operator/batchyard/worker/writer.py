@@ -15,7 +15,7 @@ from batchyard.model.wire_checks import MAX_ENTRIES, MAX_RESULTS
 from batchyard.worker.fitting import fitted, fitted_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batchyard.engine.attempts import Ended
     from batchyard.engine.ports import BatchUpdate
@@ -29,6 +29,11 @@ _CLOSE_SECONDS = 0.2
 _LOOK_SECONDS = 0.2
 _MOST_RESULTS = 500
 _MOST_BYTES = 1024 * 1024
+_SCOPE_OF: Mapping[str, str] = {
+    Reason.BATCH_DEADLINE_EXCEEDED: "batch",
+    Reason.NODE_DEADLINE_EXCEEDED: "node",
+    Reason.IDLE_DEADLINE_EXCEEDED: "idle",
+}
 
 
 class SegmentWriter:
@@ -175,9 +180,7 @@ class SegmentWriter:
 
 def _scope(reason: str) -> str:
     """Return which deadline it was that passed."""
-    if reason == Reason.BATCH_DEADLINE_EXCEEDED:
-        return "batch"
-    return "node" if reason == Reason.NODE_DEADLINE_EXCEEDED else "trial"
+    return _SCOPE_OF.get(reason, "trial")
 
 
 def _size(result: AttemptResult) -> int:

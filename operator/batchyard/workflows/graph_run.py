@@ -19,8 +19,9 @@ from batchyard.workflows.recorder import Recorder, Visit, describe
 from batchyard.workflows.unstorable import StateNotSerialisable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
+    from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.runnables import RunnableConfig
     from langgraph.runtime import RunControl
     from langgraph.types import Durability
@@ -57,6 +58,7 @@ class GraphRun:
         given: object,
         state: dict[str, object],
         breakpoints: Breakpoints,
+        callbacks: Sequence[BaseCallbackHandler] = (),
     ) -> None:
         self.state = state
         self._graph = graph
@@ -69,6 +71,8 @@ class GraphRun:
             "configurable": {"thread_id": thread_id, RECORDER_KEY: recorder},
             "recursion_limit": recursion_limit,
         }
+        if callbacks:
+            self._config["callbacks"] = list(callbacks)
 
     def to_its_end(self, loop: CallerLoop, control: RunControl, durability: str) -> Ending:
         """Run the graph and say how that went."""

@@ -27,6 +27,7 @@ from batchyard.workflows.checkpoints import SqliteCheckpoints
 from batchyard.workflows.endings import ambiguous, in_use, no_checkpoint, no_key, quoted
 from batchyard.workflows.factory import call_factory, load_callable
 from batchyard.workflows.graph_run import GraphRun, questions_of, upcoming_of
+from batchyard.workflows.model_usage import Prices, counting
 from batchyard.workflows.recorder import Recorder, Visit, clip
 from batchyard.workflows.thread_copy import export_thread
 from batchyard.workflows.watched_graph import Graph, compiled
@@ -52,6 +53,7 @@ class LangGraphStateAdapter:
         checkpoint_path: The file, made if it is not there; no other process may write it.
         source: The folder to import the factory's module from.
         clock: Measures node durations.
+        prices: Have the tokens of LangChain models counted, and by these prices their cost; None counts nothing.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class LangGraphStateAdapter:
         source: Path | None = None,
         *,
         clock: Clock | None = None,
+        prices: Prices | None = None,
     ) -> None:
         """Open the checkpoint file; the factory is imported when first needed. Raises ``StoreError``."""
         self._factory = factory
         self._path = checkpoint_path
         self._source = source
         self._clock = clock or SystemClock()
+        self._prices = prices
         self._loop = CallerLoop()
         self._graphs: dict[tuple[tuple[str, str], ...], Graph] = {}
         # What had completed beside the node at which the last run was held, by that run's thread and checkpoint.
@@ -104,7 +108,8 @@ class LangGraphStateAdapter:
         given: dict[str, object] = copy.deepcopy(dict(state))
         recorder = Recorder(probe, self._clock, self.checkpoints.settle)
         run = GraphRun(
-            graph, thread_id, recorder, recursion_limit, given=given, state=given, breakpoints=breakpoints
+            graph, thread_id, recorder, recursion_limit, given=given, state=given, breakpoints=breakpoints,
+            callbacks=counting(self._prices),
         )  # fmt: skip
         return self._run(run, thread_id, recorder, probe, durability)
 
@@ -130,7 +135,7 @@ class LangGraphStateAdapter:
             graph, thread_id, recorder, recursion_limit,
             # By the questions' ids even if there is one: a bare answer that is {} would pass for no answer at all.
             given=Command(resume=answers.get("", dict(answers))) if answers else None,
-            state=dict(self.state(thread_id)), breakpoints=breakpoints,
+            state=dict(self.state(thread_id)), breakpoints=breakpoints, callbacks=counting(self._prices),
         )  # fmt: skip
         return self._run(run, thread_id, recorder, probe, durability)
 
