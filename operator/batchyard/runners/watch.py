@@ -92,7 +92,7 @@ class Watch:
             return Cause(Outcome.TIMED_OUT, Reason.NODE_DEADLINE_EXCEEDED, text, node[1] + limit)
         idle = self._limits.idle
         if idle is not None and now >= self._moved + idle:
-            text = f"no node began or ended and nothing was reported for {idle:g} s"
+            text = f"made no progress for {idle:g} s: nothing began, ended or was reported"
             return Cause(Outcome.TIMED_OUT, Reason.IDLE_DEADLINE_EXCEEDED, text, self._moved + idle)
         return None
 
