@@ -66,7 +66,7 @@ def leading_in(tmp_path: Path) -> Lead:
         stop: Stop | None = None,
         stop_after: Callable[[Led], bool] | None = None,
         boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]] = lambda _file, _thread: (),
-        **changes: float | None,
+        **changes: Any,
     ) -> Led:
         led = Led(provider or FolderProvider(tmp_path / "workspaces"))
         led.began = led.clock.monotonic()

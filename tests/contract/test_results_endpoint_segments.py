@@ -269,6 +269,42 @@ def test_what_the_user_wants_is_told_with_every_receipt_and_heartbeat(
     assert bench.ask("heartbeat", b'{"running": 0}').json == {"directive": directive}
 
 
+def test_budgets_that_were_exceeded_are_counted_by_scope_and_kind(bench: OperatorBench) -> None:
+    over = bench.result(0, outcome=Outcome.FAILED, reason=Reason.TOKEN_BUDGET_EXCEEDED)
+    told = replace(an_entry(EventType.BUDGET_EXCEEDED), details={"scope": "batch", "kind": "cost"})
+    segment = replace(final(over), entries=(told,))
+
+    bench.post(1, segment)
+    bench.post(1, segment)
+
+    text = bench.metrics.render()[0].decode()
+    assert 'batchyard_budget_exceeded_total{kind="tokens",scope="trial"} 1.0' in text
+    assert 'batchyard_budget_exceeded_total{kind="cost",scope="batch"} 1.0' in text
+    assert 'batchyard_budget_exceeded_total{kind="steps",scope="trial"} 0.0' in text
+
+
+def test_the_next_place_is_told_what_the_batch_has_used_so_far(tmp_path: Path) -> None:
+    with OperatorBench(tmp_path, cases=CASES, budgets={"batch": {"cost": 10}}) as bench:
+        broken = bench.result(1, outcome=Outcome.ERRORED, reason=Reason.WORKER_LOST, metrics={"cost": 0.25})
+        done = bench.result(0, metrics={"tokens": 40, "cost": 0.5, "steps": 3})
+        bench.post(1, Segment(results=((done, True), (broken, False))))
+        bench.next_place()
+
+        manifest = Manifest.from_json(bench.ask("manifest").json)
+
+    assert manifest.used == {"steps": 3, "tokens": 40, "cost": 0.75}
+
+
+def test_a_batch_whose_budget_cut_it_short_ends_so_even_if_its_worker_never_says_why(bench: OperatorBench) -> None:
+    cut = bench.result(0, outcome=Outcome.CANCELLED, reason=Reason.BATCH_BUDGET_EXCEEDED)
+    bench.post(1, final(cut, bench.result(1), bench.result(2)))
+
+    bench.conclude()
+
+    ended = bench.store.batch(BATCH)
+    assert (ended.phase, ended.reason) == (Phase.FAILED, Reason.BATCH_BUDGET_EXCEEDED)
+
+
 def test_what_a_segment_tells_is_counted_once(bench: OperatorBench) -> None:
     boundaries = (NodeBoundary("n", "completed", 0.5, exit_checkpoint="c1"), NodeBoundary("m", "failed", 0.5))
     timed_out = bench.result(1, outcome=Outcome.TIMED_OUT, reason=Reason.BATCH_DEADLINE_EXCEEDED)

@@ -1,4 +1,4 @@
-"""Real graphs under budgets and the idle deadline: what they use is counted, and those over it are ended whatever they do.
+"""Real graphs under budgets and the idle deadline: what they use is counted, and those over it are ended.
 
 One batch runs the acts of ``workflows/spending.py`` that spend, another those that are stuck.
 """

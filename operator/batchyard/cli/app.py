@@ -104,8 +104,8 @@ def run(
     """Run a BatchTest on this machine and show which combination did best.
 
     The exit code tells how it ended: 0 succeeded and the gate passed, 1 verdict Failed or Inconclusive, 2 invalid
-    file or usage (nothing was created), 3 the batch's deadline passed, 4 the environment or the store failed, 130
-    interrupted: `batchyard resume` goes on, and no finished trial runs twice.
+    file or usage (nothing was created), 3 the batch's deadline passed or its budget was exceeded, 4 the environment
+    or the store failed, 130 interrupted: `batchyard resume` goes on, and no finished trial runs twice.
     """
     from batchyard.cli.run import Place, run_file
 

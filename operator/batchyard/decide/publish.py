@@ -61,6 +61,7 @@ _ACTIONS: Mapping[EventType, str] = {
     EventType.BATCH_CANCELLED: "Cancel",
     EventType.BATCH_FINISHED: "Finish",
     EventType.DEADLINE_EXCEEDED: "EndAtDeadline",
+    EventType.BUDGET_EXCEEDED: "EndAtBudget",
     EventType.GATE_PASSED: "Evaluate",
     EventType.GATE_FAILED: "Evaluate",
     EventType.PARITY_MISMATCH: "Evaluate",
