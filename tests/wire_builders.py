@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STOPS = (
     Reason.NONE,
+    Reason.BATCH_BUDGET_EXCEEDED,
     Reason.BATCH_DEADLINE_EXCEEDED,
     Reason.CANCELLED,
     Reason.ENVIRONMENT_FAILED,
@@ -126,6 +127,7 @@ manifests = st.builds(
     finished=st.lists(st.tuples(count, count), max_size=3).map(tuple),
     attempts=st.dictionaries(count, st.integers(1, 1_000_000), max_size=3),
     errors=st.dictionaries(count, st.integers(1, 1_000_000), max_size=3),
+    used=st.dictionaries(short, number, max_size=3),
     runner=short,
 )
 

@@ -12,9 +12,11 @@ from batchyard.judge import EvaluationEngine
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.runners.attempt import Executed, execute
 from batchyard.runners.frames import as_received
+from batchyard.runners.meter import Meter
 from batchyard.testing.state_adapter_conformance import ListeningProbe, add_one, ask
 from batchyard.workflows.in_memory import InMemoryStateAdapter, InMemoryWorkflow
 from runner_bench import an_order
+from usage_page import UsagePage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +32,10 @@ def run(adapter: InMemoryStateAdapter, probe: ListeningProbe | None = None, /, *
     """Execute an order that travelled as JSON."""
     order = Order.from_json(as_received(an_order(state={"count": 0}, **changes)))
     settings = RunSettings(20, "sync")
-    return execute(order, adapter, EvaluationEngine([], 0.5), settings, probe or ListeningProbe(), time.monotonic)
+    meter = Meter(UsagePage())
+    return execute(
+        order, adapter, EvaluationEngine([], 0.5), settings, probe or ListeningProbe(), meter, time.monotonic
+    )
 
 
 def piece_of(adapter: InMemoryStateAdapter) -> bytes:

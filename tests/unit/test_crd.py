@@ -48,7 +48,7 @@ def model_paths(model: type[BaseModel], path: str) -> Iterator[str]:
 def models_in(annotation: object, suffix: str = "") -> Iterator[tuple[type[BaseModel], str]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation, suffix
-    brackets = "[]" if getattr(annotation, "__origin__", None) is tuple else ""
+    brackets = {tuple: "[]", dict: "{}"}.get(getattr(annotation, "__origin__", None), "")
     for argument in get_args(annotation):
         yield from models_in(argument, f"{suffix}{brackets}")
 

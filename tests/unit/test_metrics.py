@@ -22,6 +22,7 @@ CONTRACT = {
     "trials_pending": ("gauge", ""),
     "trial_retries_total": ("counter", "reason"),
     "deadline_exceeded_total": ("counter", "scope"),
+    "budget_exceeded_total": ("counter", "scope kind"),
     "deadline_overrun_seconds": ("histogram", "scope"),
     "kills_total": ("counter", "signal"),
     "abandoned_workers": ("gauge", ""),
@@ -72,6 +73,7 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.trials_not_run("Ray", 3)
     metrics.trial_retried("WorkerLost")
     metrics.deadline_exceeded("trial")
+    metrics.budget_exceeded("batch", "cost")
     metrics.deadline_overrun("trial", 0.2)
     metrics.killed("SIGKILL")
     metrics.environment_provisioned("KubeRay", Provisioned.READY, 20)

@@ -15,24 +15,17 @@ from batchyard.runners.meter import Meter, Metering
 from batchyard.testing.state_adapter_conformance import ListeningProbe
 from batchyard.workflows.langgraph import LangGraphStateAdapter
 from batchyard.workflows.model_usage import price_of
+from usage_page import UsagePage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from batchyard.model.usage import Usage
     from batchyard.workflows.model_usage import Prices
 
 
 class State(TypedDict, total=False):
     text: str
-
-
-class Page:
-    """Where a meter shows what was used; nobody looks."""
-
-    def set_usage(self, used: Usage, at_ns: int) -> None:
-        """Show nothing."""
 
 
 def model(total: int = 42, name: str = "fake-large-2") -> GenericFakeChatModel:
@@ -77,7 +70,7 @@ def run(tmp_path: Path) -> Run:
 
     def run(graph: StateGraph[Any], prices: Prices | None = None, metering: Metering | None = Metering()) -> Any:  # noqa: B008
         files["made"] += 1
-        meter = Meter(Page(), metering)
+        meter = Meter(UsagePage(), metering)
         given = prices if metering is None else prices or {}
         adapter = LangGraphStateAdapter(lambda _: graph, tmp_path / f"{files['made']}.db", prices=given)
         with heard_by(meter, owns_process=False):

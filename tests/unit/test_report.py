@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,29 +16,19 @@ import batchyard
 from batchyard.model.usage import Allowance, Usage
 from batchyard.reporting import heard_by
 from batchyard.runners.meter import Meter, Metering
+from usage_page import UsagePage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass
-class Page:
-    """Where a meter shows what was used."""
-
-    shown: list[Usage] = field(default_factory=list)
-
-    def set_usage(self, used: Usage, at_ns: int) -> None:
-        assert at_ns > 0
-        self.shown.append(used)
+@pytest.fixture
+def page() -> UsagePage:
+    return UsagePage()
 
 
 @pytest.fixture
-def page() -> Page:
-    return Page()
-
-
-@pytest.fixture
-def meter(page: Page) -> Iterator[Meter]:
+def meter(page: UsagePage) -> Iterator[Meter]:
     """A meter that listens in all of this process."""
     made = Meter(page)
     with heard_by(made, owns_process=True):
@@ -60,7 +49,7 @@ def test_importing_batchyard_for_a_report_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_reports_of_the_same_name_add_up(meter: Meter, page: Page) -> None:
+def test_reports_of_the_same_name_add_up(meter: Meter, page: UsagePage) -> None:
     batchyard.report(tokens=100, cost=0.5, retrieved=3)
     batchyard.report(tokens=20, retrieved=1)
 
@@ -94,7 +83,7 @@ def test_a_report_reaches_the_trial_from_a_coroutine_and_from_a_pool(meter: Mete
     assert meter.metrics()["tokens"] == 111
 
 
-def test_two_trials_that_share_a_process_hear_only_their_own(page: Page) -> None:
+def test_two_trials_that_share_a_process_hear_only_their_own(page: UsagePage) -> None:
     meters = [Meter(page), Meter(page)]
 
     def run(number: int) -> None:
@@ -145,7 +134,7 @@ def test_a_zero_is_a_metric_and_none_says_nothing(meter: Meter) -> None:
     assert meter.metrics() == {"tokens": 0}
 
 
-def test_a_thread_left_behind_does_not_report_for_a_trial_that_is_over(meter: Meter, page: Page) -> None:
+def test_a_thread_left_behind_does_not_report_for_a_trial_that_is_over(meter: Meter, page: UsagePage) -> None:
     batchyard.report(tokens=1)
 
     meter.retire()
@@ -163,7 +152,7 @@ def test_what_is_seen_reported_and_stated_of_the_same_tokens_is_counted_once(met
     assert meter.metrics() == {"tokens": 50, "cost": 0.5, "depth": 2}
 
 
-def test_without_metering_or_reports_metrics_are_what_the_state_says(page: Page) -> None:
+def test_without_metering_or_reports_metrics_are_what_the_state_says(page: UsagePage) -> None:
     meter = Meter(page)
 
     meter.node_started()
@@ -174,7 +163,7 @@ def test_without_metering_or_reports_metrics_are_what_the_state_says(page: Page)
     assert page.shown == []
 
 
-def test_with_metering_steps_are_nodes_and_what_is_reported_besides(page: Page) -> None:
+def test_with_metering_steps_are_nodes_and_what_is_reported_besides(page: UsagePage) -> None:
     meter = Meter(page, Metering(always=("cost",)))
 
     meter.node_started()
@@ -185,7 +174,7 @@ def test_with_metering_steps_are_nodes_and_what_is_reported_besides(page: Page) 
     assert page.shown == [Usage(1), Usage(3), Usage(3)]
 
 
-def test_a_stop_is_asked_for_once_when_the_budget_is_exceeded_and_not_before(page: Page) -> None:
+def test_a_stop_is_asked_for_once_when_the_budget_is_exceeded_and_not_before(page: UsagePage) -> None:
     meter, asked = Meter(page, Metering(Allowance(tokens=100))), []
     meter.on_spent(lambda: asked.append(page.shown[-1].tokens))
 
@@ -195,7 +184,7 @@ def test_a_stop_is_asked_for_once_when_the_budget_is_exceeded_and_not_before(pag
     assert asked == [101]
 
 
-def test_a_stop_is_asked_for_when_the_last_step_begins(page: Page) -> None:
+def test_a_stop_is_asked_for_when_the_last_step_begins(page: UsagePage) -> None:
     meter, asked = Meter(page, Metering(Allowance(steps=2))), []
     meter.on_spent(lambda: asked.append(page.shown[-1].steps))
 

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 import batchyard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 READ, WRITTEN = 30, 12
 """Tokens of each answer of a model."""
@@ -121,7 +121,7 @@ def _ignore_polite_signals() -> None:
         ctypes.CDLL(None).signal(int(polite), ctypes.c_void_p(_SIG_IGN))
 
 
-ACTS: Mapping[str, Callable[[State], object]] = {
+ACTS: Mapping[str, Any] = {
     "modest": _modest,
     "states": _states,
     "asks": _asks,
