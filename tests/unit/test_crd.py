@@ -48,7 +48,8 @@ def model_paths(model: type[BaseModel], path: str) -> Iterator[str]:
 def models_in(annotation: object, suffix: str = "") -> Iterator[tuple[type[BaseModel], str]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation, suffix
-    brackets = {tuple: "[]", dict: "{}"}.get(getattr(annotation, "__origin__", None), "")
+    origin = getattr(annotation, "__origin__", None)
+    brackets = "[]" if origin is tuple else "{}" if origin is dict else ""
     for argument in get_args(annotation):
         yield from models_in(argument, f"{suffix}{brackets}")
 
