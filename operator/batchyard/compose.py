@@ -72,11 +72,13 @@ class LangGraphParts:
 
     def adapter(self, setup: Setup) -> StateAdapter:
         """Return the LangGraph adapter on the worker's own checkpoint file."""
+        from batchyard.workflows.files import files_beside
         from batchyard.workflows.langgraph import LangGraphStateAdapter
 
-        source = Path(setup.source) if setup.source else None
+        source, checkpoints = Path(setup.source) if setup.source else None, Path(setup.checkpoints)
         prices = None if setup.metering is None else setup.prices
-        return LangGraphStateAdapter(setup.factory, Path(setup.checkpoints), source, prices=prices)
+        files = files_beside(checkpoints, setup.files)
+        return LangGraphStateAdapter(setup.factory, checkpoints, source, prices=prices, files=files)
 
     def judge(self, setup: Setup) -> EvaluationEngine:
         """Return the evaluation engine, with the user's own evaluators imported."""

@@ -32,6 +32,7 @@ def setup_of(loaded: LoadedBatch, *, checkpoints: str) -> Setup:
         pass_threshold=spec.evaluation.pass_threshold,
         recursion_limit=spec.limits.recursion_limit,
         durability=spec.checkpoints.durability,
+        files=spec.checkpoints.model_dump(by_alias=False)["files"] or {},
         input_schema=spec.workflow.input_schema or "",
         metering=_metering(spec),
         prices={name: (price.input_per_million, price.output_per_million) for name, price in prices.items()},

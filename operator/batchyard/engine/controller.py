@@ -27,6 +27,7 @@ from batchyard.model.questions import NO_ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from batchyard.engine.ports import Probe, RunOutput, StateAdapter, StopRequest
     from batchyard.model.execution import Breakpoints, Checkpoint
@@ -72,8 +73,11 @@ class ExecutionController:
         state: Mapping[str, JSON],
         *,
         breakpoints: Breakpoints = NO_BREAKPOINTS,
+        workspace: Path | None = None,
     ) -> Execution:
         """Make an execution of the workflow with these variants; nothing runs yet.
+
+        ``workspace`` is the folder of its files, of which those are kept that the adapter tracks.
 
         Raises ``WorkflowInvalid``, and ``ExecutionError`` if the id is taken or a breakpoint names no node.
         """
@@ -81,6 +85,8 @@ class ExecutionController:
             raise ExecutionError(f"there is an execution {execution_id} already; choose another id")
         workflow = self._adapter.prepare(variants)
         self._check_breakpoints(workflow, breakpoints)
+        if self._adapter.files is not None and workspace is not None:
+            self._adapter.files.watch(execution_id, workspace)
         self._workflows[execution_id] = workflow
         return self._keep(Execution(execution_id, variants, breakpoints=breakpoints, state=state))
 
@@ -178,16 +184,24 @@ class ExecutionController:
         self._check_breakpoints(self._workflows[execution_id], breakpoints)
         return self._keep(replace(execution, breakpoints=breakpoints))
 
-    def roll_back(self, execution_id: str, *, checkpoint: str = "", node: str = "") -> Execution:
+    def roll_back(
+        self, execution_id: str, *, checkpoint: str = "", node: str = "", remove_later_files: bool = False
+    ) -> Execution:
         """Take an execution back to a checkpoint, or to where ``node`` had last ended; it is paused there.
 
-        All that came after is dropped. Raises ``CheckpointNotFound`` or ``NoRollbackTarget``.
+        All that came after is dropped. Files that are tracked are put back; those that came later stay, or are moved
+        away with ``remove_later_files``.
+
+        Raises ``CheckpointNotFound`` or ``NoRollbackTarget``, and ``FilesLost``: before anything was changed if the
+        files of that boundary are not whole, afterwards if they cannot be written; then going back there again is safe.
         """
         execution = self.get(execution_id)
         check(execution, Move.ROLL_BACK)
         target = self._target(execution_id, checkpoint, node)
+        snapshot = self._whole_snapshot(execution_id, target)
         self._adapter.roll_back(execution_id, target)
-        return self._keep(self._standing(replace(execution, status=ExecutionStatus.PAUSED)))
+        paused = self._keep(self._standing(replace(execution, status=ExecutionStatus.PAUSED)))
+        return self._restored(paused, snapshot, remove_later=remove_later_files)
 
     def fork(
         self,
@@ -198,6 +212,7 @@ class ExecutionController:
         node: str = "",
         state: Mapping[str, JSON] | None = None,
         variants: Mapping[str, str] | None = None,
+        workspace: Path | None = None,
     ) -> Execution:
         """Make a new, paused execution from a boundary of this one, which stays as it is.
 
@@ -208,8 +223,10 @@ class ExecutionController:
             node: Fork from where this node had last ended.
             state: Keys of the state that are set in the fork.
             variants: Another combination, whose workflow must have the nodes that would run next.
+            workspace: The folder of the fork's own files, which are put there as the boundary has them.
 
         Raises:
+            FilesLost: The files of that boundary are not whole, or cannot be written.
             CheckpointNotFound, NoRollbackTarget: There is no such place.
             WorkflowInvalid: The other combination has no workflow.
             ExecutionError: The id is taken, the other workflow lacks a node, or the state cannot be set so.
@@ -225,10 +242,23 @@ class ExecutionController:
             self._adapter.fork(execution_id, target, new_id)
             forked = replace(made, status=ExecutionStatus.PAUSED, origin=Origin(execution_id, target))
             self._keep(self._standing(forked))
+            if workspace is not None:
+                self.move_in(new_id, workspace)
             return self.edit(new_id, state) if state else self.get(new_id)
         except BaseException:
             self.forget(new_id)
             raise
+
+    def move_in(self, execution_id: str, workspace: Path) -> Execution:
+        """Give an execution that does not run a folder, and put its tracked files there as its checkpoint has them.
+
+        Raises ``FilesLost``, and ``ExecutionError`` if there is no such folder.
+        """
+        execution, files = self.get(execution_id), self._adapter.files
+        if files is None:
+            return execution
+        files.watch(execution_id, workspace)
+        return self._restored(execution, self._whole_snapshot(execution_id, execution.checkpoint))
 
     def edit(self, execution_id: str, values: Mapping[str, JSON], *, as_node: str | None = None) -> Execution:
         """Set keys of a paused execution's state; where it goes next is decided anew. Raises ``ExecutionError``."""
@@ -256,6 +286,8 @@ class ExecutionController:
         """Let go of an execution that does not run; its checkpoints stay."""
         self._executions.pop(execution_id, None)
         self._workflows.pop(execution_id, None)
+        if self._adapter.files is not None:
+            self._adapter.files.unwatch(execution_id)
 
     # -- how a run begins and ends -----------------------------------------------------------------------------
 
@@ -341,6 +373,23 @@ class ExecutionController:
     def _addressed(self, execution_id: str, answers: Sequence[Answer]) -> Mapping[str, JSON]:
         questions = self._adapter.questions(self._workflows[execution_id], execution_id)
         return addressed(execution_id, questions, answers)
+
+    def _whole_snapshot(self, execution_id: str, target: str | None) -> str:
+        """Return the snapshot of files at a checkpoint, "" if there is none. Raises ``FilesLost``."""
+        files = self._adapter.files
+        if files is None:
+            return ""
+        snapshot = next((point.files for point in self._adapter.history(execution_id) if point.id == target), "")
+        if snapshot:
+            files.verify(snapshot)
+        return snapshot
+
+    def _restored(self, execution: Execution, snapshot: str, *, remove_later: bool = False) -> Execution:
+        files = self._adapter.files
+        if files is None or not snapshot:
+            return execution
+        restored = files.restore(execution.id, snapshot, remove_later=remove_later)
+        return self._keep(replace(execution, restored=restored))
 
     def _check_breakpoints(self, workflow: object, breakpoints: Breakpoints) -> None:
         nodes = self._adapter.nodes(workflow) if breakpoints else ()

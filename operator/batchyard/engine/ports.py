@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from batchyard.engine.files import FileTracking
     from batchyard.model.audit import AuditEntry, SealedEntry
     from batchyard.model.execution import Breakpoints, Checkpoint
     from batchyard.model.questions import Question
@@ -258,10 +259,10 @@ class RunOutput:
 
 
 class StateAdapter(Protocol):
-    """Runs workflows of one framework and keeps their states. One adapter serves one run at a time.
+    """Runs workflows of one framework, one run at a time, and keeps their states. Nobody looks into a workflow."""
 
-    ``W`` below is whatever ``prepare`` returns; callers pass it back and never look inside.
-    """
+    files: FileTracking | None
+    """What keeps files of executions with their states, if anything does."""
 
     def prepare(self, variants: Mapping[str, str]) -> object:
         """Return the workflow for these variants, made by the factory once and kept. Raises ``WorkflowInvalid``."""

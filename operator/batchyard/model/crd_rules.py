@@ -21,6 +21,7 @@ from batchyard.model.names import DNS_LABEL_PATTERN
 from batchyard.model.quantity import to_bytes
 from batchyard.model.spec import BatchTestSpec, Deadlines, Retry
 from batchyard.model.spec_base import QUANTITY_PATTERN
+from batchyard.model.spec_files import FILE_BYTES, TOTAL_BYTES
 from batchyard.model.spec_workload import MIN_MEMORY_BYTES
 from batchyard.model.usage import Kind
 
@@ -72,6 +73,8 @@ def rules() -> dict[str, list[dict[str, JSON]]]:
         "spec.deadlines": _deadline_rules(),
         "spec.budgets": _budget_rules(),
         "spec.retry": [_backoff_order()],
+        "spec.checkpoints": [_files_with_sync()],
+        "spec.checkpoints.files": [_one_file_within_all()],
         "spec.retry.retryOn[]": [_only_errored()],
         "spec.environment": [_kube_ray_with_its_provider()],
         "spec.environment.provider": [_provider_in_a_cluster()],
@@ -232,6 +235,19 @@ def _backoff_order() -> dict[str, JSON]:
         "is more than backoffMaxSeconds %s; make it the smaller",
         f"[string({longest})]",
     )
+
+
+def _files_with_sync() -> dict[str, JSON]:
+    return rule(
+        "!has(self.files) || !has(self.durability) || self.durability == 'sync'",
+        "cannot be with files: the next node may change them before they are kept; write durability: sync",
+        "durability",
+    )
+
+
+def _one_file_within_all() -> dict[str, JSON]:
+    one, total = _or_default("maxFileBytes", FILE_BYTES), _or_default("maxTotalBytes", TOTAL_BYTES)
+    return rule(f"{one} <= {total}", "is more than maxTotalBytes; raise maxTotalBytes too", "maxFileBytes")
 
 
 def _only_errored() -> dict[str, JSON]:

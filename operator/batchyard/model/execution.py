@@ -66,13 +66,30 @@ NO_BREAKPOINTS = Breakpoints()
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One stored state of a thread. ``node`` names what had just run ("" for the input)."""
+    """One stored state of a thread. ``nodes`` names what had just run (nothing for the input).
+
+    ``files`` names the snapshot of the tracked files; "" if none was taken.
+    """
 
     id: str
     step: int
     parent: str | None
     nodes: tuple[str, ...] = ()
     next: tuple[str, ...] = ()
+    files: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What putting an execution's files back did, as paths in its workspace.
+
+    ``written`` were put back, ``later`` are tracked files that the boundary did not have and that were left, and
+    ``moved`` is where those are now that had to go.
+    """
+
+    written: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +107,7 @@ class Execution:
     ``checkpoint`` is the newest durable one and ``upcoming`` the nodes that would run next. ``question`` is what the
     graph asked if it paused for an answer, ``questions`` has each of what it asked at once. ``error`` says why it
     failed, with the node in ``failed_node``. ``boundaries`` has every node's run so far, in order; those that were
-    rolled back are not among them.
+    rolled back are not among them. ``restored`` is what going back or forking last did to the files of its workspace.
     """
 
     id: str
@@ -105,6 +122,7 @@ class Execution:
     failed_node: str = ""
     boundaries: tuple[NodeBoundary, ...] = ()
     origin: Origin | None = None
+    restored: Restored | None = None
     state: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -131,3 +149,7 @@ class CheckpointNotFound(ExecutionError):
 
 class NoRollbackTarget(ExecutionError):
     """The execution has no completed boundary of this node to go back to."""
+
+
+class FilesLost(ExecutionError):
+    """The files of a boundary cannot be put back."""

@@ -74,6 +74,7 @@ class Reason(StrEnum):
     NODE_RAISED = "NodeRaised"
     RECURSION_LIMIT = "RecursionLimitExceeded"
     STATE_NOT_SERIALISABLE = "StateNotSerialisable"
+    FILES_NOT_KEPT = "FilesNotKept"
     WORKFLOW_INVALID = "WorkflowInvalid"
     EVALUATION_FAILED = "EvaluationFailed"
     INTERRUPTED_BY_GRAPH = "GraphInterrupted"

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from batchyard.model.errors import Fault
 from batchyard.model.faults import did_you_mean, model_faults, shortened
-from batchyard.model.spec import MAX_INLINE_CASES_BYTES, Deadlines, Isolation, Provider, Retry
+from batchyard.model.spec import MAX_INLINE_CASES_BYTES, Deadlines, Durability, Isolation, Provider, Retry
 from batchyard.model.spec_evaluators import EVALUATOR_CONFIGS, EvaluatorName
+from batchyard.model.spec_files import FILE_BYTES, TOTAL_BYTES
 from batchyard.model.text import child_path
 from batchyard.model.usage import Kind
 
@@ -75,6 +76,7 @@ def rule_faults(document: JSON, *, most_inline_bytes: int = MAX_INLINE_CASES_BYT
     yield from _budget_faults(spec.at("budgets"))
     yield from _retry_faults(spec.at("retry"))
     yield from _environment_faults(spec)
+    yield from _checkpoint_faults(spec.at("checkpoints"))
     yield from variant_faults(spec.at("variants"))
     yield from _case_faults(spec, most_inline_bytes)
     yield from _evaluation_faults(spec.at("evaluation", "evaluators"))
@@ -111,6 +113,21 @@ def _retry_faults(retry: Place) -> Iterator[Fault]:
     if first is not None and longest is not None and first > longest:
         place = retry.at("backoffSeconds")
         yield place.fault(f"is more than backoffMaxSeconds {longest:g}", "make it the smaller")
+
+
+def _checkpoint_faults(checkpoints: Place) -> Iterator[Fault]:
+    files = checkpoints.at("files")
+    if not isinstance(files.value, Mapping):
+        return
+    durability = checkpoints.at("durability")
+    if durability.value in (Durability.ASYNC, Durability.EXIT):
+        yield durability.fault(
+            "cannot be with files: the next node may change them before they are kept", "write durability: sync"
+        )
+    one = files.at("maxFileBytes").number(FILE_BYTES)
+    total = files.at("maxTotalBytes").number(TOTAL_BYTES)
+    if one is not None and total is not None and one > total:
+        yield files.at("maxFileBytes").fault(f"is more than maxTotalBytes {total:g}", "raise maxTotalBytes too")
 
 
 def _environment_faults(spec: Place) -> Iterator[Fault]:

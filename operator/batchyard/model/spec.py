@@ -24,6 +24,7 @@ from batchyard.model.spec_environment import (
     SecretRef,
 )
 from batchyard.model.spec_evaluation import Baseline, Evaluation, Evaluator, Gate, Parity
+from batchyard.model.spec_files import FileTracking
 from batchyard.model.spec_forking import ForkFrom, PostgresThreads, SecretKeyRef
 from batchyard.model.spec_workload import (
     MAX_COMBINATIONS,
@@ -65,6 +66,7 @@ __all__ = [
     "Environment",
     "Evaluation",
     "Evaluator",
+    "FileTracking",
     "ForkFrom",
     "Gate",
     "Include",
@@ -147,6 +149,9 @@ class Checkpoints(SpecModel):
     durability: Durability = Field(default=Durability.SYNC, description="When a node's state is written.")
     postgres: PostgresThreads | None = Field(
         default=None, description="Database that checkpoints are kept in, in a cluster."
+    )
+    files: FileTracking | None = Field(
+        default=None, description="Files of the trial's folder to keep with each state; null keeps none."
     )
 
 

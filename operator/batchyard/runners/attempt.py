@@ -83,10 +83,12 @@ def execute(
     begun = monotonic()
     try:
         run = go_on(probe)
+        if run.status == "interrupted":
+            run = _answered(order, controller, run, probe)
     except ExecutionError as err:
         return Executed(Outcome.FAILED, Reason.START_REFUSED, cut(str(err)))
-    if run.status == "interrupted":
-        run = _answered(order, controller, run, probe)
+    finally:
+        controller.forget(order.thread_id)
     duration = monotonic() - begun
     if run.status == "completed":
         return _judged(order, judge, run, meter, duration)

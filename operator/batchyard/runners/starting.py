@@ -28,8 +28,9 @@ def ready(controller: ExecutionController, order: Order) -> Callable[[Probe], Ru
     """
     breakpoints = Breakpoints(frozenset(order.pause_before), frozenset(order.pause_after))
     start, thread = order.start, order.thread_id
+    workspace = Path(order.workspace) if order.workspace else None
     if start is None:
-        controller.create(thread, order.variants, order.state, breakpoints=breakpoints)
+        controller.create(thread, order.variants, order.state, breakpoints=breakpoints, workspace=workspace)
         return partial(controller.run, thread)
     piece = _piece(start)
     if piece is None:
@@ -38,6 +39,8 @@ def ready(controller: ExecutionController, order: Order) -> Callable[[Probe], Ru
         controller.take_up(thread, order.variants, piece, breakpoints=breakpoints)
     if start.checkpoint:
         controller.roll_back(thread, checkpoint=start.checkpoint)
+    if workspace is not None:  # after going back: a new folder is to have nothing that came later
+        controller.move_in(thread, workspace)
     if start.edits:
         controller.edit(thread, start.edits, as_node=start.as_node or None)
     if start.hold:

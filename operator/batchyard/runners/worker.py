@@ -27,6 +27,7 @@ from batchyard.runners.attempt import Executed, cut, execute
 from batchyard.runners.frames import NotAFrame, receive_frame, send_frame
 from batchyard.runners.keeper import OUTPUT_MARK
 from batchyard.runners.meter import Meter, Metering, UsagePage
+from batchyard.trial_folder import entered
 
 if TYPE_CHECKING:
     import socket
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 class Setup:
     """What every attempt of a worker shares.
 
-    ``checkpoints`` is the worker's own file; ``env`` is added once; ``logs`` is how its process is to log, if at all.
+    ``checkpoints`` is the worker's own file; ``env`` is added once; ``logs`` is how its process is to log, if at all;
+    ``files`` is what is kept of trials' files, as ``workflows.files.FileRules`` has it, nothing if none are.
     Without ``metering`` neither steps nor models' tokens are counted; ``prices`` are by
     model: of a million tokens read, and written.
     """
@@ -58,6 +60,7 @@ class Setup:
     logs: Mapping[str, JSON] = field(default_factory=dict)
     metering: Metering | None = None
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    files: Mapping[str, JSON] = field(default_factory=dict)
 
 
 class Parts(Protocol):

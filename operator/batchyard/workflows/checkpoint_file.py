@@ -27,13 +27,15 @@ _REMEMBERED = 128
 
 _PUT = """
 INSERT INTO checkpoints
-(thread, ns, id, parent, step, whole, run, nodes, kind, body, led_task, led_path, led_kind, led_body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+(thread, ns, id, parent, step, whole, run, nodes, kind, body, files, led_task, led_path, led_kind, led_body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread, ns, id) DO UPDATE SET parent = excluded.parent, step = excluded.step, whole = excluded.whole,
-run = excluded.run, nodes = excluded.nodes, kind = excluded.kind, body = excluded.body
+run = excluded.run, nodes = excluded.nodes, kind = excluded.kind, body = excluded.body, files = excluded.files
 """
 _PUT_WRITES = "INSERT INTO writes (thread, ns, checkpoint, task, path, kind, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_ONE = "SELECT parent, step, whole, run, nodes, kind, body FROM checkpoints WHERE thread = ? AND ns = ? AND id = ?"
+_ONE = (
+    "SELECT parent, step, whole, run, nodes, kind, body, files FROM checkpoints WHERE thread = ? AND ns = ? AND id = ?"
+)
 _NEWEST = "SELECT id FROM checkpoints WHERE thread = ? AND ns = ? ORDER BY id DESC LIMIT 1"
 _WRITES = "SELECT task, path, kind, body FROM writes WHERE thread = ? AND ns = ? AND checkpoint = ? ORDER BY rowid"
 _LED = """
@@ -67,6 +69,7 @@ class CheckpointRow(NamedTuple):
     nodes: str
     kind: str
     body: bytes
+    files: str | None = None
 
 
 class WritesRow(NamedTuple):
@@ -239,7 +242,7 @@ class CheckpointFile:
             last = up_to or _AFTER_ALL
             self._connection.execute(
                 "INSERT OR REPLACE INTO checkpoints SELECT ?, ns, id, parent, step, whole, run, nodes, upcoming, kind, "
-                "body, led_task, led_path, led_kind, led_body FROM checkpoints WHERE thread = ? AND id <= ?",
+                "body, led_task, led_path, led_kind, led_body, files FROM checkpoints WHERE thread = ? AND id <= ?",
                 (copied, number, last),
             )
             self._connection.execute(

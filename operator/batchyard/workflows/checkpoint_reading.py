@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_HISTORY = "SELECT id, parent, step, nodes, upcoming FROM checkpoints WHERE thread = ? AND ns = '' ORDER BY id"
+_HISTORY = "SELECT id, parent, step, nodes, upcoming, files FROM checkpoints WHERE thread = ? AND ns = '' ORDER BY id"
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def number_of(connection: sqlite3.Connection, thread_id: str) -> int | None:
 def history_of(connection: sqlite3.Connection, thread: int | None) -> tuple[Checkpoint, ...]:
     """Return a thread's top-level checkpoints, oldest first, without reading a state."""
     rows = connection.execute(_HISTORY, (thread,)).fetchall()
-    ran = {id_: tuple(name for name, _ in json.loads(nodes)) if nodes else () for id_, _, _, nodes, _ in rows}
+    ran = {id_: tuple(name for name, _ in json.loads(nodes)) if nodes else () for id_, _, _, nodes, *_ in rows}
     following: dict[str, tuple[str, ...]] = {}
     for id_, parent, *_ in rows:
         if parent is not None:
@@ -62,8 +62,9 @@ def history_of(connection: sqlite3.Connection, thread: int | None) -> tuple[Chec
             parent=parent,
             nodes=ran[id_],
             next=following.get(id_, ()) or tuple(json.loads(upcoming or "[]")),
+            files=files or "",
         )
-        for id_, parent, step, _, upcoming in rows
+        for id_, parent, step, _, upcoming, files in rows
     )
 
 

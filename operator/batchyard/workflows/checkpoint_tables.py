@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID = 0x42594350  # "BYCP"
-VERSION = 1
+VERSION = 2
 
 TABLES = (
     "CREATE TABLE threads (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
     # whole: the body has every channel, not only those that changed since the parent.
     # nodes: what completed between the parent and this one, JSON pairs of name and seconds.
     # led_*: what the step's last task wrote on the parent, which led to this one: one commit instead of two.
+    # files: the snapshot of the tracked files (``snapshots``), NULL if none was taken.
     # upcoming: what a run that ended early would have run next, JSON; NULL if it went on or was killed.
     """CREATE TABLE checkpoints (
         thread INTEGER NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT, step INTEGER,
         whole INTEGER NOT NULL, run TEXT, nodes TEXT NOT NULL, upcoming TEXT, kind TEXT NOT NULL, body BLOB NOT NULL,
-        led_task TEXT, led_path TEXT, led_kind TEXT, led_body BLOB, PRIMARY KEY (thread, ns, id)) STRICT""",
+        led_task TEXT, led_path TEXT, led_kind TEXT, led_body BLOB, files TEXT, PRIMARY KEY (thread, ns, id)) STRICT""",
     """CREATE TABLE writes (
         thread INTEGER NOT NULL, ns TEXT NOT NULL, checkpoint TEXT NOT NULL, task TEXT NOT NULL, path TEXT NOT NULL,
         kind TEXT NOT NULL, body BLOB NOT NULL) STRICT""",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
     from batchyard.model.execution import Checkpoint as Milestone
+    from batchyard.workflows.files import WorkspaceFiles
     from batchyard.workflows.recorder import Recorder
 
 RECORDER_KEY = "__batchyard_recorder"
@@ -66,10 +67,13 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
     takes less time than handing it to another.
     """
 
-    def __init__(self, path: Path, *, serde: SerializerProtocol | None = None) -> None:
-        """Open the file at ``path``, making it if need be. Raises ``StoreError``."""
+    def __init__(
+        self, path: Path, *, serde: SerializerProtocol | None = None, files: WorkspaceFiles | None = None
+    ) -> None:
+        """Open the file at ``path``, making it if need be; ``files`` keeps files with it. Raises ``StoreError``."""
         super().__init__(serde=serde)
         self._file = CheckpointFile(path)
+        self._files = files
         self._tips: dict[tuple[str, str], _Tip] = {}
 
     def settle(self) -> None:
@@ -87,7 +91,7 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint; it is durable when this returns. Raises ``StateNotSerialisable``.
+        """Store a checkpoint; it is durable when this returns. Raises ``StateNotSerialisable`` and ``FilesNotKept``.
 
         What changed is found by comparing with the parent, not taken from ``new_versions``, which a copy of a
         checkpoint leaves empty.
@@ -107,7 +111,14 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
         kind, body = self._dump([{**checkpoint, "channel_values": values}, changed, described], values)
         nodes = recorder.ran_in(step) if recorder is not None and step is not None else ""
         row = CheckpointRow(parent, step, changed is None, described.get("run_id"), nodes, kind, body)
-        self._file.put(thread_id, ns, id_, row)
+        if self._files is None or ns:
+            self._file.put(thread_id, ns, id_, row)
+        elif recorder is None:  # an edit: no node ran, so no file changed
+            before = next((point.files for point in self.history(thread_id) if point.id == parent), "")
+            self._file.put(thread_id, ns, id_, row._replace(files=before or None))
+        else:
+            with self._files.boundary(thread_id) as snapshot:
+                self._file.put(thread_id, ns, id_, row._replace(files=snapshot))
         if len(self._tips) >= _REMEMBERED:
             self._tips.clear()
         self._tips[thread_id, ns] = _Tip(id_, versions, held)

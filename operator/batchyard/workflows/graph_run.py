@@ -15,6 +15,7 @@ from batchyard.model.outcome import Reason
 from batchyard.model.questions import Question
 from batchyard.workflows.checkpoints import RECORDER_KEY
 from batchyard.workflows.endings import STOPPED, asked, out_of_steps, paused, quoted, raised, unstorable
+from batchyard.workflows.files import FilesNotKept
 from batchyard.workflows.recorder import Recorder, Visit, describe
 from batchyard.workflows.unstorable import StateNotSerialisable
 
@@ -84,6 +85,8 @@ class GraphRun:
             return self._out_of_steps()
         except StateNotSerialisable as error:
             return self._unstorable(error)
+        except FilesNotKept as error:
+            return self._files_not_kept(error)
         except Exception as error:  # whatever the workflow raises is the trial's result
             return self._raised(error)
         held = [visit.node for visit in self._recorder.visits() if visit.status == "interrupted"]
@@ -135,6 +138,14 @@ class GraphRun:
             suspects[0].status, suspects[0].exception = "failed", error
         message = unstorable(sorted({visit.node for visit in suspects}), error)
         return Ending("failed", Reason.STATE_NOT_SERIALISABLE, message)
+
+    def _files_not_kept(self, error: FilesNotKept) -> Ending:
+        suspects = self._recorder.unstored()
+        for visit in suspects:
+            visit.status, visit.exception = "failed", error
+        nodes = sorted({visit.node for visit in suspects})
+        where = f"after node {quoted(nodes)}" if nodes else "before any node"
+        return Ending("failed", Reason.FILES_NOT_KEPT, f"{where}: {error}")
 
     def _raised(self, error: Exception) -> Ending:
         visit = self._visit_that_raised(error)

@@ -29,6 +29,7 @@ from batchyard.workflows.recorder import Recorder
 from batchyard.workflows.unstorable import blame
 
 if TYPE_CHECKING:
+    from batchyard.engine.files import FileTracking
     from batchyard.model.trial import JSON
 
 Node = Callable[[dict[str, Any]], Mapping[str, Any] | None]
@@ -105,6 +106,7 @@ class InMemoryStateAdapter:
         self._clock = clock or SystemClock()
         self._workflows: dict[tuple[tuple[str, str], ...], InMemoryWorkflow] = {}
         self._threads: dict[str, _Thread] = {}
+        self.files: FileTracking | None = None  # what lives in memory keeps no files
 
     def prepare(self, variants: Mapping[str, str]) -> object:
         """Return the workflow for these variants, made once and kept."""

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
+    from batchyard.engine.files import FileTracking
     from batchyard.model.questions import Question
     from batchyard.model.trial import JSON
+    from batchyard.workflows.files import WorkspaceFiles
 
 
 class LangGraphStateAdapter:
@@ -54,6 +56,7 @@ class LangGraphStateAdapter:
         source: The folder to import the factory's module from.
         clock: Measures node durations.
         prices: Have the tokens of LangChain models counted, and by these prices their cost; None counts nothing.
+        files: Keeps files of the executions' workspaces with their checkpoints.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class LangGraphStateAdapter:
         *,
         clock: Clock | None = None,
         prices: Prices | None = None,
+        files: WorkspaceFiles | None = None,
     ) -> None:
         """Open the checkpoint file; the factory is imported when first needed. Raises ``StoreError``."""
         self._factory = factory
@@ -75,7 +79,8 @@ class LangGraphStateAdapter:
         self._graphs: dict[tuple[tuple[str, str], ...], Graph] = {}
         # What had completed beside the node at which the last run was held, by that run's thread and checkpoint.
         self._held: tuple[tuple[str, str], tuple[Visit, ...]] = ("", ""), ()
-        self.checkpoints = SqliteCheckpoints(checkpoint_path)
+        self.files: FileTracking | None = files
+        self.checkpoints = SqliteCheckpoints(checkpoint_path, files=files)
 
     def prepare(self, variants: Mapping[str, str]) -> object:
         """Return the compiled graph for these variants, made once and kept. Raises ``WorkflowInvalid``."""

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHECKPOINT_COLUMNS = (
-    "ns, id, parent, step, whole, run, nodes, upcoming, kind, body, led_task, led_path, led_kind, led_body"
+    "ns, id, parent, step, whole, run, nodes, upcoming, kind, body, led_task, led_path, led_kind, led_body, "
+    "files"
 )
 _WRITE_COLUMNS = "ns, checkpoint, task, path, kind, body"
 _READ_CHECKPOINTS = f"SELECT {_CHECKPOINT_COLUMNS} FROM checkpoints WHERE thread = ? AND id <= ? ORDER BY id"  # noqa: S608
 _READ_WRITES = f"SELECT {_WRITE_COLUMNS} FROM writes WHERE thread = ? AND checkpoint < ? ORDER BY rowid"  # noqa: S608
-_PUT_CHECKPOINT = f"INSERT INTO checkpoints (thread, {_CHECKPOINT_COLUMNS}) VALUES (?{', ?' * 14})"  # noqa: S608
+_PUT_CHECKPOINT = f"INSERT INTO checkpoints (thread, {_CHECKPOINT_COLUMNS}) VALUES (?{', ?' * 15})"  # noqa: S608
 _PUT_WRITE = f"INSERT INTO writes (thread, {_WRITE_COLUMNS}) VALUES (?{', ?' * 6})"  # noqa: S608
 _AFTER_ALL = "~"  # sorts after every id, which are hexadecimal
 _PAGE_BYTES = 1024
