@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.decide.answers import addressed
 from batchyard.decide.execution import ENDING, boundary_after, check, joined, known_checkpoint
+from batchyard.engine.listening import Listening
 from batchyard.model.execution import (
     NO_BREAKPOINTS,
     CheckpointNotFound,
@@ -26,7 +27,7 @@ from batchyard.model.execution import (
 from batchyard.model.questions import NO_ANSWERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from batchyard.engine.ports import Probe, RunOutput, StateAdapter, StopRequest
@@ -128,7 +129,7 @@ class ExecutionController:
     def run(self, execution_id: str, probe: Probe) -> RunOutput:
         """Run a new execution until it ends or pauses."""
         execution = self._begin(execution_id, Move.RUN)
-        listening = _Listening(probe, self._hear_stop)
+        listening = Listening(probe, self._hear_stop)
         return self._ended(
             execution,
             self._adapter.run(
@@ -150,7 +151,7 @@ class ExecutionController:
         check(self.get(execution_id), Move.RESUME)
         given = self._addressed(execution_id, answers) if answers else NO_ANSWERS
         execution = self._begin(execution_id, Move.RESUME)
-        listening = _Listening(probe, self._hear_stop)
+        listening = Listening(probe, self._hear_stop)
         return self._ended(
             execution,
             self._adapter.resume(
@@ -405,17 +406,3 @@ class ExecutionController:
                 f"{source} cannot be gone on with as {new_id} there: {', '.join(lacking)} would run next, and the "
                 f"other combination's workflow has no such node (it has {', '.join(nodes)})"
             )
-
-
-class _Listening:
-    """A probe that also tells the controller how the run can be asked to stop."""
-
-    def __init__(self, probe: Probe, heard: Callable[[StopRequest], None]) -> None:
-        self._probe, self._heard = probe, heard
-        # The hot path: no frame of ours between a node and who watches it.
-        self.node_started, self.node_finished = probe.node_started, probe.node_finished
-
-    def on_stop(self, stop: StopRequest) -> None:
-        """Keep it, and pass it on."""
-        self._heard(stop)
-        self._probe.on_stop(stop)

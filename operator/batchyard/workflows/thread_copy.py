@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHECKPOINT_COLUMNS = (
-    "ns, id, parent, step, whole, run, nodes, upcoming, kind, body, led_task, led_path, led_kind, led_body, "
-    "files"
+    "ns, id, parent, step, whole, run, nodes, upcoming, kind, body, led_task, led_path, led_kind, led_body, files"
 )
 _WRITE_COLUMNS = "ns, checkpoint, task, path, kind, body"
 _READ_CHECKPOINTS = f"SELECT {_CHECKPOINT_COLUMNS} FROM checkpoints WHERE thread = ? AND id <= ? ORDER BY id"  # noqa: S608
