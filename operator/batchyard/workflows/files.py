@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OBJECTS = "objects"
-"""The folder of the contents, beside the checkpoint files that refer to them."""
+"""The folder of the contents, beside the folders of the batches whose checkpoint files refer to them."""
 
 _PLACE = "spec.checkpoints.files"
 _SETTLED_NS = 100_000_000
@@ -217,9 +217,10 @@ class WorkspaceFiles:
 def files_beside(checkpoints: Path, rules: Mapping[str, Any]) -> WorkspaceFiles | None:
     """Return what keeps files beside a checkpoint file, by ``FileRules`` as plain data; None if there are none.
 
-    All checkpoint files of one folder share one store of contents.
+    All batches' checkpoint files, each in its batch's folder, share one store of contents, so that one batch can go on
+    from another's checkpoint.
     """
-    return WorkspaceFiles(FileRules(**rules), BlobStore(checkpoints.parent / OBJECTS)) if rules else None
+    return WorkspaceFiles(FileRules(**rules), BlobStore(checkpoints.parent.parent / OBJECTS)) if rules else None
 
 
 _OR_IGNORE = f"or name it in {_PLACE}.ignore"
