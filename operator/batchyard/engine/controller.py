@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.decide.answers import addressed
 from batchyard.decide.execution import ENDING, boundary_after, check, joined, known_checkpoint
+from batchyard.engine.files import whole_snapshot, with_files
 from batchyard.engine.listening import Listening
 from batchyard.model.execution import (
     NO_BREAKPOINTS,
@@ -199,10 +200,10 @@ class ExecutionController:
         execution = self.get(execution_id)
         check(execution, Move.ROLL_BACK)
         target = self._target(execution_id, checkpoint, node)
-        snapshot = self._whole_snapshot(execution_id, target)
+        snapshot = whole_snapshot(self._adapter, execution_id, target)
         self._adapter.roll_back(execution_id, target)
         paused = self._keep(self._standing(replace(execution, status=ExecutionStatus.PAUSED)))
-        return self._restored(paused, snapshot, remove_later=remove_later_files)
+        return self._keep(with_files(self._adapter, paused, snapshot, remove_later=remove_later_files))
 
     def fork(
         self,
@@ -259,7 +260,8 @@ class ExecutionController:
         if files is None:
             return execution
         files.watch(execution_id, workspace)
-        return self._restored(execution, self._whole_snapshot(execution_id, execution.checkpoint))
+        snapshot = whole_snapshot(self._adapter, execution_id, execution.checkpoint)
+        return self._keep(with_files(self._adapter, execution, snapshot))
 
     def edit(self, execution_id: str, values: Mapping[str, JSON], *, as_node: str | None = None) -> Execution:
         """Set keys of a paused execution's state; where it goes next is decided anew. Raises ``ExecutionError``."""
@@ -374,23 +376,6 @@ class ExecutionController:
     def _addressed(self, execution_id: str, answers: Sequence[Answer]) -> Mapping[str, JSON]:
         questions = self._adapter.questions(self._workflows[execution_id], execution_id)
         return addressed(execution_id, questions, answers)
-
-    def _whole_snapshot(self, execution_id: str, target: str | None) -> str:
-        """Return the snapshot of files at a checkpoint, "" if there is none. Raises ``FilesLost``."""
-        files = self._adapter.files
-        if files is None:
-            return ""
-        snapshot = next((point.files for point in self._adapter.history(execution_id) if point.id == target), "")
-        if snapshot:
-            files.verify(snapshot)
-        return snapshot
-
-    def _restored(self, execution: Execution, snapshot: str, *, remove_later: bool = False) -> Execution:
-        files = self._adapter.files
-        if files is None or not snapshot:
-            return execution
-        restored = files.restore(execution.id, snapshot, remove_later=remove_later)
-        return self._keep(replace(execution, restored=restored))
 
     def _check_breakpoints(self, workflow: object, breakpoints: Breakpoints) -> None:
         nodes = self._adapter.nodes(workflow) if breakpoints else ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchyard.model.execution import Restored
+    from batchyard.engine.ports import StateAdapter
+    from batchyard.model.execution import Execution, Restored
 
 
 class FileTracking(Protocol):
@@ -35,3 +37,20 @@ class FileTracking(Protocol):
         Nothing happens without a workspace. Raises ``FilesLost``.
         """
         ...
+
+
+def whole_snapshot(adapter: StateAdapter, execution_id: str, checkpoint: str | None) -> str:
+    """Return the snapshot of files at a checkpoint, "" if there is none. Raises ``FilesLost`` if it is not whole."""
+    if adapter.files is None:
+        return ""
+    snapshot = next((point.files for point in adapter.history(execution_id) if point.id == checkpoint), "")
+    if snapshot:
+        adapter.files.verify(snapshot)
+    return snapshot
+
+
+def with_files(adapter: StateAdapter, execution: Execution, snapshot: str, *, remove_later: bool = False) -> Execution:
+    """Put an execution's files back and return it with what that did. Raises ``FilesLost``."""
+    if adapter.files is None or not snapshot:
+        return execution
+    return replace(execution, restored=adapter.files.restore(execution.id, snapshot, remove_later=remove_later))

@@ -261,8 +261,7 @@ class RunOutput:
 class StateAdapter(Protocol):
     """Runs workflows of one framework, one run at a time, and keeps their states. Nobody looks into a workflow."""
 
-    files: FileTracking | None
-    """What keeps files of executions with their states, if anything does."""
+    files: FileTracking | None  # what keeps files with the states, if anything does
 
     def prepare(self, variants: Mapping[str, str]) -> object:
         """Return the workflow for these variants, made by the factory once and kept. Raises ``WorkflowInvalid``."""

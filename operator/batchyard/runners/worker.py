@@ -219,6 +219,7 @@ class Worker:
         try:
             with (
                 logs.about(trial=order.trial_id, attempt=order.attempt),
+                entered(order.workspace),
                 reporting.heard_by(meter, owns_process=self._owns_process),
             ):
                 return execute(order, self._adapter, self._judge, self._settings, probe, meter, time.monotonic)
