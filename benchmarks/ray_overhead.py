@@ -1,4 +1,7 @@
-"""What running on Ray costs: our trials on Ray, the same on worker processes alone, and Ray's calls that do nothing.
+"""What running on Ray costs: our trials on Ray, beside the same work in Ray's own tasks and on worker processes alone.
+
+Ray's tasks run the same graph with LangGraph's own SqliteSaver: what a script of a few lines would do. Calls that do
+nothing show what Ray itself costs.
 
 Run as ``python -m benchmarks.ray_overhead [--trials N] [--rounds N] [--parallelism N]`` from the folder of the
 repository. One Ray, one process; the contenders take turns in every round, so that a drift of the machine hits all
@@ -13,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = "batchyard.compose:LangGraphParts"
 ON_RAY = "trials on Ray"
 ALONE = "trials on worker processes alone"
+RAW = "Ray: tasks that run the same graph with LangGraph's SqliteSaver"
 ACTOR_CALLS = "Ray: calls of an actor that do nothing, one at a time each"
 TASKS = "Ray: tasks that do nothing, all at once"
 
@@ -87,6 +92,42 @@ def _order(number: int) -> Order:
         thread_id=f"bench/{name}#1@1",
         state={"n": 0},
     )
+
+
+def _same_work(ray: Any, folder: Path, parallelism: int) -> Callable[[int], float]:
+    """Run the graph of the trials in Ray's own tasks, as many at once as there are slots, each in a reused process."""
+    workflows, threads = str(ROOT / "benchmarks" / "workflows"), count(1)
+    graphs: dict[str, Any] = {}  # of each of Ray's processes its own
+
+    def invoke(number: int) -> object:
+        if not graphs:
+            import importlib
+            import os
+            import sqlite3
+            import sys
+
+            from langgraph.checkpoint.sqlite import SqliteSaver
+
+            sys.path.insert(0, workflows)
+            saver = SqliteSaver(sqlite3.connect(folder / f"raw-{os.getpid()}.db", check_same_thread=False))
+            graphs["graph"] = importlib.import_module("noop").build({}).compile(checkpointer=saver)
+        config = {"configurable": {"thread_id": str(number)}}
+        return graphs["graph"].invoke({"n": 0}, config, durability="sync")
+
+    task = ray.remote(invoke).options(max_retries=0, num_cpus=0)
+
+    def run(trials: int) -> float:
+        begun = time.perf_counter()
+        numbers = [next(threads) for _ in range(trials)]
+        at_work = [task.remote(number) for number in numbers[:parallelism]]
+        for number in numbers[parallelism:]:
+            done, at_work = ray.wait(at_work)
+            ray.get(done)
+            at_work.append(task.remote(number))
+        ray.get(at_work)
+        return time.perf_counter() - begun
+
+    return run
 
 
 def _tasks(ray: Any) -> Callable[[int], float]:
@@ -178,6 +219,7 @@ def measure(trials: int, rounds: int, parallelism: int) -> dict[str, Any]:
         on_ray, alone = _runners(folder, parallelism, stack)
         contenders: dict[str, Callable[[int], float]] = {
             ON_RAY: _Trials(on_ray),
+            RAW: _same_work(ray, folder, parallelism),
             ALONE: _Trials(alone),
             ACTOR_CALLS: _actor_calls(ray, parallelism),
             TASKS: _tasks(ray),

@@ -1,4 +1,4 @@
-"""What looks after a store: the integrity check, retention, quick summaries, and lost connections."""
+"""What looks after a store: retention, quick summaries, and lost connections."""
 
 from __future__ import annotations
 
@@ -11,149 +11,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from batchyard.engine.ports import BatchUpdate
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import StoreError
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import Outcome
 from batchyard.store import SqlStore, open_store
 from batchyard.store.faults import StoreBusy
-from batchyard.store.integrity import FindingSeverity, check_integrity
+from batchyard.store.integrity import check_integrity
 from batchyard.store.retention import prune
-from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
+from batchyard.testing.store_builders import OWNER, T0, a_result, a_running_batch, an_entry
+from store_damage import a_finished_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from batchyard.engine.ports import Session
-
-DONE = BatchUpdate(Phase.SUCCEEDED, completed_at=T0, status={"trials": {"total": 2, "passed": 1, "timedOut": 1}})
 
 
 @pytest.fixture
 def store(store_target: str) -> Iterator[SqlStore]:
     with open_store(store_target) as opened:
         yield opened
-
-
-def a_finished_batch(store: SqlStore, batch_id: str = "b1", *, days: int = 30) -> Session:
-    spec = {"spec": {"audit": {"retentionDays": days}}}
-    store.create_batch(replace(a_batch(batch_id), total=2, spec=spec))
-    session = store.open_session(batch_id, OWNER, T0)
-    results = [(a_result(0), True), (a_result(1, 1, Outcome.ERRORED), False), (a_result(1, 2, Outcome.TIMED_OUT), True)]
-    store.commit(session, results=results, entries=[an_entry(n, batch_id) for n in range(5)], batch=DONE)
-    store.close_session(session, "done", T0)
-    return session
-
-
-def corrupt(store: SqlStore, *statements: str) -> None:
-    """Change rows behind the store's back, as somebody with a database shell and no scruples would."""
-    with store.engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            raw = connection.connection.cursor()
-            raw.execute("PRAGMA foreign_keys=OFF")
-            for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
-                raw.execute(f"DROP TRIGGER {name}")
-            for statement in statements:
-                raw.execute(statement)
-            raw.execute("PRAGMA foreign_keys=ON")
-            raw.close()
-            return
-        # Switches triggers off, those that hold foreign keys among them.
-        for statement in (
-            "SET session_replication_role = replica",
-            *statements,
-            "SET session_replication_role = origin",
-        ):
-            connection.exec_driver_sql(statement)
-        connection.commit()
-
-
-# -- integrity ---------------------------------------------------------------------------------------------------
-
-
-def test_a_sound_store_has_no_findings(store: SqlStore) -> None:
-    a_finished_batch(store)
-
-    assert check_integrity(store) == []
-
-
-ADDED = (
-    "INSERT INTO attempts SELECT batch_id, {ordinal}, 9, final, trial_id, combination, case_name, repeat, epoch, "
-    "outcome, reason, message, started_at, ended_at, duration_seconds, score, weight, metrics, scores, boundaries, "
-    "output, output_digest, thread_id, worker FROM attempts WHERE ordinal = 0"
-)
-
-
-@pytest.mark.parametrize(
-    ("statement", "severity", "kind", "batch_id"),
-    [
-        ("UPDATE attempts SET batch_id = 'gone'", "critical", "dangling_rows", "gone"),
-        ("UPDATE audit_entries SET batch_id = 'gone'", "critical", "dangling_rows", "gone"),
-        ("UPDATE sessions SET batch_id = 'gone'", "critical", "dangling_rows", "gone"),
-        ("UPDATE documents SET batch_id = 'gone'", "critical", "no_document", "b1"),
-        (ADDED.format(ordinal=2), "critical", "surplus_results", "b1"),
-        (ADDED.format(ordinal=-5), "critical", "surplus_results", "b1"),
-        ("UPDATE attempts SET epoch = 7", "warning", "unknown_session", "b1"),
-        ("UPDATE audit_entries SET message = 'x' WHERE seq = 3", "critical", "audit_chain", "b1"),
-        ("UPDATE audit_entries SET type = 'x' WHERE seq = 3", "critical", "audit_chain", "b1"),
-        ("UPDATE audit_entries SET details = '{' WHERE seq = 3", "critical", "audit_chain", "b1"),
-        ("DELETE FROM audit_entries WHERE seq = 3", "critical", "audit_chain", "b1"),
-        ("DELETE FROM audit_entries WHERE seq = 5", "critical", "audit_chain", "b1"),
-        ("UPDATE batches SET audit_head = 'x'", "critical", "audit_chain", "b1"),
-        ("UPDATE batches SET audit_entries = 4", "critical", "audit_count", "b1"),
-        ("UPDATE batches SET audit_pruned_at = 1", "warning", "audit_pruned", "b1"),
-        ("DELETE FROM attempts WHERE ordinal = 0", "warning", "missing_results", "b1"),
-        ("UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0", "warning", "status_count", "b1"),
-        ("UPDATE batches SET phase = 'Running'", "info", "no_live_session", "b1"),
-    ],
-)
-def test_the_check_finds(store: SqlStore, statement: str, severity: str, kind: str, batch_id: str) -> None:
-    a_finished_batch(store)
-
-    corrupt(store, statement)
-
-    found = {(finding.severity.value, finding.kind, finding.batch_id) for finding in check_integrity(store)}
-    assert (severity, kind, batch_id) in found
-
-
-def test_a_running_batch_with_a_live_session_is_no_finding(store: SqlStore) -> None:
-    session = a_running_batch(store)
-
-    store.commit(
-        session, results=[(a_result(0), True)], batch=BatchUpdate(Phase.RUNNING, status={"trials": {"passed": 0}})
-    )
-
-    assert check_integrity(store) == []
-
-
-def test_rows_that_violate_a_foreign_key_are_counted_by_the_database_too(store: SqlStore) -> None:
-    # PostgreSQL has no such check of its own.
-    wanted = {"dangling_rows"} | ({"foreign_key"} if store.engine.dialect.name == "sqlite" else set())
-    a_finished_batch(store)
-
-    corrupt(store, "UPDATE audit_entries SET batch_id = 'gone'")
-
-    kinds = {finding.kind for finding in check_integrity(store) if finding.batch_id in {"", "gone"}}
-    assert kinds == wanted
-
-
-def test_a_damaged_file_is_found(tmp_path: Any) -> None:
-    path = tmp_path / "store.db"
-    with open_store(str(path)) as store:
-        session = a_running_batch(store)
-        store.commit(session, results=[(a_result(n), True) for n in range(10)])
-        with store.engine.connect() as connection:
-            page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name='uq_attempts_final'")
-            offset = (page.scalar_one() - 1) * 4096
-    with path.open("r+b") as file:
-        # The number of cells in the index's only page.
-        file.seek(offset + 3)
-        file.write(b"\0\1")
-
-    with open_store(str(path)) as store:
-        findings = check_integrity(store)
-
-    assert (FindingSeverity.CRITICAL, "damaged_file") in {(finding.severity, finding.kind) for finding in findings}
 
 
 # -- retention ---------------------------------------------------------------------------------------------------
@@ -183,7 +58,7 @@ def test_a_pruned_batch_keeps_its_results_and_says_what_its_trail_was(store: Sql
 
     assert store.batch("b1") == replace(before, audit_pruned_at=now)
     assert len(list(store.results("b1"))) == 2
-    assert check_integrity(store) == []
+    assert check_integrity(store, T0) == []
     with pytest.raises(StoreError, match="its audit trail was deleted after its retention time"):
         store.commit(session, entries=[an_entry()])
 

@@ -8,14 +8,12 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from command_line import Bench, command, workflow
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SPEC: dict[str, Any] = {
     "workflow": workflow("gate"),
@@ -251,6 +249,19 @@ def test_db_check_ends_with_1_if_rows_lost_their_batch(own: Bench) -> None:
         database.execute("UPDATE attempts SET batch_id = 'gone' WHERE ordinal = 0")
 
     assert any(finding["severity"] == "critical" for finding in own.json("db", "check", exit_code=1)["findings"])
+
+
+def test_db_check_repairs_after_it_made_a_copy_and_says_what_is_left(own: Bench) -> None:
+    with closing(sqlite3.connect(own.store)) as database, database:
+        database.execute("UPDATE attempts SET batch_id = 'gone' WHERE ordinal = 0")
+
+    told = own.json("db", "check", "--repair")
+
+    assert [(one["batch"], one["what"]) for one in told["repaired"]] == [
+        ("gone", "rows that belonged to nothing were deleted")
+    ]
+    assert Path(told["backup"]).is_file()
+    assert all(finding["severity"] != "critical" for finding in told["left"])
 
 
 def test_another_programs_database_is_refused_with_4(bench: Bench, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import store_children
 from batchyard.model.audit import verify_chain
 from batchyard.store import open_store, schema
 from batchyard.store.integrity import FindingSeverity, check_integrity
-from batchyard.testing.store_builders import a_batch, a_result, a_running_batch
+from batchyard.testing.store_builders import T0, a_batch, a_result, a_running_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def test_eight_processes_write_to_one_file_and_none_finds_it_locked(store_target
     assert answers == [""] * 8
     with open_store(store_target) as store:
         assert [len(list(store.results(name))) for name in names] == [40] * 8
-        assert [finding for finding in check_integrity(store) if finding.severity is not FindingSeverity.INFO] == []
+        assert [finding for finding in check_integrity(store, T0) if finding.severity is not FindingSeverity.INFO] == []
 
 
 def test_a_reader_is_not_held_up_by_a_write_that_goes_on(store_target: str) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchyard.cli import document, stores, tables, terminal
 from batchyard.cli.options import Output
+from batchyard.clock import SystemClock
 from batchyard.decide.finish import EXIT_FAILED, EXIT_SUCCEEDED
 from batchyard.store import schema
-from batchyard.store.integrity import Finding, FindingSeverity, check_integrity
+from batchyard.store.integrity import Finding, FindingSeverity, Remedy, check_integrity
 from batchyard.store.opening import open_store
+from batchyard.store.repair import back_up
+from batchyard.store.repair import repair as repair_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from batchyard.model.trial import JSON
+    from batchyard.store.sql import SqlStore
 
 _STYLES = {FindingSeverity.CRITICAL: "bold red", FindingSeverity.WARNING: "yellow", FindingSeverity.INFO: ""}
 
@@ -47,32 +56,76 @@ def _print_version(named_store: str, output: Output, before: str | None, after: 
     return EXIT_SUCCEEDED
 
 
-def check_store(named_store: str, output: Output) -> int:
-    """Print every finding; the exit code is 1 if one is critical."""
+def check_store(named_store: str, output: Output, *, repair: bool) -> int:
+    """Print every finding and, with ``repair``, what was mended; the exit code is 1 if something critical is left."""
+    now = SystemClock().now()
     with stores.to_read(named_store) as store:
-        findings = check_integrity(store) if store is not None else []
-    critical = sum(finding.severity is FindingSeverity.CRITICAL for finding in findings)
+        findings = check_integrity(store, now) if store is not None else []
+        mended = _mend(store, findings, now) if store is not None and repair else Mended()
+        left = check_integrity(store, now) if store is not None and mended.done else findings
+    critical = sum(finding.severity is FindingSeverity.CRITICAL for finding in left)
     if output is Output.JSON:
-        document.print_json({"store": stores.shown(named_store), "findings": [_finding_json(one) for one in findings]})
+        _print_json(stores.shown(named_store), findings, mended, left, repair=repair)
     else:
-        _print_findings(stores.shown(named_store), findings, critical)
+        _print_findings(stores.shown(named_store), findings, mended, left)
     return EXIT_FAILED if critical else EXIT_SUCCEEDED
 
 
-def _finding_json(finding: Finding) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What a repair did: (batch id, what), and the copy of the store as it was."""
+
+    done: Sequence[tuple[str, str]] = ()
+    copy: Path | None = None
+
+
+def _mend(store: SqlStore, findings: Sequence[Finding], now: datetime) -> Mended:
+    if all(finding.remedy in {Remedy.MANUAL, Remedy.NONE} for finding in findings):
+        return Mended()
+    copy = back_up(store, now)
+    return Mended(repair_store(store, findings, now), copy)
+
+
+def _print_json(
+    where: str, findings: Sequence[Finding], mended: Mended, left: Sequence[Finding], *, repair: bool
+) -> None:
+    told: dict[str, JSON] = {"store": where, "findings": [_finding_json(one) for one in findings]}
+    if repair:
+        told["repaired"] = [{"batch": batch_id, "what": what} for batch_id, what in mended.done]
+        told["backup"] = None if mended.copy is None else str(mended.copy)
+        told["left"] = [_finding_json(one) for one in left]
+    document.print_json(told)
+
+
+def _finding_json(finding: Finding) -> dict[str, JSON]:
     return {
         "severity": finding.severity.value,
         "kind": finding.kind,
         "batch": finding.batch_id,
         "message": finding.message,
+        "remedy": finding.remedy.value,
     }
 
 
-def _print_findings(where: str, findings: Sequence[Finding], critical: int) -> None:
+def _print_findings(where: str, findings: Sequence[Finding], mended: Mended, left: Sequence[Finding]) -> None:
     console = terminal.out()
     for finding in findings:
         about = f"{finding.batch_id}: " if finding.batch_id else ""
         text = f"{finding.severity:<8} {finding.kind}  {about}{finding.message}"
         tables.line(console, text, style=_STYLES[finding.severity])
-    found = f"{len(findings)} findings, {critical} of them critical" if findings else "nothing wrong was found"
-    tables.line(console, f"{where}: {found}")
+    for batch_id, what in mended.done:
+        tables.line(console, f"mended   {batch_id}: {what}", style="green")
+    if mended.copy is not None:
+        tables.line(console, f"the store as it was: {mended.copy}")
+    tables.line(console, f"{where}: {_in_sum(findings, mended, left)}")
+
+
+def _in_sum(findings: Sequence[Finding], mended: Mended, left: Sequence[Finding]) -> str:
+    if not findings:
+        return "nothing wrong was found"
+    critical = sum(finding.severity is FindingSeverity.CRITICAL for finding in left)
+    if mended.done:
+        return f"{len(findings)} findings; {len(left)} are left, {critical} of them critical"
+    mendable = sum(finding.remedy not in {Remedy.MANUAL, Remedy.NONE} for finding in findings)
+    hint = f"; --repair mends {mendable}" if mendable else ""
+    return f"{len(findings)} findings, {critical} of them critical{hint}"

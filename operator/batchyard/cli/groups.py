@@ -158,16 +158,24 @@ def current(store: StoreOption = "", output: OutputOption = Output.TEXT) -> int:
     db_app,
     "check",
     "batchyard db check",
+    "batchyard db check --repair",
     "batchyard db check --output json",
 )
-def check(store: StoreOption = "", output: OutputOption = Output.TEXT) -> int:
-    """Look for dangling rows, broken trails and counts that disagree; changes nothing.
+def check(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what needs nobody's judgement; a SQLite file is copied first.")
+    ] = False,
+    store: StoreOption = "",
+    output: OutputOption = Output.TEXT,
+) -> int:
+    """Look for dangling rows, broken trails, counts that disagree and events that are stuck; changes nothing.
 
-    The exit code is 1 if anything critical is found.
+    The exit code is 1 if anything critical is found, or left after --repair. Never mended: results and audit entries,
+    for which there is only a back-up.
     """
     from batchyard.cli.database import check_store
 
-    return check_store(store, output)
+    return check_store(store, output, repair=repair)
 
 
 @command(

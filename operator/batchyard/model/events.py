@@ -67,6 +67,7 @@ class EventType(StrEnum):
     PARITY_MISMATCH = "ParityMismatch"
     AUDIT_DROPPED = "AuditDropped"
     ORPHAN_REMOVED = "OrphanRemoved"
+    STORE_REPAIRED = "StoreRepaired"
     # about Kubernetes events: ours, and those of others on our objects
     TRIAL_EVENTS_OMITTED = "TrialEventsOmitted"
     EVENT_UNDELIVERABLE = "EventUndeliverable"
@@ -105,6 +106,7 @@ _SEVERITY: Mapping[EventType, Severity] = {
     EventType.PARITY_MISMATCH: Severity.ERROR,
     EventType.AUDIT_DROPPED: Severity.ERROR,
     EventType.ORPHAN_REMOVED: Severity.WARNING,
+    EventType.STORE_REPAIRED: Severity.WARNING,
     EventType.TRIAL_EVENTS_OMITTED: Severity.WARNING,
     EventType.EVENT_UNDELIVERABLE: Severity.WARNING,
     EventType.KUBERNETES_EVENTS_OMITTED: Severity.WARNING,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from batchyard.engine.cluster_ports import ClusterRef, Mirrored, OutboxItem
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
-from batchyard.store.chain import read_chain
+from batchyard.store.chain import append, read_chain
 from batchyard.store.sql import SqlStore
 from batchyard.store.tables import audit_entries, cluster_batches, mirrored, outbox, watch_positions
 
@@ -127,7 +127,7 @@ class ClusterEvents(SqlStore):
                 if chain is None or chain.pruned:
                     continue
                 new = [one for one in group if self._is_new(connection, one)]
-                self._append(connection, chain, [one.entry for one in new], 0, None)
+                append(connection, chain, [one.entry for one in new], 0, None)
                 added += len(new)
             if added:
                 self._forget_old(connection, max(one.entry.at for one in rows_))

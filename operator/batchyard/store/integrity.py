@@ -1,7 +1,7 @@
-"""Looks for what should not be in a store: rows without their batch, broken trails, counts that disagree.
+"""Looks for what should not be in a store: rows without their batch, broken trails, wrong counts, stuck events.
 
-Only looks; what it finds is for a person to judge. Works on databases whose constraints were off or whose file was
-edited, so it takes none of the schema's promises for granted.
+Only looks, and says what would mend it; ``repair`` mends. Works on databases whose constraints were off or whose file
+was edited, so it takes none of the schema's promises for granted.
 """
 
 from __future__ import annotations
@@ -16,14 +16,31 @@ from batchyard.model.audit import verify_chain
 from batchyard.model.errors import StoreError
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.store.faults import place_of, reported
-from batchyard.store.tables import IS_FINAL, IS_OPEN, attempts, audit_entries, batches, documents, sessions
+from batchyard.store.rows import to_micros
+from batchyard.store.tables import (
+    IS_FINAL,
+    IS_OPEN,
+    attempts,
+    audit_entries,
+    batches,
+    cluster_batches,
+    documents,
+    environments,
+    outbox,
+    sessions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from batchyard.store.sql import SqlStore
 
+OWNED = (documents, sessions, attempts, outbox, environments, cluster_batches)
+"""The tables whose rows are nothing without their batch."""
+
 _SHOWN = 20
+_STUCK_MICROS = 60 * 60 * 1_000_000
 
 
 class FindingSeverity(StrEnum):
@@ -34,6 +51,17 @@ class FindingSeverity(StrEnum):
     INFO = "info"
 
 
+class Remedy(StrEnum):
+    """What mends a finding: one of the things that ``repair`` does, a person, or nothing because nothing is broken."""
+
+    DELETE_ORPHANS = "deleteOrphans"
+    DELETE_TRAIL = "deleteTrail"
+    UPDATE_STATUS = "updateStatus"
+    RETRY_EVENTS = "retryEvents"
+    MANUAL = "manual"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is not as it should be. ``batch_id`` is empty for the database as a whole."""
@@ -42,9 +70,10 @@ class Finding:
     kind: str
     batch_id: str
     message: str
+    remedy: Remedy = Remedy.MANUAL
 
 
-def check_integrity(store: SqlStore) -> list[Finding]:
+def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
     """Return everything found, the whole database first, then batch by batch; nothing is changed.
 
     Takes time in proportion to the store's size: every audit entry's hash is computed again.
@@ -52,6 +81,7 @@ def check_integrity(store: SqlStore) -> list[Finding]:
     with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
         findings = [*_damage(connection), *_dangling(connection)]
         findings += [*_surplus_results(connection), *_unknown_epochs(connection), *_unfinished(connection)]
+        findings += [*_orphaned_events(connection), *_waiting_events(connection, to_micros(now))]
         known = connection.execute(
             sa.select(batches, documents.c.batch_id.label("document")).outerjoin(documents)
         ).all()
@@ -75,12 +105,14 @@ def _damage(connection: sa.Connection) -> Iterator[Finding]:
 
 
 def _dangling(connection: sa.Connection) -> Iterator[Finding]:
-    for table in (documents, sessions, attempts, audit_entries):
+    for table in (*OWNED, audit_entries):
         owned = sa.exists().where(batches.c.id == table.c.batch_id)
         lost = sa.select(table.c.batch_id, sa.func.count().label("rows")).where(~owned).group_by(table.c.batch_id)
         for row in connection.execute(lost.limit(_SHOWN)):
             message = f'{row.rows} rows of "{table.name}" belong to a batch that does not exist'
-            yield Finding(FindingSeverity.CRITICAL, "dangling_rows", row.batch_id, message)
+            # Entries may be all that tells of it.
+            remedy = Remedy.MANUAL if table is audit_entries else Remedy.DELETE_ORPHANS
+            yield Finding(FindingSeverity.CRITICAL, "dangling_rows", row.batch_id, message, remedy)
 
 
 def _surplus_results(connection: sa.Connection) -> Iterator[Finding]:
@@ -110,14 +142,46 @@ def _unfinished(connection: sa.Connection) -> Iterator[Finding]:
     )
     for row in connection.execute(left):
         message = f"it is {row.phase}, but no session has it: continue it with `batchyard resume {row.id}`"
-        yield Finding(FindingSeverity.INFO, "no_live_session", row.id, message)
+        yield Finding(FindingSeverity.INFO, "no_live_session", row.id, message, Remedy.NONE)
+
+
+def _orphaned_events(connection: sa.Connection) -> Iterator[Finding]:
+    """Find events to be posted whose audit entry, or whose BatchTest, is not there: they never will be."""
+    entry = sa.exists().where(audit_entries.c.batch_id == outbox.c.batch_id, audit_entries.c.seq == outbox.c.seq)
+    known = sa.exists().where(cluster_batches.c.batch_id == outbox.c.batch_id)
+    lost = sa.select(outbox.c.batch_id, sa.func.count().label("rows")).join(batches).where(~entry | ~known)
+    for row in connection.execute(lost.group_by(outbox.c.batch_id)):
+        message = f"{row.rows} Kubernetes events are to be posted that no audit entry or BatchTest tells of"
+        yield Finding(FindingSeverity.WARNING, "orphaned_events", row.batch_id, message, Remedy.DELETE_ORPHANS)
+
+
+def _waiting_events(connection: sa.Connection, now: int) -> Iterator[Finding]:
+    """Find events that were given up, and those that wait for more than an hour."""
+    old = outbox.c.parked | (outbox.c.created_at < now - _STUCK_MICROS)
+    found = (
+        sa.select(
+            outbox.c.batch_id,
+            outbox.c.parked,
+            sa.func.count().label("rows"),
+            sa.func.max(outbox.c.last_error).label("why"),
+        )
+        .where(old)
+        .group_by(outbox.c.batch_id, outbox.c.parked)
+        .order_by(outbox.c.batch_id, outbox.c.parked)
+    )
+    for row in connection.execute(found):
+        kind, what = (
+            ("parked_events", "were given up") if row.parked else ("stuck_events", "wait for more than an hour")
+        )
+        message = f"{row.rows} Kubernetes events {what}" + (f"; the API server said: {row.why}" if row.why else "")
+        yield Finding(FindingSeverity.WARNING, kind, row.batch_id, message, Remedy.RETRY_EVENTS)
 
 
 def _trail(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
     if batch.audit_pruned_at is not None:
         if next(iter(store.audit_entries(batch.id, limit=1)), None) is not None:
             message = "its audit trail counts as deleted, but there are entries"
-            yield Finding(FindingSeverity.WARNING, "audit_pruned", batch.id, message)
+            yield Finding(FindingSeverity.WARNING, "audit_pruned", batch.id, message, Remedy.DELETE_TRAIL)
         return
     try:
         fault = verify_chain(store.audit_entries(batch.id), batch.audit_head)
@@ -154,8 +218,15 @@ def _status(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
         # While a batch runs, its status may lag behind its results.
         return
     counted = store.counts(batch.id)
+    # Where results are missing, the status may be all that tells of them.
+    remedy = Remedy.UPDATE_STATUS if sum(counted.values()) == batch.total else Remedy.MANUAL
     for outcome in Outcome:
-        name = outcome[0].lower() + outcome[1:]
+        name = status_key(outcome)
         if name in told and told[name] != counted.get(outcome, 0):
             message = f"its status tells of {told[name]} {outcome} trials, but {counted.get(outcome, 0)} are stored"
-            yield Finding(FindingSeverity.WARNING, "status_count", batch.id, message)
+            yield Finding(FindingSeverity.WARNING, "status_count", batch.id, message, remedy)
+
+
+def status_key(outcome: Outcome) -> str:
+    """Return how a status names the count of an outcome."""
+    return outcome[0].lower() + outcome[1:]

@@ -17,12 +17,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from batchyard.engine.ports import BatchRecord, BatchUpdate, OpenSession, Owner, Session
-from batchyard.model.audit import AuditEntry, SealedEntry, seal
 from batchyard.model.errors import BatchAmbiguous, BatchNotFound, StaleSession, StoreError
 from batchyard.model.outcome import Outcome
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
-from batchyard.store.chain import Chain, read_chain
+from batchyard.store.chain import Chain, append, read_chain
 from batchyard.store.connect import for_writing
 from batchyard.store.faults import StoreBusy, place_of, reported
 from batchyard.store.paging import paged
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from batchyard.model.audit import AuditEntry, SealedEntry
     from batchyard.model.trial import AttemptResult
 
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT, Outcome.ERRORED)
@@ -238,7 +238,7 @@ class SqlStore:
                     also(connection, chain.entries)
                 if found:
                     connection.execute(self._insert_attempts, found)
-                attempt.head = self._append(connection, chain, entries, dropped, batch)
+                attempt.head = append(connection, chain, entries, dropped, batch)
                 attempt.asked = True
         except StoreBusy:
             if not attempt.asked or not entries or not self._is_head(session.batch_id, attempt.head):
@@ -255,36 +255,6 @@ class SqlStore:
                 "whose remaining results are not written; the newer one runs those trials again"
             )
         return chain
-
-    def _append(
-        self,
-        connection: sa.Connection,
-        chain: Chain,
-        entries: Sequence[AuditEntry],
-        dropped: int,
-        update: BatchUpdate | None,
-    ) -> str:
-        head, seq, sealed = chain.head, chain.entries, []
-        if entries and chain.pruned:
-            raise StoreError(
-                f"batch {chain.batch_id}: its audit trail was deleted after its retention time; run a new batch"
-            )
-        for entry in entries:
-            seq += 1
-            link = seal(entry, seq, head)
-            sealed.append(rows.entry_row(link))
-            head = link.hash
-        if sealed:
-            connection.execute(audit_entries.insert(), sealed)
-        changes: rows.Row = {"audit_head": head, "audit_entries": seq, "audit_dropped": chain.dropped + dropped}
-        if update is not None:
-            changes |= rows.batch_changes(update)
-            if update.status is not None:
-                status = {"status": rows.to_json(update.status)}
-                connection.execute(documents.update().where(documents.c.batch_id == chain.batch_id), status)
-        if entries or dropped or update is not None:
-            connection.execute(batches.update().where(batches.c.id == chain.batch_id), changes)
-        return head
 
     def _is_head(self, batch_id: str, head: str) -> bool:
         """Return whether a commit whose answer was lost did happen. Waits for it if it still goes on."""

@@ -1,0 +1,55 @@
+"""A finished batch in a store, and what somebody with a database shell may have done to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchyard.engine.ports import BatchUpdate
+from batchyard.model.outcome import Outcome, Phase
+from batchyard.store.rows import to_micros
+from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, an_entry
+
+if TYPE_CHECKING:
+    from batchyard.engine.ports import Session
+    from batchyard.store import SqlStore
+
+DONE = BatchUpdate(Phase.SUCCEEDED, completed_at=T0, status={"trials": {"total": 2, "passed": 1, "timedOut": 1}})
+MICROS = to_micros(T0)
+TO_POST = (
+    "INSERT INTO outbox (batch_id, seq, created_at, tries, next_at, parked, last_error) "
+    "VALUES ('b1', {seq}, {created}, 3, 0, {parked}, 'no')"
+)
+
+
+def a_finished_batch(store: SqlStore, batch_id: str = "b1", *, days: int = 30) -> Session:
+    spec = {"spec": {"audit": {"retentionDays": days}}}
+    store.create_batch(replace(a_batch(batch_id), total=2, spec=spec))
+    session = store.open_session(batch_id, OWNER, T0)
+    results = [(a_result(0), True), (a_result(1, 1, Outcome.ERRORED), False), (a_result(1, 2, Outcome.TIMED_OUT), True)]
+    store.commit(session, results=results, entries=[an_entry(n, batch_id) for n in range(5)], batch=DONE)
+    store.close_session(session, "done", T0)
+    return session
+
+
+def corrupt(store: SqlStore, *statements: str) -> None:
+    """Change rows behind the store's back, as somebody with a database shell and no scruples would."""
+    with store.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            raw = connection.connection.cursor()
+            raw.execute("PRAGMA foreign_keys=OFF")
+            for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
+                raw.execute(f"DROP TRIGGER {name}")
+            for statement in statements:
+                raw.execute(statement)
+            raw.execute("PRAGMA foreign_keys=ON")
+            raw.close()
+            return
+        # Switches triggers off, those that hold foreign keys among them.
+        for statement in (
+            "SET session_replication_role = replica",
+            *statements,
+            "SET session_replication_role = origin",
+        ):
+            connection.exec_driver_sql(statement)
+        connection.commit()
