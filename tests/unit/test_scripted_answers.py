@@ -18,8 +18,10 @@ from batchyard.model.execution import ExecutionError
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.questions import Answer, Question, ScriptedAnswer
 from batchyard.runners.attempt import Executed, execute
+from batchyard.runners.meter import Meter
 from batchyard.testing.state_adapter_conformance import HastyProbe, ListeningProbe
 from batchyard.workflows.langgraph import LangGraphStateAdapter
+from usage_page import UsagePage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +117,7 @@ def attempt(tmp_path: Path) -> Iterator[Callable[..., Executed]]:
         order = Order("t/one/0", 0, "t", {}, "one", 0, 1, 1, "thread", {"log": []}, answers=answers)
         return execute(
             order, adapters[-1], judge or EvaluationEngine([], 0.5), RunSettings(20, "sync"),
-            probe or ListeningProbe(), SystemClock().monotonic,
+            probe or ListeningProbe(), Meter(UsagePage()), SystemClock().monotonic,
         )  # fmt: skip
 
     yield run
