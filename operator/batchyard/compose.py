@@ -29,8 +29,8 @@ from batchyard.events.lines import log_event
 from batchyard.events.redact import Redactor
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
-from batchyard.kept_threads import local_threads
-from batchyard.local_files import WORKSPACES, checkpoints_folder, make_folder
+from batchyard.kept_threads import local_threads, settle_files
+from batchyard.local_files import WORKSPACES, checkpoints_folder, forget_batch, make_folder
 from batchyard.local_sessions import session_lifecycle, this_process
 from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, StoreError, WorkflowInvalid
 from batchyard.model.spec_environment import Isolation
@@ -45,6 +45,7 @@ from batchyard.store.retention import prune
 from batchyard.store.writer import GroupCommitWriter
 from batchyard.tracing import Traces, open_traces
 from batchyard.workflows.checkpoint_file import read_boundaries
+from batchyard.workflows.thread_copy import export_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -186,10 +187,10 @@ class LocalEngine:
             raise EnvironmentUnavailable(redact(str(err))) from err
         return [replace(fault, value=redact(fault.value), message=redact(fault.message)) for fault in found]
 
-    def accept(self, store: SqlStore, loaded: LoadedBatch) -> BatchRecord:
+    def accept(self, store: SqlStore, loaded: LoadedBatch, files: Path | None = None) -> BatchRecord:
         """Write the batch down; from here on its deadline runs and ``run`` may be called, also by another process.
 
-        Audit trails of older batches whose retention time is over go at this moment.
+        Audit trails of older batches whose retention time is over go at this moment, with what ``files`` has of them.
         """
         now = self._clock.now()
         name = loaded.batch.metadata.name
@@ -204,7 +205,9 @@ class LocalEngine:
             deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
         )
         store.create_batch(record)
-        prune(store, now)
+        for old in prune(store, now):
+            if files is not None:
+                forget_batch(files, old)
         return record
 
     def run(
@@ -250,7 +253,9 @@ class LocalEngine:
             finished = batch_session.run()
             if finished.verdict is not None:
                 made.traces.batch_ended(record, self._clock.now(), verdict=finished.verdict, reason=finished.reason)
-            return finished
+        if finished.verdict is not None:
+            settle_files(store, files, record.id, loaded.batch.spec.checkpoints)
+        return finished
 
     @contextlib.contextmanager
     def equipped(
@@ -326,6 +331,7 @@ class LocalEngine:
                 batch_id=batch_id,
                 clock=self._clock,
                 read_boundaries=read_boundaries,
+                take_thread=export_thread,
                 cpus=cpus_per_trial(loaded.batch),
             )
         return ThreadPoolBatchTestRunner(
@@ -337,6 +343,7 @@ class LocalEngine:
             batch_id=batch_id,
             clock=self._clock,
             read_boundaries=read_boundaries,
+            take_thread=export_thread,
         )
 
     def _spawn_process(self, _late: Callable[[Order, str], None]) -> LedWorker:

@@ -5,29 +5,40 @@ Not for which are kept (``decide.retention``) nor for who asks when (``runners.k
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import structlog
+
 from batchyard import config
-from batchyard.local_files import checkpoints_folder
-from batchyard.model.errors import EnvironmentUnavailable, NotKept
+from batchyard.decide.retention import keep_thread
+from batchyard.local_files import KeptThreads
+from batchyard.model.errors import EnvironmentUnavailable, NotKept, StoreError
+from batchyard.model.execution import ExecutionNotFound, Keep
+from batchyard.model.quantity import to_bytes
 from batchyard.workflows.thread_copy import export_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from batchyard.decide.forking import ForkPoint
+    from batchyard.engine.ports import BatchStore
     from batchyard.engine.sources import LoadedBatch
+    from batchyard.model.spec import Checkpoints
     from batchyard.runners.keeping import Threads
 
 _MEGABYTE = 1_000_000
 
 
-class FileThreads:
-    """The checkpoint files that another batch's workers left below the same store's files."""
+_log = structlog.get_logger(__name__)
 
-    def __init__(self, folder: Path) -> None:
-        """``folder`` has the files, each named for its worker."""
-        self._folder = folder
+
+class FileThreads:
+    """The checkpoint files that another batch left below the same store's files."""
+
+    def __init__(self, kept: KeptThreads) -> None:
+        """``kept`` finds them."""
+        self._kept = kept
 
     def keep(self, thread_id: str, piece: bytes) -> None:
         """Refuse: on one machine a worker's own file keeps its threads. Raises ``NotKept``."""
@@ -35,7 +46,12 @@ class FileThreads:
 
     def fetch(self, point: ForkPoint) -> bytes:
         """Return a thread up to a checkpoint. Raises ``ExecutionError`` or ``StoreError``."""
-        return export_thread(self._folder / f"{point.worker}.db", point.thread_id, point.checkpoint)
+        file = self._kept.find(point.thread_id, point.worker)
+        if file is None:
+            raise ExecutionNotFound(
+                f"the states of {point.trial_id} were not kept; spec.checkpoints.keep says whose are"
+            )
+        return export_thread(file, point.thread_id, point.checkpoint)
 
     def tidy(self) -> None:
         """Delete nothing: files go with their batch."""
@@ -43,7 +59,32 @@ class FileThreads:
 
 def local_threads(loaded: LoadedBatch, files: Path) -> Threads | None:
     """Return where a batch on this machine is forked from, None if it is not."""
-    return FileThreads(checkpoints_folder(files, loaded.forked_from)) if loaded.forked_from else None
+    return FileThreads(KeptThreads(files, loaded.forked_from)) if loaded.forked_from else None
+
+
+def settle_files(store: BatchStore, files: Path, batch_id: str, wanted: Checkpoints) -> None:
+    """Keep of a finished batch's states what its spec says; what cannot be kept is logged, and changes no result.
+
+    All stay in the files of its workers, if they are wanted and have room. Else those of failed attempts get files of
+    their own, in order, until their share of the disk is used up, and the workers' files go.
+    """
+    kept, left = KeptThreads(files, batch_id), to_bytes(wanted.keep_limit)
+    try:
+        if wanted.keep is Keep.ALWAYS and kept.worker_bytes() <= left:
+            return
+        for result in store.results(batch_id, final_only=False) if wanted.keep is not Keep.NEVER else ():
+            file = kept.find(result.thread_id, result.worker)
+            if file is not None and keep_thread(Keep.ON_FAILURE, result.outcome):
+                with suppress(ExecutionNotFound):  # it was over before its first checkpoint
+                    piece = export_thread(file, result.thread_id)
+                    left -= len(piece)
+                    if left < 0:
+                        _log.warning("no room for more states: spec.checkpoints.keepLimit", trial=result.trial_id)
+                        break
+                    kept.put(result.thread_id, piece)
+        kept.remove_workers()
+    except (OSError, StoreError) as err:
+        _log.warning("the batch's states could not be put in order", batch=batch_id, error=str(err))
 
 
 def cluster_threads(loaded: LoadedBatch, batch_id: str) -> Threads | None:

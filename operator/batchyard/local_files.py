@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 WORKSPACES = "workspaces"
+EXECUTIONS = "executions"
+CHECKPOINTS = "checkpoints"
+KEPT = "kept"
 
 
 def files_folder(store: str) -> Path:
@@ -29,13 +32,54 @@ def files_folder(store: str) -> Path:
 
 def checkpoints_folder(files: Path, batch_id: str) -> Path:
     """Return where a batch's checkpoints are below the store's files."""
-    return files / "checkpoints" / batch_id
+    return files / CHECKPOINTS / batch_id
 
 
 def kept_files(store: str, batch_id: str, trial_id: str, attempt: int) -> Path | None:
     """Return the folder of an attempt's files if they were kept, else None."""
     folder = attempt_folder(files_folder(store) / WORKSPACES, batch_id, trial_id, attempt)
     return folder if folder.is_dir() else None
+
+
+class KeptThreads:
+    """The threads of a batch's ended attempts: in the files of its workers, or each in a small file of its own."""
+
+    def __init__(self, files: Path, batch_id: str) -> None:
+        """``files`` is the store's folder for files."""
+        self._own, self._workers = files / KEPT / batch_id, checkpoints_folder(files, batch_id)
+
+    def own_file(self, thread_id: str) -> Path:
+        """Return where a thread is if it has a file of its own."""
+        return self._own / f"{thread_id.replace('/', '_')}.db"
+
+    def find(self, thread_id: str, worker: str) -> Path | None:
+        """Return the checkpoint file that may have a thread, None if it was not kept."""
+        own, shared = self.own_file(thread_id), self._workers / f"{worker}.db"
+        if own.is_file():
+            return own
+        return shared if worker and shared.is_file() else None
+
+    def worker_bytes(self) -> int:
+        """Return what the workers' files take."""
+        return sum(file.stat().st_size for file in self._workers.glob("*"))
+
+    def put(self, thread_id: str, piece: bytes) -> None:
+        """Give a thread a file of its own, whole or not at all."""
+        self._own.mkdir(parents=True, exist_ok=True)
+        file = self.own_file(thread_id)
+        begun = file.with_suffix(".part")
+        begun.write_bytes(piece)
+        begun.replace(file)
+
+    def remove_workers(self) -> None:
+        """Remove the workers' files; the workers have ended."""
+        shutil.rmtree(self._workers, ignore_errors=True)
+
+
+def forget_batch(files: Path, batch_id: str) -> None:
+    """Remove all that is kept of a batch on this machine."""
+    for folder in (KEPT, EXECUTIONS, WORKSPACES, CHECKPOINTS):
+        shutil.rmtree(files / folder / batch_id, ignore_errors=True)
 
 
 class LocalLeftovers:

@@ -312,3 +312,32 @@ def test_closing_kills_an_actor_that_does_not_end_its_attempt() -> None:
 
     assert actors.made[0].killed
     assert CLOCK.monotonic() - closing < LONG / 2
+
+
+def test_a_pause_goes_to_the_actor_that_runs_the_trial_and_to_no_other() -> None:
+    actors = FakeActors()
+
+    with runner_on(actors, 2) as runner:
+        for number in (0, 1):
+            runner.submit(an_order("pass", number))
+            actors.nth(number).get_ready()
+            actors.nth(number).begin()
+        runner.pause(1)
+        await_true(lambda: actors.nth(1).asked("pause") == 1, "the pause of the second actor")
+        for number in (0, 1):
+            actors.nth(number).answer("more", (passed(an_order("pass", number), "s"),))
+
+    assert actors.nth(0).asked("pause") == 0
+
+
+def test_a_trial_that_was_to_pause_before_it_began_is_told_as_it_begins() -> None:
+    actors = FakeActors()
+
+    with runner_on(actors) as runner:
+        runner.pause(0)
+        runner.submit(an_order("pass", 0))
+        actors.nth(0).get_ready()
+        actors.nth(0).run_through()
+        ended(runner)
+
+    assert actors.nth(0).asked("pause") == 1

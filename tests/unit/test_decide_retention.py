@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batchyard.decide.retention import audit_expired, keep_workspace
+from batchyard.decide.retention import audit_expired, keep_thread, keep_workspace
+from batchyard.model.execution import Keep
 from batchyard.model.outcome import Outcome
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -48,3 +49,15 @@ def test_the_audit_trail_of_a_finished_batch_expires_after_its_retention() -> No
 
 def test_the_audit_trail_of_a_running_batch_never_expires() -> None:
     assert not audit_expired(None, NOON, 0)
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        (Keep.NEVER, set()),
+        (Keep.ON_FAILURE, {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT, Outcome.ERRORED}),
+        (Keep.ALWAYS, set(Outcome) - {Outcome.NOT_RUN}),
+    ],
+)
+def test_the_policy_says_which_threads_are_kept(keep: Keep, kept: set[Outcome]) -> None:
+    assert {outcome for outcome in Outcome if keep_thread(keep, outcome)} == kept

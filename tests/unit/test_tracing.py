@@ -44,6 +44,9 @@ class OneEnd:
     def next_event(self, timeout: float | None) -> RunnerEvent | None:
         return self._left.pop() if self._left else None
 
+    def pause(self, ordinal: int) -> None:
+        raise NotImplementedError
+
     def stop(self, stop: Stop) -> Sequence[Order]:
         return []
 

@@ -83,7 +83,7 @@ def run_file(file: Path, named_store: str, output: Output, place: Place, *, quie
         with open_store(target) as store:
             end_abandoned(store, target, quiet=quiet)
             loaded = bound(store, loaded)
-            record = engine.accept(store, loaded)
+            record = engine.accept(store, loaded, files_folder(target))
             return _Front(engine, store, target, output, interrupts, quiet=quiet).carry_out(record, loaded)
 
 

@@ -147,6 +147,10 @@ class BatchTestRunner(Protocol):
         """Return the next event, or None if none came within ``timeout`` seconds."""
         ...
 
+    def pause(self, ordinal: int) -> None:
+        """Have the trial's attempt that runs, or begins, pause at its next node boundary; its deadlines hold on."""
+        ...
+
     def stop(self, stop: Stop) -> Sequence[Order]:
         """End all that runs, softly first, and return the orders that had not begun."""
         ...

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from batchyard.model.execution import Keep
 from batchyard.model.outcome import Outcome
-from batchyard.model.spec_base import YEAR_SECONDS, DnsLabel, Seconds, SpecModel, fault
+from batchyard.model.spec_base import YEAR_SECONDS, DnsLabel, Quantity, Seconds, SpecModel, fault
 from batchyard.model.spec_budgets import Budget, Budgets, Price
 from batchyard.model.spec_environment import (
     EnvFrom,
@@ -147,6 +148,14 @@ class Checkpoints(SpecModel):
     """How the states between nodes are kept."""
 
     durability: Durability = Field(default=Durability.SYNC, description="When a node's state is written.")
+    keep: Keep = Field(
+        default=Keep.ALWAYS,
+        description="Which attempts' states stay after the batch, to be looked at, gone on with and forked from.",
+    )
+    keep_limit: Quantity = Field(
+        default="256Mi",
+        description="Bytes of disk for them on this machine; if all need more, the failed ones stay, in order.",
+    )
     postgres: PostgresThreads | None = Field(
         default=None, description="Database that checkpoints are kept in, in a cluster."
     )

@@ -45,7 +45,11 @@ class Finish:
     duration: float
 
     def by_itself(self, executed: Any) -> AttemptResult:
-        """Return the result of an attempt that ended by itself and in time."""
+        """Return the result of an attempt that ended by itself and in time, or paused as it was told to."""
+        if executed["stopped"]:
+            return self.result(
+                Outcome.NEEDS_INPUT, Reason.PAUSED, "paused at a node boundary, as it was told", executed
+            )
         return self.result(executed["outcome"], executed["reason"], executed["message"], executed)
 
     def by_cause(self, executed: Any, cause: Cause, used: Mapping[str, float]) -> AttemptResult:

@@ -94,6 +94,10 @@ class KeepingRunner:
             elif event is not None or left == 0:
                 return event
 
+    def pause(self, ordinal: int) -> None:
+        """Have the trial's attempt pause at its next node boundary."""
+        self._runner.pause(ordinal)
+
     def stop(self, stop: Stop) -> Sequence[Order]:
         """End all that runs. An order whose thread is being fetched is told of as not run."""
         self._stopped = True

@@ -21,9 +21,10 @@ from batchyard.decide.retention import keep_workspace
 from batchyard.engine.attempts import Ended, Late, Order, RunnerEvent, Started, Stop, Used
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.outcome import Outcome, Reason
-from batchyard.model.trial import AttemptResult, Combination, NodeBoundary
+from batchyard.model.trial import AttemptResult, Combination
 from batchyard.model.usage import Allowance, Usage
 from batchyard.runners.finish import Cause, Finish, exit_text
+from batchyard.runners.remains import Remains
 from batchyard.runners.watch import Watch, usage_metrics
 from batchyard.runners.workers import Gone, LedWorker, Message
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from batchyard.clock import Clock
     from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
+    from batchyard.model.trial import NodeBoundary
     from batchyard.runners.worker import Setup
 
 _log = structlog.get_logger(__name__)
@@ -92,8 +94,13 @@ class Leader(threading.Thread):
         batch_id: str,
         clock: Clock,
         read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]],
+        take_thread: Callable[[Path, str], bytes] | None = None,
+        pauses: set[int] | None = None,
     ) -> None:
-        """Keep what is needed; ``start()`` begins. ``setup.checkpoints`` is the folder for this slot's file."""
+        """Keep what is needed; ``start()`` begins. ``setup.checkpoints`` is the folder for this slot's file.
+
+        ``pauses`` has the ordinals of the trials that are to pause; whoever adds one calls ``look_around``.
+        """
         super().__init__(name=f"batchyard-leader-{slot}", daemon=True)
         self._slot = slot
         self._inbox = inbox
@@ -104,7 +111,8 @@ class Leader(threading.Thread):
         self._limits = limits
         self._batch_id = batch_id
         self._clock = clock
-        self._read_boundaries = read_boundaries
+        self._remains = Remains(read_boundaries, take_thread, clock)
+        self._pauses = set() if pauses is None else pauses
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._ending: Stop | None = None
         self._seat: _Seat | None = None
@@ -114,6 +122,10 @@ class Leader(threading.Thread):
     def stop_running(self, stop: Stop) -> None:
         """End what runs, softly first. Called from another thread."""
         self._ending = stop
+        self.look_around()
+
+    def look_around(self) -> None:
+        """Have the leader see what is asked of it. Called from another thread."""
         os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
@@ -158,7 +170,8 @@ class Leader(threading.Thread):
         workspace = self._provider.workspace(self._batch_id, order.trial_id, order.attempt)
         order = replace(order, workspace=str(workspace))
         self._untold = Started(order, seat.name, self._clock.now())
-        ended = self._run_and_watch(seat, order)
+        ended = self._remains.with_thread(self._file(seat.name), order, self._run_and_watch(seat, order))
+        self._pauses.discard(order.ordinal)
         try:
             self._tidy(seat, workspace, keep=keep_workspace(ended.result.outcome))
         except Exception:  # how the attempt ended is known; a full disk, say, must not change it
@@ -204,10 +217,12 @@ class Leader(threading.Thread):
     def _new_seat(self, epoch: int, runtime: RuntimeEnvironment) -> _Seat:
         name = f"e{epoch}-s{self._slot}" + (f"-g{self._generation}" if self._generation else "")
         worker = self._spawn(lambda order, outcome: self._emit(Late(order, outcome)))
-        file = Path(self._setup.checkpoints) / f"{name}.db"
-        setup = replace(self._setup, env={**runtime.env}, checkpoints=str(file))
+        setup = replace(self._setup, env={**runtime.env}, checkpoints=str(self._file(name)))
         worker.send({"op": "setup", "setup": asdict(setup)})
         return _Seat(worker, runtime, name)
+
+    def _file(self, name: str) -> Path:
+        return Path(self._setup.checkpoints) / f"{name}.db"
 
     def _prepare(self, seat: _Seat, order: Order) -> str:
         """Build the order's workflow in the worker once, outside the trial's deadline; return what is wrong."""
@@ -265,7 +280,8 @@ class Leader(threading.Thread):
         if isinstance(reply, Gone):
             self._seat = None
             self._generation += 0 if reply.confirmed else 1
-            result = ended.lost(reply, cause, self._boundaries(seat, order), self._used(watch))
+            reached = self._remains.boundaries(self._file(seat.name), order, seat.worker.node())
+            result = ended.lost(reply, cause, reached, self._used(watch))
             return Ended(result, reply.confirmed, signals, self._overrun(cause))
         if reply.body["left"] or signals:
             # What the trial left behind dies with its worker; and one that was signalled is not to be trusted.
@@ -303,6 +319,8 @@ class Leader(threading.Thread):
             now = self._clock.monotonic()
             if cause is None:
                 cause = watch.cause(now, self._ending)
+                if order.ordinal in self._pauses:
+                    worker.ask_to_stop()
             if cause is not None or now >= started + _QUICK_SECONDS:
                 self._tell_begin()
             if self._limits.tells_usage and watch.used != told and self._untold is None:
@@ -333,23 +351,6 @@ class Leader(threading.Thread):
                     return worker.force_gone(), cause, tuple(signals)
                 case _:
                     continue
-
-    def _boundaries(self, seat: _Seat, order: Order) -> tuple[NodeBoundary, ...]:
-        """Return the boundaries a killed attempt reached, from the worker's file, and the node it was in."""
-        file = Path(self._setup.checkpoints) / f"{seat.name}.db"
-        try:
-            reached = self._read_boundaries(file, order.thread_id)
-        except Exception as err:  # a file cut off mid-write must not hide how the attempt ended
-            _log.warning("boundaries of a killed attempt cannot be read", error=str(err))
-            reached = ()
-        node = seat.worker.node()
-        if node is None:
-            return reached
-        entry = reached[-1].exit_checkpoint if reached else None
-        running = NodeBoundary(
-            node[0], "running", max(0.0, self._clock.monotonic() - node[1]), entry, step=len(reached) + 1
-        )
-        return (*reached, running)
 
     def _bare_result(self, order: Order, begun: datetime, outcome: Outcome, reason: str, message: str) -> AttemptResult:
         now = self._clock.now()

@@ -53,6 +53,7 @@ def open_ray_runner(
     batch_id: str,
     clock: Clock,
     read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]],
+    take_thread: Callable[[Path, str], bytes] | None = None,
     cpus: float = 1.0,
 ) -> RayBatchTestRunner:
     """Return a runner on the Ray cluster that this process is connected to, each of its actors with ``cpus``.
@@ -71,6 +72,7 @@ def open_ray_runner(
         limits=limits,
         batch_until=clock.now() + timedelta(seconds=limits.batch_until - clock.monotonic()),
         read_boundaries=read_boundaries,
+        take_thread=take_thread,
     )
     return RayBatchTestRunner(
         actors=RayActors(plan, cpus), limits=limits, parallelism=parallelism, clock=clock, warm=parallelism
@@ -97,6 +99,10 @@ class RayBatchTestRunner:
             return self._events.get(timeout=timeout)
         except queue.Empty:
             return None
+
+    def pause(self, ordinal: int) -> None:
+        """Have the trial's attempt pause at its next node boundary."""
+        self._driver.do(lambda: self._driver.pause(ordinal))
 
     def stop(self, stop: Stop) -> Sequence[Order]:
         """End all that runs, softly first, and return the orders that had not begun."""
@@ -151,6 +157,7 @@ class _Driver(threading.Thread):
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting: deque[_Waiting] = deque()
         self._slots: list[_Slot] = []
+        self._pauses: set[int] = set()
         self._made = 0
         self._served_at = clock.monotonic()  # when an actor was last there to take orders
         self._rest_until = 0.0
@@ -178,6 +185,13 @@ class _Driver(threading.Thread):
         """Queue the order."""
         now = self._clock.monotonic()
         self._waiting.append(_Waiting(order, now, self._clock.now()))
+
+    def pause(self, ordinal: int) -> None:
+        """Tell the actor that runs the trial, or will run it."""
+        self._pauses.add(ordinal)
+        for slot in [*self._slots]:
+            if slot.flight is not None and slot.flight.order.ordinal == ordinal:
+                self._ask(slot, lambda _answer: None, "pause", ordinal)
 
     def halt(self, stop: Stop) -> list[Order]:
         """Tell every actor to stop; return the orders that none has."""
@@ -235,6 +249,8 @@ class _Driver(threading.Thread):
         while self._waiting and free:
             slot, order = free.popleft(), self._waiting.popleft().order
             slot.flight = Flight(order, self._clock.now(), now)
+            if order.ordinal in self._pauses:
+                self._ask(slot, lambda _answer: None, "pause", order.ordinal)
             self._ask(slot, partial(self._hear, slot), "run", order)
 
     def _grow(self, now: float) -> None:
@@ -325,6 +341,7 @@ class _Driver(threading.Thread):
                 slot.flight.begins(event, self._clock.monotonic())
             if isinstance(event, Ended):
                 slot.flight = None
+                self._pauses.discard(event.result.ordinal)
         if slot.flight is not None:
             self._ask(slot, partial(self._hear, slot), "more")
 

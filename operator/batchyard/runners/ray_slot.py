@@ -51,6 +51,7 @@ class SlotPlan:
     limits: Limits
     batch_until: datetime
     read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]]
+    take_thread: Callable[[Path, str], bytes] | None = None
 
 
 class SlotHost:
@@ -71,6 +72,7 @@ class SlotHost:
         self._inbox: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[RunnerEvent] = queue.SimpleQueue()
         self._over = threading.Event()
+        self._pauses: set[int] = set()
         self._zygote = Zygote(clock, plan.parts)
         self._leader = Leader(
             number,
@@ -83,6 +85,8 @@ class SlotHost:
             batch_id=plan.batch_id,
             clock=clock,
             read_boundaries=plan.read_boundaries,
+            take_thread=plan.take_thread,
+            pauses=self._pauses,
         )
         self._leader.start()
 
@@ -104,6 +108,11 @@ class SlotHost:
             except queue.Empty:
                 break
         return tuple(map(self._masked, told))
+
+    def pause(self, ordinal: int) -> None:
+        """Have the trial's attempt pause at its next node boundary."""
+        self._pauses.add(ordinal)
+        self._leader.look_around()
 
     def stop(self, stop: Stop) -> None:
         """End what runs, softly first; nothing begins any more."""

@@ -38,10 +38,12 @@ class ThreadPoolBatchTestRunner:
         batch_id: str,
         clock: Clock,
         read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]],
+        take_thread: Callable[[Path, str], bytes] | None = None,
     ) -> None:
         """Start ``parallelism`` leaders; workers are made with their first order."""
         self._inbox: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[RunnerEvent] = queue.SimpleQueue()
+        self._pauses: set[int] = set()  # shared with the leaders; its single operations are atomic
         self._leaders = [
             Leader(
                 slot,
@@ -54,6 +56,8 @@ class ThreadPoolBatchTestRunner:
                 batch_id=batch_id,
                 clock=clock,
                 read_boundaries=read_boundaries,
+                take_thread=take_thread,
+                pauses=self._pauses,
             )
             for slot in range(parallelism)
         ]
@@ -70,6 +74,12 @@ class ThreadPoolBatchTestRunner:
             return self._events.get(timeout=timeout)
         except queue.Empty:
             return None
+
+    def pause(self, ordinal: int) -> None:
+        """Have the trial's attempt pause at its next node boundary."""
+        self._pauses.add(ordinal)
+        for leader in self._leaders:
+            leader.look_around()
 
     def stop(self, stop: Stop) -> Sequence[Order]:
         """End all that runs, softly first, and return the orders that had not begun."""

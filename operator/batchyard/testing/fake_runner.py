@@ -58,6 +58,7 @@ class FakeRunner:
         self.extra: deque[RunnerEvent] = deque()
         self.submitted: list[Order] = []
         self.stops: list[Stop] = []
+        self.pauses: list[int] = []
         self.waits: list[float | None] = []
         self.most_in_flight = 0
 
@@ -90,6 +91,10 @@ class FakeRunner:
             raise AssertionError("the session waits for ever")
         self._clock.advance(timeout)
         return None
+
+    def pause(self, ordinal: int) -> None:
+        """Note that it was asked."""
+        self.pauses.append(ordinal)
 
     def stop(self, stop: Stop) -> Sequence[Order]:
         """Give back what waits; what runs ends with the next events."""

@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchyard.clock import SystemClock
@@ -253,6 +253,29 @@ class RunnerConformance:
 
         assert _CLOCK.monotonic() - closing < _PATIENCE_SECONDS / 2
         assert len(log.read_text().splitlines()) == 2
+
+    def test_an_attempt_pauses_at_the_node_that_its_order_names(self, open_runner: OpenRunner) -> None:
+        with open_runner(1, RunnerLimits()) as runner:
+            paused = _run(runner, replace(order_of(0), pause_before=["after"])).ended[0]
+
+        assert (paused.result.outcome, paused.result.reason) == (Outcome.NEEDS_INPUT, Reason.PAUSED)
+        assert [boundary.node for boundary in paused.result.boundaries] == ["before", "act"]
+
+    def test_a_pause_holds_a_running_attempt_at_its_next_boundary(
+        self, open_runner: OpenRunner, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "log"
+        with open_runner(1, RunnerLimits()) as runner:
+            runner.submit(order_of(0, log=str(log), seconds=1.0))
+            _await_lines(log, 1)
+            runner.pause(0)
+            runner.submit(order_of(1))
+            heard = Heard(runner).until(ended=2)
+
+        paused, other = sorted(heard.ended, key=lambda ended: ended.result.ordinal)
+        assert (paused.result.outcome, paused.result.reason) == (Outcome.NEEDS_INPUT, Reason.PAUSED)
+        assert (paused.signals, other.result.outcome) == ((), Outcome.PASSED)
+        assert "end plain-0" not in log.read_text()
 
 
 class IsolatedRunnerConformance(RunnerConformance):

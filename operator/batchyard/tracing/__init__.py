@@ -62,6 +62,9 @@ class _TracedRunner:
             self._exporter.send(spans_of_attempt(event.result, self._batch_id))
         return event
 
+    def pause(self, ordinal: int) -> None:
+        self._runner.pause(ordinal)
+
     def stop(self, stop: Stop) -> Sequence[Order]:
         return self._runner.stop(stop)
 
