@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from batchyard.config import RayConfig
 from batchyard.engine.attempts import BatchTestRunner, Ended, Order
 from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.environments.ray import connected
+from batchyard.environments.virtual import VirtualEnvironments
 from batchyard.model.outcome import Outcome
 from batchyard.model.parse import parse_batch_test
 from batchyard.runners.leader import Limits
@@ -190,6 +192,7 @@ def _runners(folder: Path, parallelism: int, stack: ExitStack) -> tuple[BatchTes
         batch_id="bench",
         clock=clock,
         read_boundaries=read_boundaries,
+        interpreters=partial(VirtualEnvironments, PARTS, clock),
     )
     stack.enter_context(on_ray)
     zygote = Zygote(clock, PARTS)
@@ -197,7 +200,7 @@ def _runners(folder: Path, parallelism: int, stack: ExitStack) -> tuple[BatchTes
     provider, setup = parts_of("alone")
     alone = ThreadPoolBatchTestRunner(
         provider=provider,
-        spawn=lambda _late: zygote.spawn(),
+        spawn=lambda _wanted: zygote.spawn(),
         setup=setup,
         limits=limits,
         parallelism=parallelism,

@@ -74,8 +74,8 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "no-cpu": (document(variants=_variants(overrides=[{"resources": {"cpu": "0.0"}}])), "cpu: must be more than zero"),
     "quantity": (document(variants=_variants(overrides=[{"resources": {"cpu": "few"}}])), '"few" is not a quantity'),
     "packages": (
-        document(variants=_variants(overrides=[{"packages": ["numpy"]}])),
-        "overrides[0].packages: packages of a variant's own cannot be installed in a cluster yet; bake them into",
+        document(variants=_variants(overrides=[{"packages": ["numpy", "--index-url=https://example.org"]}])),
+        "overrides[0].packages[1]: is no requirement; options of uv are variables: name an index with UV_INDEX in",
     ),
     "json-path-without-path": (
         document(evaluation=_evaluator("jsonPath")),

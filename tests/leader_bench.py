@@ -72,7 +72,7 @@ def leading_in(tmp_path: Path) -> Lead:
         led.began = led.clock.monotonic()
         remaining = list(scripts)
 
-        def spawn(_late: object) -> LedWorker:
+        def spawn(_wanted: object) -> LedWorker:
             script = remaining.pop(0) if len(remaining) > 1 else remaining[0]
             led.workers.append(FakeWorker(script, led.clock))
             return led.workers[-1]

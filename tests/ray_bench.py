@@ -12,6 +12,7 @@ import pytest
 
 from batchyard.config import RayConfig
 from batchyard.environments.ray import connected
+from batchyard.environments.virtual import VirtualEnvironments
 from batchyard.linux import descendants
 from batchyard.runners.ray import open_ray_runner
 from batchyard.runners.worker import Setup
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from batchyard.model.trial import NodeBoundary
     from batchyard.runners.ray import RayBatchTestRunner
+    from batchyard.runners.zygotes import Interpreters
 
 
 @contextmanager
@@ -53,6 +55,11 @@ def no_boundaries(_file: Path, _thread: str) -> tuple[NodeBoundary, ...]:
     return ()
 
 
+def interpreters() -> Interpreters:
+    """What gives trials in an actor the packages that they ask for."""
+    return VirtualEnvironments("plain_parts:PlainParts", CLOCK)
+
+
 @dataclass
 class RayBench:
     """Opens runners in the Ray that there is."""
@@ -75,6 +82,7 @@ class RayBench:
             batch_id="b",
             clock=CLOCK,
             read_boundaries=no_boundaries,
+            interpreters=interpreters,
             cpus=self.cpus,
         ) as runner:
             yield runner

@@ -19,6 +19,7 @@ from batchyard.runners.process_worker import Zygote
 from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner
 from batchyard.runners.worker import Setup
+from batchyard.runners.workers import Wanted
 from plain_parts import FOLDER, PlainParts
 
 if TYPE_CHECKING:
@@ -49,12 +50,12 @@ def plain_zygote(parts: str = "plain_parts:PlainParts") -> Iterator[Zygote]:
 
 def by_process(zygote: Zygote) -> Spawn:
     """Spawn worker processes."""
-    return lambda _late: zygote.spawn()
+    return lambda _wanted: zygote.spawn()
 
 
 def by_thread() -> Spawn:
     """Spawn worker threads on plain parts."""
-    return lambda late: ThreadWorker(PlainParts(), late, CLOCK)
+    return lambda wanted: ThreadWorker(PlainParts(), wanted.late, CLOCK)
 
 
 @dataclass
@@ -179,7 +180,8 @@ class Bench:
 
     def worker(self) -> LedWorker:
         """Make one worker by itself."""
-        return self.spawn(lambda _order, _outcome: None)
+        plain = RuntimeEnvironment("")
+        return self.spawn(Wanted(plain, CLOCK.monotonic() + LONG, lambda: False, lambda _order, _outcome: None))
 
 
 def await_true(condition: Callable[[], object], what: str) -> None:

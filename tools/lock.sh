@@ -29,11 +29,11 @@ PYTHON
 }
 
 compile requirements.lock "Every package that \`make setup\` installs." \
-  pyproject.toml --extra postgres --extra ray --extra kube --extra tracing --group test
+  pyproject.toml --extra postgres --extra ray --extra kube --extra tracing --extra packages --group test
 compile requirements-operator.lock "Every package of the operator's image." \
   --constraints requirements.lock --no-annotate - < <(operator_ranges)
 compile requirements-runner.lock "Every package of the runner's image." \
-  --constraints requirements.lock --no-annotate pyproject.toml --extra postgres --extra ray --extra tracing --group runner-image
+  --constraints requirements.lock --no-annotate pyproject.toml --extra postgres --extra ray --extra tracing --extra packages --group runner-image
 compile requirements-build.lock "What builds the wheel that the images install, and lists what is in them." \
   --constraints requirements.lock --no-annotate - < <(python3 -c '
 import tomllib

@@ -10,6 +10,7 @@ import secrets
 import string
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -24,22 +25,23 @@ from batchyard.engine.session import BatchSession, Finished
 from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.environments.ray import connected, cpus_per_trial
 from batchyard.environments.ray import faults as ray_faults
+from batchyard.environments.virtual import VirtualEnvironments
 from batchyard.events import AuditTrail, EventBus
 from batchyard.events.lines import log_event
 from batchyard.events.redact import Redactor
+from batchyard.first_look import first_faults
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
 from batchyard.kept_threads import local_threads, settle_files
 from batchyard.local_files import WORKSPACES, checkpoints_folder, forget_batch, make_folder
 from batchyard.local_sessions import session_lifecycle, this_process
-from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, Fault, StoreError, WorkflowInvalid
+from batchyard.model.errors import BatchBusy, Fault, StoreError, WorkflowInvalid
 from batchyard.model.spec_environment import Isolation
-from batchyard.runners.check import check_workflow
 from batchyard.runners.keeping import KeepingRunner, Threads
-from batchyard.runners.process_worker import Zygote
 from batchyard.runners.ray import open_ray_runner
 from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner
+from batchyard.runners.zygotes import Zygotes
 from batchyard.setups import limits_of, setup_of
 from batchyard.store.retention import prune
 from batchyard.store.writer import GroupCommitWriter
@@ -53,11 +55,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from batchyard.config import RayConfig
-    from batchyard.engine.attempts import BatchTestRunner, Order
+    from batchyard.engine.attempts import BatchTestRunner
     from batchyard.engine.sources import LoadedBatch
     from batchyard.model.trial import JSON
     from batchyard.runners.worker import Setup
-    from batchyard.runners.workers import LedWorker
+    from batchyard.runners.workers import LedWorker, Wanted
     from batchyard.store.sql import SqlStore
 
 _COMMIT_DELAY_SECONDS = 0.05
@@ -138,7 +140,8 @@ class LocalEngine:
         """
         self._clock = clock or SystemClock()
         self._parts, self._ray = parts, ray
-        self._zygote = Zygote(self._clock, parts)
+        self._virtual = VirtualEnvironments(parts, self._clock)
+        self._zygotes = Zygotes(self._clock, parts, self._virtual)
 
     def join_ray(self, ray: RayConfig) -> None:
         """Have trials run there instead of in this process's own workers."""
@@ -151,8 +154,8 @@ class LocalEngine:
     def __exit__(
         self, _kind: type[BaseException] | None, _err: BaseException | None, _at: TracebackType | None
     ) -> None:
-        """End the process that forks workers."""
-        self._zygote.close()
+        """End the processes that fork workers."""
+        self._zygotes.close()
 
     def check(
         self, loaded: LoadedBatch, *, seconds: float | None = None, ended: Callable[[], bool] = lambda: False
@@ -167,25 +170,17 @@ class LocalEngine:
             faults += ray_faults(loaded.batch)
         if faults:
             return faults
-        environment = self._environment(loaded, Path())
-        setup = setup_of(loaded, checkpoints=":memory:")
-        inputs = [(f"case {case.name}", loaded.plan.input_for(case)) for case in loaded.plan.cases]
-        redact = Redactor(environment.secrets).text
         longest = loaded.batch.spec.deadlines.environment_seconds
-        try:
-            found = check_workflow(
-                self._zygote.spawn,
-                setup,
-                environment,
-                loaded.plan.combinations,
-                inputs if setup.input_schema else [],
-                seconds=longest if seconds is None else max(0.0, min(longest, seconds)),
-                clock=self._clock,
-                ended=ended,
-            )
-        except EnvironmentUnavailable as err:
-            raise EnvironmentUnavailable(redact(str(err))) from err
-        return [replace(fault, value=redact(fault.value), message=redact(fault.message)) for fault in found]
+        return first_faults(
+            loaded,
+            self._environment(loaded, Path()),
+            setup_of(loaded, checkpoints=":memory:"),
+            self._virtual,
+            self._zygotes,
+            seconds=longest if seconds is None else max(0.0, min(longest, seconds)),
+            clock=self._clock,
+            ended=ended,
+        )
 
     def accept(self, store: SqlStore, loaded: LoadedBatch, files: Path | None = None) -> BatchRecord:
         """Write the batch down; from here on its deadline runs and ``run`` may be called, also by another process.
@@ -323,7 +318,8 @@ class LocalEngine:
         if self._ray is not None:
             return open_ray_runner(
                 # Without this process's secrets: an actor knows its own.
-                provider=InProcessEnvironment(loaded.batch, files / WORKSPACES, {}),
+                provider=InProcessEnvironment(loaded.batch, files / WORKSPACES, {}, loaded.base),
+                interpreters=partial(VirtualEnvironments, self._parts, self._clock),
                 parts=self._parts,
                 setup=setup,
                 limits=limits,
@@ -336,7 +332,7 @@ class LocalEngine:
             )
         return ThreadPoolBatchTestRunner(
             provider=environment,
-            spawn=self._spawn_thread if spec.environment.isolation is Isolation.THREAD else self._spawn_process,
+            spawn=self._spawn_thread if spec.environment.isolation is Isolation.THREAD else self._zygotes.spawn,
             setup=setup,
             limits=limits,
             parallelism=at_once,
@@ -346,14 +342,11 @@ class LocalEngine:
             take_thread=export_thread,
         )
 
-    def _spawn_process(self, _late: Callable[[Order, str], None]) -> LedWorker:
-        return self._zygote.spawn()
-
-    def _spawn_thread(self, late: Callable[[Order, str], None]) -> LedWorker:
-        return ThreadWorker(LangGraphParts(), late, self._clock)
+    def _spawn_thread(self, wanted: Wanted) -> LedWorker:
+        return ThreadWorker(LangGraphParts(), wanted.late, self._clock)
 
     def _environment(self, loaded: LoadedBatch, workspaces: Path) -> InProcessEnvironment:
-        return InProcessEnvironment(loaded.batch, workspaces, config.inherited_secrets())
+        return InProcessEnvironment(loaded.batch, workspaces, config.inherited_secrets(), loaded.base)
 
     def _refuse_if_alive(self, store: SqlStore, files: Path, record: BatchRecord) -> None:
         known = store.live_owner(record.id)

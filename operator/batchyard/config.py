@@ -20,6 +20,9 @@ _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|OTLP_(?:
 WORKSPACE_VARIABLE = "BATCHYARD_WORKSPACE"
 """Names the folder of the running trial; a worker's current directory is the same folder."""
 
+ENVIRONMENTS_VARIABLE = "BATCHYARD_ENVIRONMENTS"
+"""Names the folder where virtual environments of variants are kept."""
+
 _MOUNTED_VARIABLE = "BATCHYARD_SECRET_FILES"
 _LONGEST_SECRET_FILE = 1024 * 1024  # what a Kubernetes Secret can hold
 
@@ -45,6 +48,12 @@ def data_folder() -> Path:
 def default_store() -> str:
     """Return the store to use when none is named: ``$BATCHYARD_STORE`` or a SQLite file in the data folder."""
     return os.environ.get("BATCHYARD_STORE") or str(data_folder() / "store.db")
+
+
+def environments_folder() -> Path:
+    """Return where virtual environments are kept: ``$BATCHYARD_ENVIRONMENTS`` or a folder in the user's cache."""
+    chosen = os.environ.get(ENVIRONMENTS_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("batchyard", appauthor=False)) / "environments"
 
 
 def secret_values(values: Mapping[str, str]) -> list[str]:
@@ -105,6 +114,22 @@ def export_missing(values: Mapping[str, str]) -> None:
     """Add those values to this process's environment that it does not have."""
     for name, value in values.items():
         os.environ.setdefault(name, value)
+
+
+def environment_with(values: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with these values, for a child."""
+    return {**os.environ, **values}
+
+
+def search_path() -> str:
+    """Return where commands are looked for."""
+    return os.environ.get("PATH", os.defpath)
+
+
+def environment_of(python: Path) -> dict[str, str]:
+    """Return this process's environment as it is for a child in the virtual environment of this interpreter."""
+    search = f"{python.parent}{os.pathsep}{search_path()}"
+    return environment_with({"VIRTUAL_ENV": str(python.parent.parent), "PATH": search})
 
 
 def forget(*names: str) -> None:

@@ -17,7 +17,7 @@ from batchyard.model.outcome import Outcome, Reason
 from batchyard.runners.ray_slot import SlotHost, SlotPlan
 from batchyard.runners.worker import Setup
 from plain_parts import FOLDER
-from ray_bench import no_boundaries
+from ray_bench import interpreters, no_boundaries
 from runner_bench import CLOCK, FolderProvider, an_order, await_true, limits, lines_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def slot(folder: Path, *, batch: float = 600.0) -> Iterator[SlotHost]:
         limits=limits(),
         batch_until=CLOCK.now() + timedelta(seconds=batch),
         read_boundaries=no_boundaries,
+        interpreters=interpreters,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(FOLDER))

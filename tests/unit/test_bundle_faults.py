@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_every_fault_is_told_at_once_whatever_it_is_of(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{}\n{\n")
     (tmp_path / "away").symlink_to("/etc")
-    overrides = [{"match": {}, "packages": ["numpy"]}]
+    overrides = [{"match": {}, "packages": ["--pre"]}]
     document = a_batch_test(
         repeats=0,
         variants={"matrix": {"a": ["x"]}, "overrides": overrides},
@@ -30,7 +30,7 @@ def test_every_fault_is_told_at_once_whatever_it_is_of(tmp_path: Path) -> None:
         "--name",
         "--namespace",
         "--workers",
-        "spec.variants.overrides[0].packages",
+        "spec.variants.overrides[0].packages[0]",
         "spec.repeats",
         "spec.casesFrom[1].path",
         "spec.environment.provider",

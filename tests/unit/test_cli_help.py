@@ -38,6 +38,8 @@ LEAVES = [
     "db upgrade",
     "db current",
     "db check",
+    "environments list",
+    "environments prune",
 ]
 
 

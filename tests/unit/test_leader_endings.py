@@ -190,7 +190,7 @@ def test_a_workspace_that_cannot_be_made_is_an_error_of_the_environment(lead: Le
 
 
 def test_a_spawn_that_fails_is_an_error_of_the_environment(tmp_path: Path) -> None:
-    def spawn(_late: object) -> LedWorker:
+    def spawn(_wanted: object) -> LedWorker:
         raise EnvironmentUnavailable("no more processes")
 
     events: list[RunnerEvent] = []

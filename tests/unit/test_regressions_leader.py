@@ -76,7 +76,7 @@ class Led:
             inbox.put(order)
         remaining = list(scripts)
 
-        def spawn(_late: object) -> LedWorker:
+        def spawn(_wanted: object) -> LedWorker:
             breaks, script = (self.breaks, remaining.pop(0)) if remaining[1:] else ("", remaining[0])
             self.workers.append(BrokenWorker(script, self.clock, breaks))
             return self.workers[-1]

@@ -264,7 +264,7 @@ def check(
     bench: Bench, *variants: dict[str, str], inputs: list[tuple[str, JSON]] | None = None, seconds: float = LONG
 ) -> list[Fault]:
     return check_workflow(
-        bench.worker,
+        lambda _runtime: bench.worker(),
         Setup(bench.factory, "", "", [], 0.5, 100, "sync", input_schema="schema" if inputs else ""),
         FolderProvider(bench.folder),
         [Combination(str(number), one) for number, one in enumerate(variants)],

@@ -9,6 +9,7 @@ import typer
 
 from batchyard import __version__
 from batchyard.cli import bundle_command, crd, services
+from batchyard.cli.environments import environments_app
 from batchyard.cli.groups import audit_app, db_app
 from batchyard.cli.options import (
     OPERATOR_NAMESPACE,
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(audit_app, name="audit", rich_help_panel=_LOOKING)
 app.add_typer(db_app, name="db", rich_help_panel=_STORE)
+app.add_typer(environments_app, name="environments", rich_help_panel=_STORE)
 
 
 def _show_version(wanted: bool) -> None:

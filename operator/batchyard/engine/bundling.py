@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from batchyard.engine import config_maps
-from batchyard.engine.cluster_source import DIMENSIONS_ANNOTATION, package_faults
+from batchyard.engine.cluster_source import DIMENSIONS_ANNOTATION
 from batchyard.engine.code_folder import CodeFolder, read_code
 from batchyard.engine.config_maps import NARROW, WIDE, CasePiece, Owner, Room
 from batchyard.engine.sources import STDIN, LoadedBatch, Reading, read_file
@@ -112,7 +112,6 @@ class _Making:
         """Yield what is wrong with the options, and with the file if it is to run in a cluster."""
         yield from self._option_faults()
         yield from self._environment_faults()
-        yield from package_faults(self._document)
         place = self._spec.at("workflow", "source", "path")
         if self._code is not None and self._code.fault:
             yield place.fault(*self._code.fault)

@@ -52,7 +52,7 @@ def load_from_cluster(document: JSON, config_maps: Mapping[str, Mapping[str, JSO
     bare = {key: value for key, value in document.items() if key != "status"}
     draft = read_draft(json.dumps(_as_written(bare)))
     cases, faults, file_faults = _cases(draft, config_maps)
-    faults += [*_local_faults(draft.document), *package_faults(draft.document)]
+    faults += _local_faults(draft.document)
     faults += _source_faults(draft.document, config_maps)
     ordered = (*in_file_order([*draft.faults, *faults], draft.document), *file_faults)
     if draft.batch is None or ordered:
@@ -82,15 +82,6 @@ def source_items(config_map: Mapping[str, JSON]) -> dict[str, str]:
     if outside:
         raise SpecInvalid(f"ConfigMap {name}", outside)
     return items
-
-
-def package_faults(document: JSON) -> list[Fault]:
-    """Return what a BatchTest wants to have installed, which cannot be done in a cluster."""
-    overrides = Place(document, "").at("spec", "variants", "overrides").items()
-    text = "packages of a variant's own cannot be installed in a cluster yet"
-    remedy = "bake them into the runner image, or leave the list empty"
-    packages = [override.at("packages") for override in overrides]
-    return [place.fault(text, remedy, shown=False) for place in packages if place.value]
 
 
 def _cases(

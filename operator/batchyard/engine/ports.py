@@ -94,10 +94,7 @@ class BatchStore(Protocol):
         ...
 
     def batch(self, reference: str) -> BatchRecord:
-        """Return the batch with this id, or unique id prefix, or the newest of this name.
-
-        Raises ``BatchNotFound`` or ``BatchAmbiguous``.
-        """
+        """Return the batch of this id, unique id prefix or name (the newest). Raises ``BatchNotFound``, ``BatchAmbiguous``."""
         ...
 
     def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
@@ -366,7 +363,7 @@ class StateAdapter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RuntimeEnvironment:
-    """What one combination's trials see: ``env`` is added to the process environment.
+    """What one combination's trials see: ``env`` is added to the process environment, ``packages`` are installed.
 
     Trials whose ``key`` differs never share a worker process. ``memory_bytes`` None means no limit.
     """
@@ -374,6 +371,7 @@ class RuntimeEnvironment:
     key: str
     env: Mapping[str, str] = field(default_factory=dict)
     memory_bytes: int | None = None
+    packages: tuple[str, ...] = ()
 
 
 class EnvironmentProvider(Protocol):

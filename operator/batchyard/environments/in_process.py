@@ -1,6 +1,6 @@
 """The environment on this machine: worker processes of the runner, with values and folders of their own.
 
-Not for packages of their own per variant; a BatchTest that asks for them here is refused before anything runs.
+It says which packages a combination's trials have; what installs them is ``virtual``.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from batchyard import config
 from batchyard.engine.ports import RuntimeEnvironment
 from batchyard.model.errors import EnvironmentUnavailable, Fault
 from batchyard.model.quantity import to_bytes
+from batchyard.model.requirement import required
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from batchyard.model.spec import BatchTest
+    from batchyard.model.spec_workload import Override
     from batchyard.model.trial import Combination
 
 
@@ -31,37 +33,31 @@ def attempt_folder(folder: Path, batch_id: str, trial_id: str, attempt: int) -> 
 class InProcessEnvironment:
     """Gives each combination its environment values and each attempt a folder. See ``EnvironmentProvider``."""
 
-    def __init__(self, batch: BatchTest, folder: Path, inherited: Mapping[str, str]) -> None:
-        """``folder`` holds the workspaces; ``inherited`` are secret values the trials see anyway."""
+    def __init__(self, batch: BatchTest, folder: Path, inherited: Mapping[str, str], base: Path | None = None) -> None:
+        """``folder`` holds the workspaces; ``inherited`` are secret values the trials see anyway.
+
+        The path of the workflow's source is relative to ``base``.
+        """
         self._spec = batch.spec
         self._folder = folder
         self._inherited = dict(inherited)
+        self._source = PurePosixPath(base or Path.cwd(), batch.spec.workflow.source.path or "")
         self._known: dict[str, RuntimeEnvironment] = {}
 
     @staticmethod
     def faults(batch: BatchTest) -> list[Fault]:
         """Return what the file asks for that this machine's environment cannot give."""
-        faults = [
-            Fault(
-                f"spec.variants.overrides[{index}].packages",
-                ", ".join(override.packages),
-                "packages of a variant's own cannot be installed by a local run yet",
-                "install them beside batchyard, or leave the list empty",
-            )
-            for index, override in enumerate(batch.spec.variants.overrides)
-            if override.packages
-        ]
         source = batch.spec.workflow.source
-        if source.path is None:
-            faults.append(
-                Fault(
-                    "spec.workflow.source",
-                    "image" if source.image is not None else "configMapRef",
-                    "is for a cluster; a run on this machine needs the code in a folder",
-                    "name it with spec.workflow.source.path",
-                )
+        if source.path is not None:
+            return []
+        return [
+            Fault(
+                "spec.workflow.source",
+                "image" if source.image is not None else "configMapRef",
+                "is for a cluster; a run on this machine needs the code in a folder",
+                "name it with spec.workflow.source.path",
             )
-        return faults
+        ]
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -116,11 +112,20 @@ class InProcessEnvironment:
     def _resolve(self, combination: Combination) -> RuntimeEnvironment:
         env = dict(self._spec.environment.env)
         memory: str | None = None
+        packages: dict[str, str] = {}
         for override in self._spec.variants.overrides:
-            if all(combination.variants.get(key) == value for key, value in override.match.items()):
+            if override.matches(combination.variants):
                 env.update(override.env)
+                packages.update(self._packages(override))
                 if override.resources is not None and override.resources.memory is not None:
                     memory = override.resources.memory
         bound = to_bytes(memory) if memory is not None else None
-        key = hashlib.sha256(json.dumps([sorted(env.items()), bound]).encode()).hexdigest()[:16]
-        return RuntimeEnvironment(key, env, bound)
+        wanted = tuple(packages[name] for name in sorted(packages))
+        key = hashlib.sha256(json.dumps([sorted(env.items()), bound, wanted]).encode()).hexdigest()[:16]
+        return RuntimeEnvironment(key, env, bound, wanted)
+
+    def _packages(self, override: Override) -> Iterator[tuple[str, str]]:
+        """Yield each requirement by the package it names, so that a later override has another version of it."""
+        for text in override.packages:
+            requirement = required(text).in_folder(self._source)
+            yield requirement.name or requirement.path, requirement.text

@@ -19,6 +19,7 @@ from batchyard.model.crd_variants import trial_cap, variant_rules
 from batchyard.model.faults import PATTERN_WORDS
 from batchyard.model.names import DNS_LABEL_PATTERN
 from batchyard.model.quantity import to_bytes
+from batchyard.model.requirement import REQUIREMENT_START
 from batchyard.model.spec import BatchTestSpec, Deadlines, Retry
 from batchyard.model.spec_base import QUANTITY_PATTERN
 from batchyard.model.spec_files import FILE_BYTES, TOTAL_BYTES
@@ -68,7 +69,7 @@ def rules() -> dict[str, list[dict[str, JSON]]]:
         "spec.casesFrom[]": _one_place("file", ("path", "configMapRef"), "file"),
         "spec.casesFrom[].configMapRef.key": [_known_ending()],
         "spec.variants": variant_rules(),
-        "spec.variants.overrides[].packages": [_no_packages()],
+        "spec.variants.overrides[].packages[]": [_requirement()],
         "spec.variants.overrides[].resources.memory": [_enough_memory()],
         "spec.deadlines": _deadline_rules(),
         "spec.budgets": _budget_rules(),
@@ -281,9 +282,11 @@ def _provider_in_a_cluster() -> dict[str, JSON]:
     return rule("self != 'Ray'", "is for an address outside a cluster; write KubeRay or InProcess")
 
 
-def _no_packages() -> dict[str, JSON]:
-    text = "packages of a variant's own cannot be installed in a cluster yet"
-    return rule("self.size() == 0", f"{text}; bake them into the runner image, or leave the list empty")
+def _requirement() -> dict[str, JSON]:
+    return rule(
+        f"self.matches({quoted(REQUIREMENT_START)})",
+        "is no requirement; options of uv are variables: name an index with UV_INDEX in env, or in a Secret of envFrom",
+    )
 
 
 def _threads() -> dict[str, JSON]:

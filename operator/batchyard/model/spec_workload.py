@@ -4,11 +4,13 @@ Not for expanding them (``matrix``) nor for reading case files (``cases``).
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from batchyard.model.quantity import to_bytes
+from batchyard.model.requirement import Requirement, parse_requirement
 from batchyard.model.spec_base import (
     DimensionName,
     DnsLabel,
@@ -116,6 +118,13 @@ class Include(SpecModel):
     )
 
 
+def _requirement(text: str) -> str:
+    found = parse_requirement(text)
+    if not isinstance(found, Requirement):
+        raise fault(*found)
+    return text
+
+
 class Override(SpecModel):
     """What is different in the environment of the combinations that match; later overrides win."""
 
@@ -127,10 +136,19 @@ class Override(SpecModel):
     env: dict[EnvName, str] = Field(
         default_factory=dict, max_length=256, description="Environment variables, added to `environment.env`."
     )
-    packages: tuple[Annotated[str, StringConstraints(min_length=1, max_length=1024)], ...] = Field(
-        default=(), max_length=64, description="Requirements (PEP 508) that only these combinations need."
+    packages: tuple[
+        Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_requirement)], ...
+    ] = Field(
+        default=(),
+        max_length=64,
+        description="Requirements (PEP 508) that are installed for these combinations only; a path is relative to the "
+        "workflow's source.",
     )
     resources: Resources | None = Field(default=None, description="What a worker of these combinations may use.")
+
+    def matches(self, variants: Mapping[str, str]) -> bool:
+        """Return whether the combination with these variants is one of those that this is about."""
+        return all(variants.get(dimension) == value for dimension, value in self.match.items())
 
 
 class Variants(SpecModel):

@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.5
 
 
 def check_workflow(
-    spawn: Callable[[], LedWorker],
+    spawn: Callable[[RuntimeEnvironment], LedWorker],
     setup: Setup,
     provider: EnvironmentProvider,
     combinations: Sequence[Combination],
@@ -49,7 +49,7 @@ def check_workflow(
     wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     try:
         for index, (runtime, members) in enumerate(groups.values()):
-            worker = spawn()
+            worker = spawn(runtime)
             try:
                 checking = _Checking(worker, setup, until, seconds, wake, clock, ended)
                 # The same fault in every combination is one fault; the inputs are the same for all of them.

@@ -26,7 +26,7 @@ from batchyard.model.usage import Allowance, Usage
 from batchyard.runners.finish import Cause, Finish, exit_text
 from batchyard.runners.remains import Remains
 from batchyard.runners.watch import Watch, usage_metrics
-from batchyard.runners.workers import Gone, LedWorker, Message
+from batchyard.runners.workers import Gone, LedWorker, Message, Wanted
 
 if TYPE_CHECKING:
     import queue
@@ -43,8 +43,8 @@ _CONFIRM_SECONDS = 15.0
 _QUICK_SECONDS = 0.05
 
 
-Spawn = Callable[[Callable[[Order, str], None]], LedWorker]
-"""Makes a worker; it is handed what to call with an order's outcome that comes after the worker was given up."""
+Spawn = Callable[[Wanted], LedWorker]
+"""Makes a worker. Raises ``EnvironmentUnavailable``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +156,11 @@ class Leader(threading.Thread):
         try:
             seat = self._take_seat(order)
             fault = self._prepare(seat, order)
-        except _Over:
+        except (_Over, EnvironmentUnavailable) as err:
             self._leave_seat()
-            self._emit(Ended(self._bare_result(order, begun, Outcome.NOT_RUN, "", "")))
-            return
-        except EnvironmentUnavailable as err:
-            self._leave_seat()
-            self._emit(Ended(self._bare_result(order, begun, Outcome.ERRORED, Reason.ENVIRONMENT_FAILED, str(err))))
+            broke = (Outcome.ERRORED, Reason.ENVIRONMENT_FAILED, str(err))
+            how = (Outcome.NOT_RUN, "", "") if self._is_over() else broke
+            self._emit(Ended(self._bare_result(order, begun, *how)))
             return
         if fault:
             self._emit(Ended(self._bare_result(order, begun, Outcome.FAILED, Reason.WORKFLOW_INVALID, fault)))
@@ -208,15 +206,16 @@ class Leader(threading.Thread):
         if self._seat is not None and (self._seat.runtime.key != runtime.key or not self._seat.worker.is_fit()):
             self._leave_seat()
         if self._seat is None:
-            self._seat = self._new_seat(order.epoch, runtime)
-            error = self._await_reply(self._seat, "start")["error"]
+            until = self._clock.monotonic() + self._limits.environment
+            self._seat = self._new_seat(order.epoch, runtime, until)
+            error = self._await_reply(self._seat, "start", until)["error"]
             if error:
                 raise EnvironmentUnavailable(error)
         return self._seat
 
-    def _new_seat(self, epoch: int, runtime: RuntimeEnvironment) -> _Seat:
+    def _new_seat(self, epoch: int, runtime: RuntimeEnvironment, until: float) -> _Seat:
         name = f"e{epoch}-s{self._slot}" + (f"-g{self._generation}" if self._generation else "")
-        worker = self._spawn(lambda order, outcome: self._emit(Late(order, outcome)))
+        worker = self._spawn(Wanted(runtime, until, self._is_over, lambda *late: self._emit(Late(*late))))
         setup = replace(self._setup, env={**runtime.env}, checkpoints=str(self._file(name)))
         worker.send({"op": "setup", "setup": asdict(setup)})
         return _Seat(worker, runtime, name)
@@ -234,8 +233,8 @@ class Leader(threading.Thread):
             seat.prepared.add(order.combination)
         return error
 
-    def _await_reply(self, seat: _Seat, doing: str) -> Any:
-        until = min(self._clock.monotonic() + self._limits.environment, self._limits.batch_until)
+    def _await_reply(self, seat: _Seat, doing: str, until: float | None = None) -> Any:
+        until = min(until or self._clock.monotonic() + self._limits.environment, self._limits.batch_until)
         while True:
             match seat.worker.wait(until, self._wake):
                 case Message(body):

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchyard import config
 from batchyard.linux import descendants, resident_bytes
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.runners.frames import FrameBroken, FrameStream
@@ -55,6 +56,7 @@ class ProcessWorker:
         self._hung_up = False
         self._unanswered = 0
         self._gone: Gone | None = None
+        self.closed = False
         line = self._await_line(_START_SECONDS)
         if not line.startswith("pid "):
             self._close_all()
@@ -243,18 +245,21 @@ class ProcessWorker:
     def _close_all(self) -> None:
         for closing in (self._sock, self._control, self._slot):
             closing.close()
+        self.closed = True
 
 
 class Zygote:
     """Owns the zygote process. ``spawn`` may be called from any thread; a zygote that died is started again."""
 
-    def __init__(self, clock: Clock, parts: str) -> None:
+    def __init__(self, clock: Clock, parts: str, python: Path | None = None) -> None:
         """Start the process and return at once; the first ``spawn`` waits until it is warm.
 
-        ``parts`` names, as ``module:class``, what makes a worker's parts.
+        ``parts`` names, as ``module:class``, what makes a worker's parts; ``python`` is the interpreter of a virtual
+        environment that has this package too, else this process's own.
         """
         self._clock = clock
         self._parts = parts
+        self._python = python
         self._lock = threading.Lock()  # guards the socket's request and answer, and a restart
         self._warm = False
         self._start()
@@ -286,7 +291,11 @@ class Zygote:
         ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(  # noqa: S603
             # -P: a types.py in the user's current folder must not stand in for the standard library's.
-            [sys.executable, "-P", "-m", "batchyard.runners.zygote", str(theirs.fileno()), self._parts],
+            [
+                *(self._python or sys.executable, "-P", "-m", "batchyard.runners.zygote"),
+                *(str(theirs.fileno()), self._parts),
+            ],
+            env=config.environment_of(self._python) if self._python else None,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from batchyard.runners.leader import Limits
     from batchyard.runners.ray_actor import Actor, Actors
     from batchyard.runners.worker import Setup
+    from batchyard.runners.zygotes import Interpreters
 
 _log = structlog.get_logger(__name__)
 
@@ -53,13 +54,14 @@ def open_ray_runner(
     batch_id: str,
     clock: Clock,
     read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]],
+    interpreters: Callable[[], Interpreters],
     take_thread: Callable[[Path, str], bytes] | None = None,
     cpus: float = 1.0,
 ) -> RayBatchTestRunner:
     """Return a runner on the Ray cluster that this process is connected to, each of its actors with ``cpus``.
 
-    ``provider`` and ``setup`` are sent to the actors: their folders are made on each node, and ``provider`` must hold
-    no secrets that a node does not have anyway.
+    ``provider``, ``setup`` and ``interpreters`` are sent to the actors: their folders are made on each node, and
+    ``provider`` must hold no secrets that a node does not have anyway.
     """
     from batchyard.runners.ray_actor import RayActors
     from batchyard.runners.ray_slot import SlotPlan
@@ -72,6 +74,7 @@ def open_ray_runner(
         limits=limits,
         batch_until=clock.now() + timedelta(seconds=limits.batch_until - clock.monotonic()),
         read_boundaries=read_boundaries,
+        interpreters=interpreters,
         take_thread=take_thread,
     )
     return RayBatchTestRunner(

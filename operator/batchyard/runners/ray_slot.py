@@ -20,7 +20,7 @@ from batchyard.engine.records import redacted
 from batchyard.events.redact import Redactor
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.runners.leader import Leader, Limits
-from batchyard.runners.process_worker import Zygote
+from batchyard.runners.zygotes import Interpreters, Zygotes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,8 @@ _RAYS_OWN = ("PYTHONBREAKPOINT", "RAY_AUTH_TOKEN")
 class SlotPlan:
     """Everything that leads a trial, to be sent to any node. ``batch_until`` is UTC by the driver's clock.
 
-    The folders of ``setup`` and ``provider`` are made on the actor's node. ``limits.batch_until`` is not used.
+    The folders of ``setup`` and ``provider`` are made on the actor's node, and there ``interpreters`` is called, for
+    trials with packages of their own. ``limits.batch_until`` is not used.
     """
 
     batch_id: str
@@ -51,6 +52,7 @@ class SlotPlan:
     limits: Limits
     batch_until: datetime
     read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]]
+    interpreters: Callable[[], Interpreters]
     take_thread: Callable[[Path, str], bytes] | None = None
 
 
@@ -73,13 +75,13 @@ class SlotHost:
         self._events: queue.SimpleQueue[RunnerEvent] = queue.SimpleQueue()
         self._over = threading.Event()
         self._pauses: set[int] = set()
-        self._zygote = Zygote(clock, plan.parts)
+        self._zygotes = Zygotes(clock, plan.parts, plan.interpreters())
         self._leader = Leader(
             number,
             inbox=self._inbox,
             outbox=self._events.put,
             provider=plan.provider,
-            spawn=lambda _late: self._zygote.spawn(),
+            spawn=self._zygotes.spawn,
             setup=plan.setup,
             limits=replace(plan.limits, batch_until=clock.monotonic() + left),
             batch_id=plan.batch_id,
@@ -127,7 +129,7 @@ class SlotHost:
         self.stop(Stop(Outcome.CANCELLED, Reason.INTERRUPTED))
         self._inbox.put(None)
         self._leader.join()
-        self._zygote.close()
+        self._zygotes.close()
         self._over.set()
 
     def _masked(self, event: RunnerEvent) -> RunnerEvent:

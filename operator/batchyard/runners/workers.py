@@ -6,10 +6,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from batchyard.engine.attempts import Order
+    from batchyard.engine.ports import RuntimeEnvironment
     from batchyard.model.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a new worker is for.
+
+    It must be there by the monotonic instant ``until``, and is of no use once ``is_over``. ``late`` is called with an
+    order's outcome that comes after the worker was given up.
+    """
+
+    runtime: RuntimeEnvironment
+    until: float
+    is_over: Callable[[], bool]
+    late: Callable[[Order, str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,13 +106,12 @@ def test_the_faults_of_the_object_and_of_its_files_are_said_together() -> None:
 
 def test_what_only_a_machine_of_the_users_has_cannot_be_had_in_a_cluster() -> None:
     local = in_cluster(casesFrom=[{"path": "cases.jsonl"}])
-    local["spec"]["variants"]["overrides"] = [{"match": {"act": "v0"}, "packages": ["numpy"]}]
     local["spec"]["workflow"]["source"] = {"path": "."}
     local["spec"]["environment"]["provider"] = "Ray"
 
     told = "\n".join(faults(local))
 
-    for part in ("spec.workflow.source.path", "spec.casesFrom[0].path", "packages", "spec.environment.provider"):
+    for part in ("spec.workflow.source.path", "spec.casesFrom[0].path", "spec.environment.provider"):
         assert part in told
 
 
