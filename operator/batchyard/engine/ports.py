@@ -94,7 +94,7 @@ class BatchStore(Protocol):
         ...
 
     def batch(self, reference: str) -> BatchRecord:
-        """Return the batch of this id, unique id prefix or name (the newest). Raises ``BatchNotFound``, ``BatchAmbiguous``."""
+        """Return the batch of this id, id prefix or name (the newest). Raises ``BatchNotFound``, ``BatchAmbiguous``."""
         ...
 
     def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
