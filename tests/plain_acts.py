@@ -6,6 +6,7 @@ What needs a real graph to show is in ``workflows/hostile.py``. Never run an act
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import socket
@@ -70,6 +71,10 @@ def leave_mark(state: State) -> None:
 
 def _pass(_state: State) -> State:
     return {"pid": os.getpid()}
+
+
+def _quotes(_state: State) -> State:
+    return {"text": importlib.import_module("motto").TEXT, "prefix": sys.prefix}
 
 
 def _raises(state: State) -> NoReturn:
@@ -264,6 +269,7 @@ def _flaky(state: State) -> None:
 
 ACTS: Mapping[str, Node] = {
     "pass": _pass,
+    "quotes": _quotes,
     "raises": _raises,
     "raises-unreadable": _raises_unreadable,
     "exits-politely": _exits_politely,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from plain_parts import FOLDER
 from runner_bench import CLOCK, FolderProvider, await_true, limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from batchyard.model.trial import NodeBoundary
     from batchyard.runners.ray import RayBatchTestRunner
@@ -55,9 +56,9 @@ def no_boundaries(_file: Path, _thread: str) -> tuple[NodeBoundary, ...]:
     return ()
 
 
-def interpreters() -> Interpreters:
-    """What gives trials in an actor the packages that they ask for."""
-    return VirtualEnvironments("plain_parts:PlainParts", CLOCK)
+def interpreters(folder: Path) -> Callable[[], Interpreters]:
+    """What gives trials in an actor the packages that they ask for, kept below the folder."""
+    return partial(VirtualEnvironments, "plain_parts:PlainParts", CLOCK, folder / "environments")
 
 
 @dataclass
@@ -82,7 +83,7 @@ class RayBench:
             batch_id="b",
             clock=CLOCK,
             read_boundaries=no_boundaries,
-            interpreters=interpreters,
+            interpreters=interpreters(self.folder),
             cpus=self.cpus,
         ) as runner:
             yield runner

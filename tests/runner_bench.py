@@ -65,6 +65,7 @@ class FolderProvider:
     folder: Path
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     memory_bytes: int | None = None
+    packages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     broken: str = ""
@@ -74,7 +75,8 @@ class FolderProvider:
 
     def runtime(self, combination: Combination) -> RuntimeEnvironment:
         env = self.env.get(combination.name, {})
-        return RuntimeEnvironment(str(sorted(env.items())), env, self.memory_bytes)
+        packages = self.packages.get(combination.name, ())
+        return RuntimeEnvironment(str((sorted(env.items()), packages)), env, self.memory_bytes, packages)
 
     def workspace(self, batch_id: str, trial_id: str, attempt: int) -> Path:
         if self.broken:

@@ -37,7 +37,7 @@ def slot(folder: Path, *, batch: float = 600.0) -> Iterator[SlotHost]:
         limits=limits(),
         batch_until=CLOCK.now() + timedelta(seconds=batch),
         read_boundaries=no_boundaries,
-        interpreters=interpreters,
+        interpreters=interpreters(folder),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(FOLDER))

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batch_bench import BatchBench, cases
-from batchyard.compose import LocalEngine
-from batchyard.config import ENVIRONMENTS_VARIABLE, RayConfig
+from batchyard.config import ENVIRONMENTS_VARIABLE
 from package_bench import a_wheel
-from ray_bench import local_ray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +42,9 @@ def loaded(bench: BatchBench, wheels: Path) -> LoadedBatch:
     return bench.load("quoting:build", variants=matrix, cases=cases("one", "two"), parallelism=2)
 
 
-def assert_each_has_its_own(bench: BatchBench, batch: LoadedBatch, wheels: Path) -> None:
+@pytest.mark.timeout(300)  # LangGraph is imported five times
+def test_two_versions_of_one_package_run_side_by_side(bench: BatchBench, wheels: Path) -> None:
+    batch = loaded(bench, wheels)
     assert bench.engine.check(batch) == []
 
     ran = bench.run(batch)
@@ -56,19 +56,6 @@ def assert_each_has_its_own(bench: BatchBench, batch: LoadedBatch, wheels: Path)
         assert (output["text"], output["variable"]) == (VERSIONS[combination], combination)
         assert str(output["prefix"]).startswith(f"{wheels}/environments/")
     assert len({output["prefix"] for output in seen.values() if isinstance(output, dict)}) == 2
-
-
-def test_two_versions_of_one_package_run_side_by_side(bench: BatchBench, wheels: Path) -> None:
-    assert_each_has_its_own(bench, loaded(bench, wheels), wheels)
-
-
-def test_two_versions_of_one_package_run_side_by_side_on_ray(tmp_path: Path, wheels: Path) -> None:
-    with local_ray(2), LocalEngine(ray=RayConfig()) as engine:
-        bench = BatchBench(engine, tmp_path)
-        try:
-            assert_each_has_its_own(bench, loaded(bench, wheels), wheels)
-        finally:
-            bench.store.close()
 
 
 def test_what_cannot_be_installed_is_told_of_every_variant_before_anything_runs(
