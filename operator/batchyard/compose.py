@@ -33,7 +33,7 @@ from batchyard.first_look import first_faults
 from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
 from batchyard.kept_threads import local_threads, settle_files
-from batchyard.local_files import WORKSPACES, checkpoints_folder, forget_batch, make_folder
+from batchyard.local_files import WORKSPACES, checkpoints_folder, forget_batch, make_folder, objects_folder
 from batchyard.local_sessions import session_lifecycle, this_process
 from batchyard.model.errors import BatchBusy, Fault, StoreError, WorkflowInvalid
 from batchyard.model.spec_environment import Isolation
@@ -75,13 +75,13 @@ class LangGraphParts:
 
     def adapter(self, setup: Setup) -> StateAdapter:
         """Return the LangGraph adapter on the worker's own checkpoint file."""
-        from batchyard.workflows.files import files_beside
+        from batchyard.workflows.files import kept_in
         from batchyard.workflows.langgraph import LangGraphStateAdapter
 
-        source, checkpoints = Path(setup.source) if setup.source else None, Path(setup.checkpoints)
+        source = Path(setup.source) if setup.source else None
         prices = None if setup.metering is None else setup.prices
-        files = files_beside(checkpoints, setup.files)
-        return LangGraphStateAdapter(setup.factory, checkpoints, source, prices=prices, files=files)
+        files = kept_in(Path(setup.objects), setup.files)
+        return LangGraphStateAdapter(setup.factory, Path(setup.checkpoints), source, prices=prices, files=files)
 
     def judge(self, setup: Setup) -> EvaluationEngine:
         """Return the evaluation engine, with the user's own evaluators imported."""
@@ -313,7 +313,8 @@ class LocalEngine:
     ) -> AbstractContextManager[BatchTestRunner]:
         spec = loaded.batch.spec
         left = (deadline_at - self._clock.now()).total_seconds()
-        setup = replace(setup_of(loaded, checkpoints=str(checkpoints_folder(files, batch_id))), logs=logs.for_child())
+        checkpoints, objects = str(checkpoints_folder(files, batch_id)), str(objects_folder(files))
+        setup = replace(setup_of(loaded, checkpoints=checkpoints, objects=objects), logs=logs.for_child())
         limits = limits_of(spec, batch_until=self._clock.monotonic() + left)
         if self._ray is not None:
             return open_ray_runner(

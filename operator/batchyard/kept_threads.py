@@ -12,10 +12,12 @@ import structlog
 
 from batchyard import config
 from batchyard.decide.retention import keep_thread
-from batchyard.local_files import KeptThreads
+from batchyard.local_files import KeptThreads, checkpoint_files, objects_folder
 from batchyard.model.errors import EnvironmentUnavailable, NotKept, StoreError
 from batchyard.model.execution import ExecutionNotFound, Keep
 from batchyard.model.quantity import to_bytes
+from batchyard.workflows.blobs import BlobStore
+from batchyard.workflows.file_upkeep import collect
 from batchyard.workflows.thread_copy import export_thread
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from batchyard.engine.sources import LoadedBatch
     from batchyard.model.spec import Checkpoints
     from batchyard.runners.keeping import Threads
+    from batchyard.workflows.blobs import Blob
 
 _MEGABYTE = 1_000_000
 
@@ -83,8 +86,18 @@ def settle_files(store: BatchStore, files: Path, batch_id: str, wanted: Checkpoi
                         break
                     kept.put(result.thread_id, piece)
         kept.remove_workers()
+        if wanted.files is not None:
+            collect_objects(files)
     except (OSError, StoreError) as err:
         _log.warning("the batch's states could not be put in order", batch=batch_id, error=str(err))
+
+
+def collect_objects(files: Path) -> tuple[Blob, ...]:
+    """Remove the contents of tracked files that no checkpoint below a store's files refers to; return what went.
+
+    Safe while other batches run. Raises ``StoreError``; then nothing is removed.
+    """
+    return collect(BlobStore(objects_folder(files)), lambda: checkpoint_files(files))
 
 
 def cluster_threads(loaded: LoadedBatch, batch_id: str) -> Threads | None:

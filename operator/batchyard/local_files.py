@@ -19,6 +19,7 @@ WORKSPACES = "workspaces"
 EXECUTIONS = "executions"
 CHECKPOINTS = "checkpoints"
 KEPT = "kept"
+OBJECTS = "objects"
 
 
 def files_folder(store: str) -> Path:
@@ -33,6 +34,17 @@ def files_folder(store: str) -> Path:
 def checkpoints_folder(files: Path, batch_id: str) -> Path:
     """Return where a batch's checkpoints are below the store's files."""
     return files / CHECKPOINTS / batch_id
+
+
+def objects_folder(files: Path) -> Path:
+    """Return where the contents of all batches' tracked files are."""
+    return files / OBJECTS
+
+
+def checkpoint_files(files: Path) -> list[Path]:
+    """Return every file that has checkpoints of any batch, below a folder for each."""
+    folders = [path for path in files.glob("*") if path.name not in (WORKSPACES, OBJECTS)]
+    return sorted(file for folder in folders for file in folder.rglob("*.db"))
 
 
 def kept_files(store: str, batch_id: str, trial_id: str, attempt: int) -> Path | None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from batchyard.model.spec import BatchTestSpec
 
 
-def setup_of(loaded: LoadedBatch, *, checkpoints: str) -> Setup:
-    """Return what every attempt of the batch shares."""
+def setup_of(loaded: LoadedBatch, *, checkpoints: str, objects: str = "") -> Setup:
+    """Return what every attempt of the batch shares; ``objects`` is the folder for contents of tracked files."""
     spec = loaded.batch.spec
     source = spec.workflow.source.path
     prices = spec.budgets.prices if spec.budgets is not None else {}
@@ -32,6 +32,7 @@ def setup_of(loaded: LoadedBatch, *, checkpoints: str) -> Setup:
         pass_threshold=spec.evaluation.pass_threshold,
         recursion_limit=spec.limits.recursion_limit,
         durability=spec.checkpoints.durability,
+        objects=objects,
         files=spec.checkpoints.model_dump(by_alias=False)["files"] or {},
         input_schema=spec.workflow.input_schema or "",
         metering=_metering(spec),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchyard.cli import document, stores, tables, terminal
+from batchyard.cli.file_check import collected_files, file_findings
 from batchyard.cli.options import Output
 from batchyard.clock import SystemClock
 from batchyard.decide.finish import EXIT_FAILED, EXIT_SUCCEEDED
@@ -60,9 +61,9 @@ def check_store(named_store: str, output: Output, *, repair: bool) -> int:
     """Print every finding and, with ``repair``, what was mended; the exit code is 1 if something critical is left."""
     now = SystemClock().now()
     with stores.to_read(named_store) as store:
-        findings = check_integrity(store, now) if store is not None else []
-        mended = _mend(store, findings, now) if store is not None and repair else Mended()
-        left = check_integrity(store, now) if store is not None and mended.done else findings
+        findings = _found(store, named_store, now) if store is not None else []
+        mended = _mend(store, named_store, findings, now) if store is not None and repair else Mended()
+        left = _found(store, named_store, now) if store is not None and mended.done else findings
     critical = sum(finding.severity is FindingSeverity.CRITICAL for finding in left)
     if output is Output.JSON:
         _print_json(stores.shown(named_store), findings, mended, left, repair=repair)
@@ -79,11 +80,18 @@ class Mended:
     copy: Path | None = None
 
 
-def _mend(store: SqlStore, findings: Sequence[Finding], now: datetime) -> Mended:
-    if all(finding.remedy in {Remedy.MANUAL, Remedy.NONE} for finding in findings):
-        return Mended()
+def _found(store: SqlStore, named_store: str, now: datetime) -> list[Finding]:
+    return [*check_integrity(store, now), *file_findings(named_store)]
+
+
+def _mend(store: SqlStore, named_store: str, findings: Sequence[Finding], now: datetime) -> Mended:
+    of_files = [finding for finding in findings if finding.remedy is Remedy.COLLECT_FILES]
+    collected = collected_files(named_store) if of_files else []
+    rows = [finding for finding in findings if finding not in of_files]
+    if all(finding.remedy in {Remedy.MANUAL, Remedy.NONE} for finding in rows):
+        return Mended(collected)
     copy = back_up(store, now)
-    return Mended(repair_store(store, findings, now), copy)
+    return Mended([*repair_store(store, rows, now), *collected], copy)
 
 
 def _print_json(

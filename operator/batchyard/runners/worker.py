@@ -43,7 +43,8 @@ class Setup:
     """What every attempt of a worker shares.
 
     ``checkpoints`` is the worker's own file; ``env`` is added once; ``logs`` is how its process is to log, if at all;
-    ``files`` is what is kept of trials' files, as ``workflows.files.FileRules`` has it, nothing if none are.
+    ``files`` is what is kept of trials' files, as ``workflows.files.FileRules`` has it, nothing if none are, and
+    ``objects`` the folder for their contents.
     Without ``metering`` neither steps nor models' tokens are counted; ``prices`` are by
     model: of a million tokens read, and written.
     """
@@ -61,6 +62,7 @@ class Setup:
     metering: Metering | None = None
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     files: Mapping[str, JSON] = field(default_factory=dict)
+    objects: str = ""
 
 
 class Parts(Protocol):

@@ -58,6 +58,7 @@ class Remedy(StrEnum):
     DELETE_TRAIL = "deleteTrail"
     UPDATE_STATUS = "updateStatus"
     RETRY_EVENTS = "retryEvents"
+    COLLECT_FILES = "collectFiles"
     MANUAL = "manual"
     NONE = "none"
 

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-OBJECTS = "objects"
-"""The folder of the contents, beside the folders of the batches whose checkpoint files refer to them."""
-
 _PLACE = "spec.checkpoints.files"
 _SETTLED_NS = 100_000_000
 """How long a file must have been left alone before its times are believed: a kernel's stamps are coarse."""
@@ -214,13 +211,9 @@ class WorkspaceFiles:
             yield folder
 
 
-def files_beside(checkpoints: Path, rules: Mapping[str, Any]) -> WorkspaceFiles | None:
-    """Return what keeps files beside a checkpoint file, by ``FileRules`` as plain data; None if there are none.
-
-    All batches' checkpoint files, each in its batch's folder, share one store of contents, so that one batch can go on
-    from another's checkpoint.
-    """
-    return WorkspaceFiles(FileRules(**rules), BlobStore(checkpoints.parent.parent / OBJECTS)) if rules else None
+def kept_in(objects: Path, rules: Mapping[str, Any]) -> WorkspaceFiles | None:
+    """Return what keeps files by ``FileRules`` as plain data, with their contents in a folder; None without rules."""
+    return WorkspaceFiles(FileRules(**rules), BlobStore(objects)) if rules else None
 
 
 _OR_IGNORE = f"or name it in {_PLACE}.ignore"

@@ -1,0 +1,108 @@
+"""A batch that declares files keeps them with its checkpoints, wherever its trials run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from batch_bench import BatchBench
+from batchyard.compose import LocalEngine
+from batchyard.config import RayConfig
+from batchyard.engine.forks import bound
+from batchyard.local_files import checkpoint_files, files_folder, objects_folder
+from batchyard.model.outcome import Outcome, Reason
+from batchyard.workflows.blobs import BlobStore
+from batchyard.workflows.checkpoint_reading import read_history
+from batchyard.workflows.file_upkeep import examine
+from batchyard.workflows.snapshots import read_snapshot
+from command_line import Bench as CommandLine
+from ray_bench import local_ray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchyard.model.trial import AttemptResult
+
+CASES = [{"name": name, "input": {"case": name}} for name in ("a", "b", "c")]
+FILES = {"paths": ["out/"], "ignore": ["*.tmp"], "maxFileBytes": 1000}
+
+
+def kept(bench: BatchBench, trial: AttemptResult) -> list[str]:
+    """Return what ``out/log`` was at each boundary of a trial that completed nodes."""
+    files = files_folder(bench.target)
+    blobs = BlobStore(objects_folder(files))
+    points = [point for file in checkpoint_files(files) for point in read_history(file, trial.thread_id)]
+    snapshots = [read_snapshot(blobs, point.files) for point in points if point.nodes]
+    assert [[file.path for file in snapshot] for snapshot in snapshots] == [["out/log"]] * len(snapshots)
+    return [blobs.read(snapshot[0].digest).decode() for snapshot in snapshots]
+
+
+def run(bench: BatchBench, **spec: Any) -> list[AttemptResult]:
+    given = {"cases": CASES, "checkpoints": {"files": FILES}, **spec}
+    return bench.run(bench.load("writing:build", **given)).finals
+
+
+def holds_for(bench: BatchBench, finals: list[AttemptResult]) -> None:
+    assert [final.outcome for final in finals] == [Outcome.PASSED] * len(CASES)
+    assert [kept(bench, final) for final in finals] == [[f"{n} one\n", f"{n} one\n{n} two\n"] for n in "abc"]
+
+
+@pytest.mark.parametrize("isolation", ["Process", "Thread"])
+def test_every_trial_has_its_own_files_at_each_boundary(bench: BatchBench, isolation: str) -> None:
+    finals = run(bench, environment={"isolation": isolation})
+
+    holds_for(bench, finals)
+
+
+def test_files_are_kept_on_ray_as_they_are_here(tmp_path: Path) -> None:
+    with local_ray(1), LocalEngine(ray=RayConfig()) as engine:
+        bench = BatchBench(engine, tmp_path)
+        finals = run(bench, environment={"provider": "Ray"})
+        bench.store.close()
+
+    holds_for(bench, finals)
+
+
+def test_a_file_over_the_limit_fails_its_trial_alone(bench: BatchBench) -> None:
+    one = {"name": "large", "input": {"case": "large", "also": "big"}}
+
+    finals = run(bench, cases=[CASES[0], one, {"name": "ignored", "input": {"case": "ignored", "also": "big.tmp"}}])
+
+    assert [final.outcome for final in finals] == [Outcome.PASSED, Outcome.FAILED, Outcome.PASSED]
+    assert finals[1].reason == Reason.FILES_NOT_KEPT
+    assert finals[1].message.startswith('after node "one": out/big is more than 1,000 bytes; raise spec.checkpoints')
+
+
+def test_a_batch_that_begins_from_another_begins_with_its_files(bench: BatchBench) -> None:
+    run(bench, name="first")
+    fork = {"cases": CASES, "checkpoints": {"files": FILES}, "forkFrom": {"batchTest": "first", "node": "one"}}
+
+    finals = bench.run(bound(bench.store, bench.load("writing:build", name="second", **fork))).finals
+
+    assert [final.outcome for final in finals] == [Outcome.PASSED] * len(CASES)
+    assert [final.output["log"] for final in finals] == [f"{n} one\n{n} two\n" for n in "abc"]
+
+
+def test_without_declared_files_nothing_is_kept(bench: BatchBench) -> None:
+    run(bench, checkpoints={})
+
+    files = files_folder(bench.target)
+    assert not objects_folder(files).exists()
+    assert examine(BlobStore(objects_folder(files)), checkpoint_files(files)).orphans == ()
+
+
+def test_db_check_names_lost_files_and_what_nobody_refers_to(bench: BatchBench) -> None:
+    run(bench)
+    line, blobs = CommandLine(bench.folder), BlobStore(objects_folder(files_folder(bench.target)))
+    with blobs.in_use():
+        blobs.put(b"nobody's")
+    healthy = line.run("db", "check", "--store", bench.target)
+    for digest in blobs.digests():
+        blobs.place(digest).unlink()
+
+    broken = line.run("db", "check", "--store", bench.target)
+
+    assert (healthy.returncode, broken.returncode) == (0, 1)
+    assert "orphan_files  1 contents of files are referred to by no checkpoint" in " ".join(healthy.stdout.split(" "))
+    assert "critical lost_files" in broken.stdout
