@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batch_bench import BatchBench
-from batchyard.compose import LocalEngine
-from batchyard.config import RayConfig
 from batchyard.engine.forks import bound
 from batchyard.local_files import checkpoint_files, files_folder, objects_folder
 from batchyard.model.outcome import Outcome, Reason
@@ -17,11 +14,9 @@ from batchyard.workflows.checkpoint_reading import read_history
 from batchyard.workflows.file_upkeep import examine
 from batchyard.workflows.snapshots import read_snapshot
 from command_line import Bench as CommandLine
-from ray_bench import local_ray
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from batch_bench import BatchBench
     from batchyard.model.trial import AttemptResult
 
 CASES = [{"name": name, "input": {"case": name}} for name in ("a", "b", "c")]
@@ -39,7 +34,7 @@ def kept(bench: BatchBench, trial: AttemptResult) -> list[str]:
 
 
 def run(bench: BatchBench, **spec: Any) -> list[AttemptResult]:
-    given = {"cases": CASES, "checkpoints": {"files": FILES}, **spec}
+    given = {"cases": CASES, "checkpoints": {"files": FILES, "keep": "Always"}, **spec}
     return bench.run(bench.load("writing:build", **given)).finals
 
 
@@ -51,15 +46,6 @@ def holds_for(bench: BatchBench, finals: list[AttemptResult]) -> None:
 @pytest.mark.parametrize("isolation", ["Process", "Thread"])
 def test_every_trial_has_its_own_files_at_each_boundary(bench: BatchBench, isolation: str) -> None:
     finals = run(bench, environment={"isolation": isolation})
-
-    holds_for(bench, finals)
-
-
-def test_files_are_kept_on_ray_as_they_are_here(tmp_path: Path) -> None:
-    with local_ray(1), LocalEngine(ray=RayConfig()) as engine:
-        bench = BatchBench(engine, tmp_path)
-        finals = run(bench, environment={"provider": "Ray"})
-        bench.store.close()
 
     holds_for(bench, finals)
 
@@ -76,12 +62,25 @@ def test_a_file_over_the_limit_fails_its_trial_alone(bench: BatchBench) -> None:
 
 def test_a_batch_that_begins_from_another_begins_with_its_files(bench: BatchBench) -> None:
     run(bench, name="first")
-    fork = {"cases": CASES, "checkpoints": {"files": FILES}, "forkFrom": {"batchTest": "first", "node": "one"}}
+    fork = {
+        "cases": CASES,
+        "checkpoints": {"files": FILES, "keep": "Always"},
+        "forkFrom": {"batchTest": "first", "node": "one"},
+    }
 
     finals = bench.run(bound(bench.store, bench.load("writing:build", name="second", **fork))).finals
 
     assert [final.outcome for final in finals] == [Outcome.PASSED] * len(CASES)
     assert [final.output["log"] for final in finals] == [f"{n} one\n{n} two\n" for n in "abc"]
+
+
+def test_files_that_nobody_can_go_back_to_go_with_the_states_of_their_trials(bench: BatchBench) -> None:
+    failed = {"name": "large", "input": {"case": "large", "also": "big"}}
+
+    finals = run(bench, cases=[*CASES, failed], checkpoints={"files": {**FILES, "maxFileBytes": 3000}, "keep": "Never"})
+
+    assert [final.outcome for final in finals] == [Outcome.PASSED] * 4
+    assert list(BlobStore(objects_folder(files_folder(bench.target))).digests()) == []
 
 
 def test_without_declared_files_nothing_is_kept(bench: BatchBench) -> None:
@@ -92,17 +91,20 @@ def test_without_declared_files_nothing_is_kept(bench: BatchBench) -> None:
     assert examine(BlobStore(objects_folder(files)), checkpoint_files(files)).orphans == ()
 
 
-def test_db_check_names_lost_files_and_what_nobody_refers_to(bench: BatchBench) -> None:
+def test_db_check_names_lost_files_and_removes_what_nobody_refers_to(bench: BatchBench) -> None:
     run(bench)
     line, blobs = CommandLine(bench.folder), BlobStore(objects_folder(files_folder(bench.target)))
+    whole = set(blobs.digests())
     with blobs.in_use():
         blobs.put(b"nobody's")
-    healthy = line.run("db", "check", "--store", bench.target)
-    for digest in blobs.digests():
+    repaired = line.run("db", "check", "--repair", "--store", bench.target)
+    left = set(blobs.digests())
+    for digest in left:
         blobs.place(digest).unlink()
 
     broken = line.run("db", "check", "--store", bench.target)
 
-    assert (healthy.returncode, broken.returncode) == (0, 1)
-    assert "orphan_files  1 contents of files are referred to by no checkpoint" in " ".join(healthy.stdout.split(" "))
+    assert (repaired.returncode, left) == (0, whole)
+    assert "1 contents of files that no checkpoint referred to were removed, 8 bytes" in repaired.stdout
+    assert broken.returncode == 1
     assert "critical lost_files" in broken.stdout
