@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,7 +71,7 @@ class RayBench:
 
     @contextmanager
     def runner(
-        self, parallelism: int = 1, *, provider: FolderProvider | None = None, **changes: float | None
+        self, parallelism: int = 1, *, provider: FolderProvider | None = None, **changes: Any
     ) -> Iterator[RayBatchTestRunner]:
         """Open a runner under ``limits(**changes)``."""
         with open_ray_runner(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -148,11 +148,11 @@ def run_all(runner: BatchTestRunner, orders: Iterable[Order]) -> Seen:
     return Seen().hear(runner, lambda seen: len(seen.ended) == len(waiting), f"the end of {len(waiting)} attempts")
 
 
-def limits(**changes: float | None) -> Limits:
+def limits(**changes: Any) -> Limits:
     """Limits that no test meets, but for the ``changes``; ``batch`` counts from now."""
     batch = changes.pop("batch", 600.0) or 0.0
-    fields = {"trial": LONG, "grace": 0.2, "environment": LONG, "node": None, **changes}
-    return Limits(batch_until=CLOCK.monotonic() + batch, **fields)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"trial": LONG, "grace": 0.2, "environment": LONG, "node": None, **changes}
+    return Limits(batch_until=CLOCK.monotonic() + batch, **fields)
 
 
 @dataclass
@@ -165,7 +165,7 @@ class Bench:
 
     @contextmanager
     def runner(
-        self, parallelism: int = 1, *, provider: FolderProvider | None = None, **changes: float | None
+        self, parallelism: int = 1, *, provider: FolderProvider | None = None, **changes: Any
     ) -> Iterator[ThreadPoolBatchTestRunner]:
         """Open a runner under ``limits(**changes)``."""
         with ThreadPoolBatchTestRunner(

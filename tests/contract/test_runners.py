@@ -36,6 +36,8 @@ def opener(bench: Bench) -> OpenRunner:
             provider=FolderProvider(bench.folder / "workspaces", limits.env),
             trial=limits.trial,
             grace=limits.grace,
+            allowed=limits.allowed,
+            tells_usage=limits.tells_usage,
             batch=limits.batch,
         )
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchyard.clock import SystemClock
-from batchyard.engine.attempts import BatchTestRunner, Ended, Order, Started, Stop
+from batchyard.engine.attempts import BatchTestRunner, Ended, Order, Started, Stop, Used
 from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.usage import Allowance, Usage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,12 +33,17 @@ _CLOCK = SystemClock()
 
 @dataclass(frozen=True, slots=True)
 class RunnerLimits:
-    """What the runner under test is to be opened with, in seconds; ``env`` is by combination."""
+    """What the runner under test is to be opened with, in seconds; ``env`` is by combination.
+
+    ``allowed`` and ``tells_usage`` are as in the leader's ``Limits``.
+    """
 
     trial: float = _PATIENCE_SECONDS
     grace: float = 0.2
     batch: float = 10 * _PATIENCE_SECONDS
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    allowed: Allowance = field(default_factory=Allowance)
+    tells_usage: bool = False
 
 
 OpenRunner: TypeAlias = Callable[[int, RunnerLimits], AbstractContextManager[BatchTestRunner]]
@@ -69,17 +75,20 @@ class Heard:
         self._runner = runner
         self.started: list[Started] = []
         self.ended: list[Ended] = []
+        self.used: list[Used] = []
 
-    def until(self, *, started: int = 0, ended: int = 0) -> Heard:
-        """Take events until so many attempts have started and ended."""
+    def until(self, *, started: int = 0, ended: int = 0, used: int = 0) -> Heard:
+        """Take events until so many attempts have started and ended, and so often was told what one uses."""
         give_up = _CLOCK.monotonic() + _PATIENCE_SECONDS
-        while len(self.started) < started or len(self.ended) < ended:
-            assert _CLOCK.monotonic() < give_up, f"{started} starts and {ended} ends did not come"
+        while len(self.started) < started or len(self.ended) < ended or len(self.used) < used:
+            assert _CLOCK.monotonic() < give_up, f"{started} starts, {ended} ends and {used} usages did not come"
             match self._runner.next_event(0.5):
                 case Started() as event:
                     self.started.append(event)
                 case Ended() as event:
                     self.ended.append(event)
+                case Used() as event:
+                    self.used.append(event)
         return self
 
     @property
@@ -182,6 +191,30 @@ class RunnerConformance:
         assert first.result.score is None
         assert first.overrun_seconds is not None
         assert first.overrun_seconds <= limits.grace + 1
+
+    def test_a_trial_over_its_budget_is_ended_with_what_it_used_and_the_next_one_runs(
+        self, open_runner: OpenRunner, tmp_path: Path
+    ) -> None:
+        never = str(tmp_path / "never")
+
+        with open_runner(1, RunnerLimits(allowed=Allowance(tokens=1000))) as runner:
+            heard = _run(runner, order_of(0, tokens=1001, until=never), order_of(1, tokens=1000))
+
+        first, second = heard.ended[0].result, heard.ended[1].result
+        assert heard.outcomes == {0: Outcome.FAILED, 1: Outcome.PASSED}
+        assert first.reason == Reason.TOKEN_BUDGET_EXCEEDED
+        assert "'act'" in first.message
+        assert (first.metrics, second.metrics) == ({"tokens": 1001}, {"tokens": 1000})
+
+    def test_what_a_trial_uses_is_told_while_it_runs(self, open_runner: OpenRunner, tmp_path: Path) -> None:
+        log, until = tmp_path / "log", tmp_path / "until"
+        with open_runner(1, RunnerLimits(tells_usage=True)) as runner:
+            runner.submit(order_of(0, tokens=30, log=str(log), until=str(until)))
+            heard = Heard(runner).until(used=1)
+            until.touch()
+            heard.until(ended=1)
+
+        assert [(event.order.ordinal, event.used) for event in heard.used] == [(0, Usage(tokens=30))]
 
     def test_a_deadline_counts_from_the_beginning_of_the_attempt_not_from_its_queueing(
         self, open_runner: OpenRunner

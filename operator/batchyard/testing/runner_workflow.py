@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import batchyard
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -22,8 +24,12 @@ def _before(_state: dict[str, Any]) -> None:
 
 
 def _act(state: dict[str, Any]) -> dict[str, Any]:
-    """Log the begin to ``log``, take ``seconds``, wait for the file ``until``, raise ``error``; tell what is seen."""
+    """Log the begin to ``log``, report ``tokens``, take ``seconds``, wait for the file ``until``, raise ``error``.
+
+    Tells what is seen.
+    """
     _log(state, "begin")
+    batchyard.report(tokens=state.get("tokens"))
     threading.Event().wait(state.get("seconds", 0))
     if "until" in state:
         _await_file(Path(state["until"]))
