@@ -13,7 +13,7 @@ from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.wire import Hello, Segment
 from runner_bench import await_all_dead, lines_of
 from tls_authority import authority
-from worker_bench import OperatorBench, WorkerProcess
+from worker_bench import BATCH, OperatorBench, WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,3 +235,26 @@ def test_a_worker_for_a_batch_that_is_over_has_nothing_to_do(tmp_path: Path) -> 
         with WorkerProcess(bench) as worker:
             assert worker.wait() == 0, worker.words
         assert bench.place.segments == 0
+
+
+def test_a_second_place_goes_on_with_what_is_left_of_the_batchs_budget(tmp_path: Path) -> None:
+    spec: dict[str, Any] = {
+        "variants": {"matrix": {"act": ["modest"]}},  # it uses 500 tokens
+        "cases": cases("one", "two", "three", "four"),
+        "parallelism": 1,
+        "budgets": {"batch": {"tokens": 1300}},
+    }
+    with OperatorBench(tmp_path, "spending:build", **spec) as bench:
+        lost = bench.result(0, outcome=Outcome.ERRORED, reason=Reason.WORKER_LOST, metrics={"tokens": 400})
+        bench.post(1, Segment(results=((lost, False),), hello=Hello(1, "1", "3")))
+        bench.next_place()
+
+        with WorkerProcess(bench, attempt=2) as worker:
+            assert worker.wait() == 0, worker.words
+        stop = bench.place.done_stop
+        bench.conclude(stop or "")
+
+        assert stop == Reason.BATCH_BUDGET_EXCEEDED
+        assert [result.outcome for result in bench.finals] == [Outcome.PASSED] * 2 + [Outcome.NOT_RUN] * 2
+        assert bench.told("BudgetExceeded") == ["the batch is over its budget: used 1,400 tokens of 1,300 allowed"]
+        assert bench.store.batch(BATCH).reason == Reason.BATCH_BUDGET_EXCEEDED
