@@ -41,8 +41,6 @@ class TestOnRay(IsolatedRunnerConformance):
                 provider=FolderProvider(tmp_path / "workspaces", limits.env),
                 trial=limits.trial,
                 grace=limits.grace,
-                allowed=limits.allowed,
-                tells_usage=limits.tells_usage,
                 batch=limits.batch + START,
             )
 

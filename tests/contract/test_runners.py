@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard.testing.runner_conformance import (
+    BudgetConformance,
     IsolatedRunnerConformance,
     OpenRunner,
     RunnerConformance,
@@ -45,7 +46,7 @@ def opener(bench: Bench) -> OpenRunner:
 
 
 @pytest.mark.proves("thread-pool-runner")
-class TestWithWorkerProcesses(IsolatedRunnerConformance):
+class TestWithWorkerProcesses(BudgetConformance, IsolatedRunnerConformance):
     """``isolation: Process``."""
 
     @pytest.fixture
@@ -54,7 +55,7 @@ class TestWithWorkerProcesses(IsolatedRunnerConformance):
 
 
 @pytest.mark.proves("thread-pool-runner")
-class TestWithWorkerThreads(RunnerConformance):
+class TestWithWorkerThreads(BudgetConformance, RunnerConformance):
     """``isolation: Thread``."""
 
     @pytest.fixture

@@ -192,30 +192,6 @@ class RunnerConformance:
         assert first.overrun_seconds is not None
         assert first.overrun_seconds <= limits.grace + 1
 
-    def test_a_trial_over_its_budget_is_ended_with_what_it_used_and_the_next_one_runs(
-        self, open_runner: OpenRunner, tmp_path: Path
-    ) -> None:
-        never = str(tmp_path / "never")
-
-        with open_runner(1, RunnerLimits(allowed=Allowance(tokens=1000))) as runner:
-            heard = _run(runner, order_of(0, tokens=1001, until=never), order_of(1, tokens=1000))
-
-        first, second = heard.ended[0].result, heard.ended[1].result
-        assert heard.outcomes == {0: Outcome.FAILED, 1: Outcome.PASSED}
-        assert first.reason == Reason.TOKEN_BUDGET_EXCEEDED
-        assert "'act'" in first.message
-        assert (first.metrics, second.metrics) == ({"tokens": 1001}, {"tokens": 1000})
-
-    def test_what_a_trial_uses_is_told_while_it_runs(self, open_runner: OpenRunner, tmp_path: Path) -> None:
-        log, until = tmp_path / "log", tmp_path / "until"
-        with open_runner(1, RunnerLimits(tells_usage=True)) as runner:
-            runner.submit(order_of(0, tokens=30, log=str(log), until=str(until)))
-            heard = Heard(runner).until(used=1)
-            until.touch()
-            heard.until(ended=1)
-
-        assert [(event.order.ordinal, event.used) for event in heard.used] == [(0, Usage(tokens=30))]
-
     def test_a_deadline_counts_from_the_beginning_of_the_attempt_not_from_its_queueing(
         self, open_runner: OpenRunner
     ) -> None:
@@ -337,3 +313,31 @@ class IsolatedRunnerConformance(RunnerConformance):
 
         folders = {event.result.output["cwd"] for event in heard.ended}
         assert len(folders) == 6
+
+
+class BudgetConformance:
+    """Holds for runners that are opened with ``allowed`` and ``tells_usage``; to be inherited beside another."""
+
+    def test_a_trial_over_its_budget_is_ended_with_what_it_used_and_the_next_one_runs(
+        self, open_runner: OpenRunner, tmp_path: Path
+    ) -> None:
+        never = str(tmp_path / "never")
+
+        with open_runner(1, RunnerLimits(allowed=Allowance(tokens=1000))) as runner:
+            heard = _run(runner, order_of(0, tokens=1001, until=never), order_of(1, tokens=1000))
+
+        first, second = heard.ended[0].result, heard.ended[1].result
+        assert heard.outcomes == {0: Outcome.FAILED, 1: Outcome.PASSED}
+        assert first.reason == Reason.TOKEN_BUDGET_EXCEEDED
+        assert "'act'" in first.message
+        assert (first.metrics, second.metrics) == ({"tokens": 1001}, {"tokens": 1000})
+
+    def test_what_a_trial_uses_is_told_while_it_runs(self, open_runner: OpenRunner, tmp_path: Path) -> None:
+        log, until = tmp_path / "log", tmp_path / "until"
+        with open_runner(1, RunnerLimits(tells_usage=True)) as runner:
+            runner.submit(order_of(0, tokens=30, log=str(log), until=str(until)))
+            heard = Heard(runner).until(used=1)
+            until.touch()
+            heard.until(ended=1)
+
+        assert [(event.order.ordinal, event.used) for event in heard.used] == [(0, Usage(tokens=30))]
