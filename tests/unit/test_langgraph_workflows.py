@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 import pytest
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.cache.memory import InMemoryCache
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_config
 from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
+from langgraph.store.memory import InMemoryStore
 from langgraph.types import CachePolicy
 from pydantic import BaseModel
 
@@ -24,6 +26,8 @@ from batchyard.workflows.langgraph import LangGraphStateAdapter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from langgraph.store.base import BaseStore
 
     AdapterOf = Callable[[Any], LangGraphStateAdapter]
 
@@ -104,6 +108,23 @@ def test_a_cache_policy_does_not_mix_variants_up(adapter_of: AdapterOf) -> None:
     assert counts == [1, 10]
 
 
+def test_a_compiled_graph_is_compiled_anew_with_our_checkpoints_and_its_own_store(adapter_of: AdapterOf) -> None:
+    def keep(state: State, *, store: BaseStore) -> State:
+        store.put(("seen",), "count", {"count": state["count"]})
+        return {}
+
+    theirs, store = InMemorySaver(), InMemoryStore()
+    adapter = adapter_of(chain(keep).compile(checkpointer=theirs, store=store, cache=InMemoryCache()))
+
+    output = adapter.run(
+        adapter.prepare({}), "t", {"count": 4}, probe=ListeningProbe(), recursion_limit=9, durability="sync"
+    )
+
+    assert output.status == "completed", output.message
+    assert (adapter.history("t") != (), list(theirs.list(None))) == (True, [])
+    assert [item.value for item in store.search(("seen",))] == [{"count": 4}]
+
+
 def test_a_subgraph_with_a_cache_is_refused(adapter_of: AdapterOf) -> None:
     adapter = adapter_of(chain(chain(plain).compile(cache=InMemoryCache())))
 
@@ -127,8 +148,8 @@ def broken(_: Mapping[str, str]) -> StateGraph[Any]:
 @pytest.mark.parametrize(
     ("factory", "said"),
     [
-        (lambda _: chain(plain).compile(), r"compiled graph; return the StateGraph itself, without \.compile\(\)"),
-        (lambda _: functional, "compiled graph"),
+        (lambda _: chain(plain).compile(interrupt_before=["n0"]), r"compiled to be held at nodes; .* interrupt\(\)"),
+        (lambda _: functional, "returned a Pregel that is not made of a StateGraph"),
         (lambda _: {"nodes": []}, "returned a dict; it must return a StateGraph"),
         (lambda _: None, "returned a NoneType"),
         (later, 'factory "later" is asynchronous; make it a plain function'),

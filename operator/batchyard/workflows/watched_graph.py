@@ -79,16 +79,28 @@ def _leave(recorder: Recorder | None, visit: Visit | None, error: BaseException 
 
 
 def compiled(made: object, name: str, checkpoints: SqliteCheckpoints) -> Graph:
-    """Compile what the factory made with our checkpoints and no cache, and have its nodes watched."""
+    """Compile what the factory made with our checkpoints and no cache, and have its nodes watched.
+
+    What is compiled already, as prebuilt agents are, is compiled anew; of that, its store and its name are kept.
+    """
+    store = None
+    if isinstance(made, CompiledStateGraph):
+        if made.interrupt_before_nodes or made.interrupt_after_nodes:
+            raise WorkflowInvalid(
+                f'the factory "{name}" returned a graph that is compiled to be held at nodes; leave interrupt_before '
+                "and interrupt_after out, and let the node ask by interrupt()"
+            )
+        store = made.store
+        made = made.builder
     if isinstance(made, Pregel):
         raise WorkflowInvalid(
-            f'the factory "{name}" returned a compiled graph; return the StateGraph itself, without .compile(), '
-            "so that it can be compiled with durable checkpoints"
+            f'the factory "{name}" returned a {type(made).__name__} that is not made of a StateGraph; return a '
+            "StateGraph, so that it can be compiled with durable checkpoints"
         )
     if not isinstance(made, StateGraph):
         raise WorkflowInvalid(f'the factory "{name}" returned a {type(made).__name__}; it must return a StateGraph')
     try:
-        graph: Graph = made.compile(checkpointer=checkpoints, cache=None)
+        graph: Graph = made.compile(checkpointer=checkpoints, cache=None, store=store)
         cached = [
             path for path, inner in graph.get_subgraphs(recurse=True) if getattr(inner, "cache", None) is not None
         ]

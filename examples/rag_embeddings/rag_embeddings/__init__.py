@@ -1,0 +1,1 @@
+"""Answers questions of a library's visitors from its notices, found by words or by meaning."""
