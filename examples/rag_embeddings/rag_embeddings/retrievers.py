@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import wordllama
+import wordllama  # type: ignore[import-untyped]
 
 _TOKENS = re.compile(r"[a-z]+")
 _WORDS_THAT_SAY_NOTHING = frozenset(
