@@ -67,10 +67,10 @@ class OperatorBench:
 
     def __init__(
         self, folder: Path, factory: str = "noop:build", *, bounds: Limits | None = None, provider: str = "InProcess",
-        **spec: Any,
+        forked_from: str = "", **spec: Any,
     ) -> None:  # fmt: skip
         self.folder, self.clock, self.bounds = folder, CLOCK, bounds or Limits()
-        self.loaded: LoadedBatch = load(batch_file(folder, factory, **spec))
+        self.loaded: LoadedBatch = replace(load(batch_file(folder, factory, **spec)), forked_from=forked_from)
         self.store = open_cluster_store(str(folder / "operator.db"))
         self.key = self.store.token_key()
         self.meter, self.metrics, self.woken = FakeMeter(), Metrics(), list[str]()

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from batchyard.runners.keeping import Threads
     from batchyard.workflows.blobs import Blob
 
-_MEGABYTE = 1_000_000
-
 
 _log = structlog.get_logger(__name__)
 
@@ -118,4 +116,5 @@ def cluster_threads(loaded: LoadedBatch, batch_id: str) -> Threads | None:
     # LangGraph is only for those whose threads go there.
     from batchyard.workflows.postgres_threads import Keeping, PostgresThreads
 
-    return PostgresThreads(url, Keeping(batch_id, asked.retention_days, asked.max_megabytes * _MEGABYTE))
+    limit = to_bytes(loaded.batch.spec.checkpoints.keep_limit)
+    return PostgresThreads(url, Keeping(batch_id, asked.retention_days, limit))

@@ -377,3 +377,19 @@ def test_what_is_parked_holds_nothing_up_and_never_comes_again(store: SqlCluster
 
     assert due(store, 10_000) == [("docs-search-1", 3), ("docs-search-2", 1), ("docs-search-2", 3)]
     assert store.outbox_stats() == (3, T0, 1)
+
+
+def test_the_newest_batch_of_a_batchtest_is_that_of_its_namespace_and_none_that_was_refused(
+    store: SqlClusterStore,
+) -> None:
+    later = {"accepted_at": T0 + timedelta(hours=1)}
+    store.create_cluster_batch(a_record(), REF)
+    store.create_cluster_batch(a_record("second", **later), ClusterRef("team", "docs-search", "uid-2"))
+    store.create_cluster_batch(a_record("refused", total=0, **later), ClusterRef("team", "docs-search", "uid-3#1"))
+    store.create_cluster_batch(a_record("other", **later), ClusterRef("other-team", "docs-search", "uid-4"))
+
+    found = store.newest_of("team", "docs-search")
+
+    assert found is not None
+    assert (found.id, found.spec) == ("second", a_record().spec)
+    assert store.newest_of("team", "nothing") is None

@@ -157,7 +157,7 @@ def test_a_thread_that_is_kept_again_replaces_what_was_there(adapter: LangGraphS
 
 
 def test_what_finds_no_room_leaves_nothing(adapter: LangGraphStateAdapter, postgres_url: str) -> None:
-    with pytest.raises(NotKept, match="maxMegabytes"):
+    with pytest.raises(NotKept, match="keepLimit"):
         PostgresThreads(postgres_url, Keeping("batch-1", days=30, max_bytes=1000)).keep(
             THREAD, adapter.take_out(THREAD)
         )

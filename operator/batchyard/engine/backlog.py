@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from batchyard.engine.attempts import Order
+from batchyard.model.execution import Keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,10 +25,18 @@ class Backlog:
     """The open trials of one batch in one session."""
 
     def __init__(
-        self, plan: Plan, batch_id: str, epoch: int, fork_point: Callable[[int], ForkPoint] | None = None
+        self,
+        plan: Plan,
+        batch_id: str,
+        epoch: int,
+        fork_point: Callable[[int], ForkPoint] | None = None,
+        keep: Keep = Keep.NEVER,
     ) -> None:
-        """Begin with every trial open and none tried; ``fork_point`` says where a trial of a fork begins."""
-        self._plan, self._fork_point = plan, fork_point
+        """Begin with every trial open and none tried.
+
+        ``fork_point`` says where a trial of a fork begins, ``keep`` whose threads are to come back.
+        """
+        self._plan, self._fork_point, self._keep = plan, fork_point, keep
         self._batch_id = batch_id
         self._epoch = epoch
         self._done = bytearray(len(plan))
@@ -118,6 +127,7 @@ class Backlog:
             expected=trial.case.expected,
             weight=trial.case.weight,
             deadline_seconds=trial.case.deadline_seconds,
+            keep=self._keep,
             fork=None if self._fork_point is None else self._fork_point(ordinal),
             answers=[asdict(answer) for answer in trial.case.answers],
         )

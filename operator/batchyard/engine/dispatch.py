@@ -15,6 +15,7 @@ from batchyard.engine.attempts import BatchTestRunner, Ended, Late, Order, Runne
 from batchyard.engine.backlog import Backlog
 from batchyard.engine.records import details_of, redacted
 from batchyard.model.events import Event, EventType
+from batchyard.model.execution import Keep
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.usage import Allowance, Usage
 
@@ -60,16 +61,18 @@ class TrialLoop:
         clock: Clock,
         redact: Callable[[str], str],
         fork_point: Callable[[int], ForkPoint] | None = None,
+        keep: Keep = Keep.NEVER,
     ) -> None:
         """Take everything made. ``trail`` must be subscribed to ``bus``.
 
-        ``redact`` masks secrets in the texts that user code wrote. ``fork_point`` says where a trial of a fork begins.
+        ``redact`` masks secrets in the texts that user code wrote. ``fork_point`` says where a trial of a fork begins,
+        and ``keep`` whose threads ``runner`` is to keep.
         """
         self._batch_id, self._epoch, self._deadline_at = batch_id, epoch, deadline_at
         self._spec, self._plan, self._redact = spec, plan, redact
         self._writer, self._runner = writer, runner
         self._bus, self._trail, self._clock = bus, trail, clock
-        self._backlog = Backlog(plan, batch_id, epoch, fork_point)
+        self._backlog = Backlog(plan, batch_id, epoch, fork_point, keep)
         self._in_flight: dict[int, Order] = {}
         self._stop: Stop | None = None
         self._asked: Stop | None = None

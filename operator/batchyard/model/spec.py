@@ -154,7 +154,7 @@ class Checkpoints(SpecModel):
     )
     keep_limit: Quantity = Field(
         default="256Mi",
-        description="Bytes of disk for them on this machine; if all need more, the failed ones stay, in order.",
+        description="Bytes that they may take, on disk or in the database; if all need more, the failed stay on disk.",
     )
     postgres: PostgresThreads | None = Field(
         default=None, description="Database that checkpoints are kept in, in a cluster."

@@ -26,9 +26,6 @@ class PostgresThreads(SpecModel):
     retention_days: int = Field(
         default=30, ge=1, le=36_500, description="Days after which a kept thread is deleted by the next batch's pods."
     )
-    max_megabytes: int = Field(
-        default=1024, ge=1, le=1_000_000, description="What one batch may keep in all; more is not kept, and said so."
-    )
 
 
 class ForkFrom(SpecModel):

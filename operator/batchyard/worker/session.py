@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from batchyard.decide.forking import ForkPoint
 from batchyard.engine.dispatch import TrialLoop
 from batchyard.model.events import EventType
+from batchyard.model.execution import Keep
 from batchyard.model.outcome import Reason
 from batchyard.model.usage import Usage
 
@@ -41,6 +42,7 @@ class WorkerSession(TrialLoop):
             batch_id=manifest.batch_id, epoch=manifest.attempt, deadline_at=manifest.deadline_at,
             spec=loaded.batch.spec, plan=loaded.plan, writer=writer, runner=runner, bus=bus, trail=trail,
             clock=clock, redact=redact, fork_point=self._fork_point if loaded.batch.spec.fork_from else None,
+            keep=loaded.batch.spec.checkpoints.keep if loaded.batch.spec.checkpoints.postgres else Keep.NEVER,
         )  # fmt: skip
         self._manifest, self._segments = manifest, writer
 

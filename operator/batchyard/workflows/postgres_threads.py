@@ -103,7 +103,7 @@ class PostgresThreads:
             if kept + size > keeping.max_bytes:
                 raise NotKept(
                     f"the batch has kept {kept:,} bytes of the {keeping.max_bytes:,} that it may, and this thread has "
-                    f"{size:,}; raise spec.checkpoints.postgres.maxMegabytes"
+                    f"{size:,}; raise spec.checkpoints.keepLimit"
                 )
             saver.conn.execute(_NOTE, (thread_id, keeping.batch_id, size, keeping.days))
 
