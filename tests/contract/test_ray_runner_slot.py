@@ -16,6 +16,7 @@ from batchyard.linux import children, descendants
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.runners.ray_slot import SlotHost, SlotPlan
 from batchyard.runners.worker import Setup
+from package_bench import a_wheel
 from plain_parts import FOLDER
 from ray_bench import interpreters, no_boundaries
 from runner_bench import CLOCK, FolderProvider, an_order, await_true, limits, lines_of
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def slot(folder: Path, *, batch: float = 600.0) -> Iterator[SlotHost]:
+def slot(folder: Path, *, batch: float = 600.0, provider: FolderProvider | None = None) -> Iterator[SlotHost]:
     """A slot whose files are in ``folder``; afterwards not one of its processes is left."""
     before = set(descendants(os.getpid()))
     plan = SlotPlan(
         batch_id="b",
         parts="plain_parts:PlainParts",
-        provider=FolderProvider(folder / "workspaces"),
+        provider=provider or FolderProvider(folder / "workspaces"),
         setup=Setup("acts", "", str(folder / "checkpoints"), [], 0.5, 100, "sync"),
         limits=limits(),
         batch_until=CLOCK.now() + timedelta(seconds=batch),
@@ -147,3 +148,15 @@ def test_it_makes_the_folders_that_its_node_does_not_have(tmp_path: Path) -> Non
     with slot(tmp_path / "new"):
         assert (tmp_path / "new" / "checkpoints").is_dir()
         assert (tmp_path / "new" / "workspaces").is_dir()
+
+
+def test_an_actor_gives_each_combination_the_packages_it_asks_for(tmp_path: Path) -> None:
+    packages = {name: (str(a_wheel(tmp_path, version=name)),) for name in ("1.0", "2.0")}
+    offline = {name: {"UV_OFFLINE": "1"} for name in packages}
+    provider = FolderProvider(tmp_path / "workspaces", offline, packages=packages)
+    orders = [an_order("quotes", number, combination=name) for number, name in enumerate(("1.0", "2.0", "1.0"))]
+
+    with slot(tmp_path, provider=provider) as host:
+        found = [end_of(host, order).result.output for order in orders]
+
+    assert [output["text"] for output in found if isinstance(output, dict)] == ["1.0", "2.0", "1.0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -225,6 +226,16 @@ def test_an_index_out_of_reach_is_the_places_fault_and_its_password_is_not_told(
     assert not isinstance(refused.value, CannotBeInstalled)
     assert "127.0.0.1" in str(refused.value)
     assert "hunter22" not in str(refused.value)
+
+
+def test_how_uv_ended_is_known_where_the_ends_of_children_are_ignored_as_ray_has_it(bench: EnvironmentBench) -> None:
+    wheel = a_wheel(bench.folder, needs=["no-such-package"])
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(CannotBeInstalled, match="No solution found"):
+            bench.python(wheel)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_without_uv_it_says_what_to_install(tmp_path: Path) -> None:
