@@ -10,6 +10,7 @@ import typer
 from batchyard import __version__
 from batchyard.cli import bundle_command, crd, services
 from batchyard.cli.environments import environments_app
+from batchyard.cli.execution_group import execution_app
 from batchyard.cli.groups import audit_app, db_app
 from batchyard.cli.options import (
     OPERATOR_NAMESPACE,
@@ -47,6 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(execution_app, name="execution", rich_help_panel=_RUNNING)
 app.add_typer(audit_app, name="audit", rich_help_panel=_LOOKING)
 app.add_typer(db_app, name="db", rich_help_panel=_STORE)
 app.add_typer(environments_app, name="environments", rich_help_panel=_STORE)

@@ -21,6 +21,7 @@ from batchyard.model.errors import (
     SpecInvalid,
     WorkflowInvalid,
 )
+from batchyard.model.execution import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from batchyard.model.trial import JSON
 
-# A file or a reference that the user wrote wrongly; any other error is of the store or the place.
-_USAGE = (SpecInvalid, WorkflowInvalid, BatchNotFound, BatchAmbiguous)
+# A file or a reference that the user wrote wrongly, or a move that is refused; any other error is the place's.
+_USAGE = (SpecInvalid, WorkflowInvalid, BatchNotFound, BatchAmbiguous, ExecutionError)
 
 
 def exit_code_of(error: Exception) -> int:

@@ -30,7 +30,7 @@ def show_trial(reference: str, trial_id: str, origin: Origin, output: Output) ->
     with stores.opened(origin, reference) as batch:
         record = batch.record
         loaded = LoadedBatch.from_json(record.spec, Path(record.base))
-        ordinal = _ordinal(loaded.plan, trial_id)
+        ordinal = ordinal_of(loaded.plan, trial_id)
         if ordinal is None:
             command = f"batchyard show {record.id} --trials{origin.options}"
             raise BatchNotFound(f'batch {record.id} has no trial "{trial_id}"; see `{command}`')
@@ -46,7 +46,8 @@ def show_trial(reference: str, trial_id: str, origin: Origin, output: Output) ->
     return EXIT_SUCCEEDED
 
 
-def _ordinal(plan: Plan, trial_id: str) -> int | None:
+def ordinal_of(plan: Plan, trial_id: str) -> int | None:
+    """Return the place of a trial in the plan, None if there is no such trial."""
     combination, _, rest = trial_id.partition("/")
     case, _, repeat = rest.partition("/")
     places = {one.name: place for place, one in enumerate(plan.combinations)}

@@ -65,6 +65,7 @@ class EventType(StrEnum):
     GATE_PASSED = "GatePassed"
     GATE_FAILED = "GateFailed"
     PARITY_MISMATCH = "ParityMismatch"
+    EXECUTION_MOVED = "ExecutionMoved"
     AUDIT_DROPPED = "AuditDropped"
     ORPHAN_REMOVED = "OrphanRemoved"
     STORE_REPAIRED = "StoreRepaired"

@@ -1,0 +1,299 @@
+"""What a person can do with the executions of one batch: look, make, go on, edit, take back, fork, stop.
+
+Every move is checked against ``decide.execution``, is durable when it returns, and is told in the batch's audit trail:
+before it is done, if user code runs in it, and after. Not for how a run is led (``running``), nor for the terminal.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from batchyard.decide.execution import boundary_after, check, known_checkpoint, reverted
+from batchyard.engine.attempts import Start
+from batchyard.executions.running import Pausing
+from batchyard.model.execution import (
+    CheckpointNotFound,
+    ExecutionError,
+    ExecutionStatus,
+    Move,
+)
+from batchyard.model.outcome import Outcome, Reason
+from batchyard.workflows.checkpoint_file import CheckpointFile
+from batchyard.workflows.thread_copy import export_thread, import_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from batchyard.clock import Clock
+    from batchyard.executions.held import Held, HeldFolder, HeldFolders
+    from batchyard.executions.running import OneRun
+    from batchyard.executions.trail import BatchTrail
+    from batchyard.model.execution import Checkpoint
+    from batchyard.model.trial import JSON, AttemptResult, Combination
+
+NOTHING_ASKED = Pausing()
+
+_HEARING_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A thread that can be looked at and gone on with: a held execution's, or that of an attempt that was kept.
+
+    ``held`` describes it; for an attempt, as the execution that the first move would make of it.
+    """
+
+    held: Held
+    file: Path
+    thread: str
+    folder: HeldFolder | None = None
+    history: Sequence[Checkpoint] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run of an execution ended: as it stands now, and what its attempt came to (None if it never began)."""
+
+    held: Held
+    result: AttemptResult | None
+
+
+class Moves:
+    """The moves of one batch's executions. One at a time for each execution; other processes may move others."""
+
+    def __init__(
+        self,
+        folders: HeldFolders,
+        runs: OneRun,
+        trail: BatchTrail,
+        clock: Clock,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take everything made. A run pauses as soon as ``interrupted``."""
+        self._folders, self._runs, self._trail, self._clock = folders, runs, trail, clock
+        self._interrupted = interrupted
+
+    # -- moves that run user code ----------------------------------------------------------------------------------
+
+    def begin(self, made: Held, pausing: Pausing = NOTHING_ASKED) -> Ran:
+        """Make an execution and run it from its input."""
+        self._trail.refuse_if_run()
+        folder = self._folders.new(made.batch)
+        held = self._described(replace(made, id=folder.id), ExecutionStatus.PENDING)
+        with folder.locked(Move.RUN):
+            folder.save(held)
+            return self._run(folder, held, None, pausing, Move.RUN)
+
+    def resume(self, source: Source, pausing: Pausing = NOTHING_ASKED, answer: Sequence[JSON] = ()) -> Ran:
+        """Go on until it ends or pauses again."""
+        with self._moving(source, Move.RESUME) as (folder, held):
+            # One that was killed before its first boundary begins anew.
+            start = Start(answer=answer) if folder.history() else None
+            return self._run(folder, held, start, pausing, Move.RESUME)
+
+    def edit(self, source: Source, values: Mapping[str, JSON], as_node: str = "") -> Ran:
+        """Set keys of the state; where it goes next is decided anew. Raises ``ExecutionError``."""
+        with self._moving(source, Move.EDIT) as (folder, held):
+            result = self._hold(folder, held, Start(edits=values, as_node=as_node, hold=True))
+            edited = self._settle(folder, replace(held, question="", message=""))
+            self._trail.note(edited, f"state edited: {', '.join(values)}", {"keys": list(values)})
+            return Ran(edited, result)
+
+    def fork(self, source: Source, to: str, combination: Combination, values: Mapping[str, JSON]) -> Ran:
+        """Make a paused execution from a boundary of this one, which stays as it is."""
+        check(source.held.execution, Move.FORK)
+        self._trail.refuse_if_run()
+        target = target_of(source, to)
+        piece = export_thread(source.file, source.thread, target.id)
+        folder = self._folders.new(source.held.batch)
+        origin = f"{source.held.id or source.held.origin} at {target.id}"
+        made = replace(
+            source.held, id=folder.id, combination=combination.name, variants=combination.variants, origin=origin,
+            question="", message="", outcome="", reason="", score=None, runs=0, nodes=(),
+            trial="/".join((combination.name, *source.held.trial.split("/")[1:])),
+        )  # fmt: skip
+        with folder.locked(Move.FORK), _gone_if_refused(folder):
+            result = self._hold(folder, made, replace(Start.from_piece(piece, edits=values), hold=True))
+            forked = self._settle(folder, self._described(made, ExecutionStatus.PAUSED))
+            self._trail.note(forked, f"forked from {origin}", {"origin": origin, "keys": list(values)})
+            return Ran(forked, result)
+
+    def state(self, source: Source, to: str = "") -> JSON:
+        """Return the state at a checkpoint or after a node, or the newest; nothing changes."""
+        target = target_of(source, to)
+        folder = self._folders.new(source.held.batch)
+        try:
+            # On a copy: the execution may be running, and looking must not disturb it.
+            piece = export_thread(source.file, source.thread, target.id)
+            return self._hold(
+                folder, replace(source.held, id=folder.id), replace(Start.from_piece(piece), hold=True)
+            ).output
+        finally:
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+    # -- moves on the thread alone ---------------------------------------------------------------------------------
+
+    def roll_back(self, source: Source, to: str) -> Held:
+        """Take it back to a checkpoint, or to where a node had last ended; it is paused there."""
+        target = target_of(source, to)
+        with self._moving(source, Move.ROLL_BACK) as (folder, held):
+            undone = reverted(folder.history(), target.id)
+            with closing(CheckpointFile(folder.thread_file)) as file:
+                file.roll_back(folder.id, target.id)
+            changed = self._described(held, ExecutionStatus.PAUSED)
+            changed = self._settle(folder, replace(changed, question="", message="", outcome="", reason="", score=None))
+            where = f"rolled back to {target.id}" + (f", before {', '.join(undone)}" if undone else "")
+            self._trail.note(changed, where, {"checkpoint": target.id, "undone": list(undone)})
+            return changed
+
+    def stop(self, source: Source) -> Held:
+        """End it for good; one that runs in another process at its next node boundary, softly."""
+        if self._asked_of_its_process(source, Move.STOP):
+            return source.held
+        with self._moving(source, Move.STOP) as (folder, held):
+            changed = self._settle(folder, self._described(held, ExecutionStatus.CANCELLED))
+            self._trail.note(changed, "stopped")
+            return changed
+
+    def pause(self, source: Source) -> Held:
+        """Have one that runs in another process pause at its next node boundary."""
+        if not self._asked_of_its_process(source, Move.PAUSE):
+            check(source.held.execution, Move.PAUSE)
+        return source.held
+
+    # -- how --------------------------------------------------------------------------------------------------------
+
+    def _asked_of_its_process(self, source: Source, move: Move) -> bool:
+        if source.folder is None or not source.folder.is_locked():
+            return False
+        source.folder.ask(move)
+        pause, until = threading.Event(), self._clock.monotonic() + _HEARING_SECONDS
+        while source.folder.asked() is not None and source.folder.is_locked() and self._clock.monotonic() < until:
+            pause.wait(_LOOK_SECONDS)
+        return True
+
+    @contextmanager
+    def _moving(self, source: Source, move: Move) -> Iterator[tuple[HeldFolder, Held]]:
+        """Give the execution, locked and allowed to make the move; an attempt's is made by its first move."""
+        self._trail.refuse_if_run()
+        folder = source.folder or self._folders.new(source.held.batch)
+        with folder.locked(move):
+            held = source.held if source.folder is None else folder.load(mine=True)
+            check(replace(held.execution, id=folder.id if source.folder else source.held.origin), move)
+            if source.folder is None:
+                held = self._described(replace(held, id=folder.id), held.status)
+                import_thread(folder.thread_file, export_thread(source.file, source.thread), folder.id)
+                folder.save(held)
+                self._trail.note(held, f"taken up from {held.origin}", {"origin": held.origin})
+            yield folder, held
+
+    def _run(self, folder: HeldFolder, held: Held, start: Start | None, pausing: Pausing, move: Move) -> Ran:
+        self._trail.note(held, "begins" if move is Move.RUN else "resumed", {"move": move.value})
+        folder.forget_asked()
+        running = self._described(replace(held, runs=held.runs + 1), ExecutionStatus.RUNNING)
+        running = replace(running, question="", message="", outcome="", reason="", score=None)
+        folder.save(running)
+        result: AttemptResult | None = None
+
+        heard: list[Move] = []
+
+        def asked() -> Move | None:
+            if (wanted := Move.PAUSE if self._interrupted() else folder.asked()) is not None:
+                heard.append(wanted)
+                folder.forget_asked()
+            return heard[-1] if heard else None
+
+        try:
+            result = self._runs.carry_out(folder, held, start, pausing, asked=asked)
+        finally:
+            # Whatever happened to the run, the thread stands where its last boundary is.
+            ended = self._settle(folder, _after(running, result, heard[-1] if heard else None))
+        if result is not None and result.reason in _NEVER_BEGAN:
+            raise ExecutionError(f"execution {held.id}: {result.message}")
+        details: dict[str, JSON] = {"outcome": ended.outcome, "reason": ended.reason, "nodes": list(ended.nodes)}
+        self._trail.note(ended, f"{ended.status}" + (f": {ended.message}" if ended.message else ""), details)
+        return Ran(ended, result)
+
+    def _hold(self, folder: HeldFolder, held: Held, start: Start) -> AttemptResult:
+        """Have a worker make the state as ``start`` says, running no node. Raises ``ExecutionError``."""
+        result = self._runs.carry_out(folder, held, start)
+        if result is None or result.reason != Reason.PAUSED:
+            raise ExecutionError(result.message if result is not None else "it was stopped before it began")
+        return result
+
+    def _settle(self, folder: HeldFolder, held: Held) -> Held:
+        changed = replace(held, changed_at=self._clock.now().isoformat())
+        folder.save(changed)
+        return changed
+
+    def _described(self, held: Held, status: ExecutionStatus) -> Held:
+        now = self._clock.now().isoformat()
+        return replace(held, status=status, changed_at=now, created_at=held.created_at if held.runs else now)
+
+
+_NEVER_BEGAN = (Reason.START_REFUSED, Reason.WORKFLOW_INVALID)
+_COMPLETED = (Reason.BELOW_THRESHOLD, Reason.EVALUATION_FAILED)
+
+
+def _after(held: Held, result: AttemptResult | None, asked: Move | None) -> Held:
+    """Return an execution as it stands after a run."""
+    if result is None:
+        status = ExecutionStatus.CANCELLED if asked is Move.STOP else ExecutionStatus.PAUSED
+        return replace(held, status=status)
+    return replace(
+        held,
+        status=status_after(result, stopped=asked is Move.STOP),
+        question=result.message if result.reason == Reason.INTERRUPTED_BY_GRAPH else "",
+        message="" if result.reason == Reason.INTERRUPTED_BY_GRAPH else result.message,
+        outcome=result.outcome.value,
+        reason=result.reason,
+        score=result.score,
+        nodes=tuple(boundary.node for boundary in result.boundaries),
+    )
+
+
+def status_after(result: AttemptResult, *, stopped: bool = False) -> ExecutionStatus:
+    """Return where an execution stands whose run came to this. What was cut short stands at its last boundary."""
+    match result.outcome:
+        case Outcome.PASSED:
+            return ExecutionStatus.COMPLETED
+        case Outcome.FAILED if result.reason in _COMPLETED:
+            return ExecutionStatus.COMPLETED
+        case Outcome.FAILED if result.reason not in _NEVER_BEGAN:
+            return ExecutionStatus.FAILED
+        case Outcome.CANCELLED if stopped:
+            return ExecutionStatus.CANCELLED
+        case _:
+            return ExecutionStatus.PAUSED
+
+
+def target_of(source: Source, to: str) -> Checkpoint:
+    """Return the checkpoint after a node that ran, or the one with this id, or the newest if nothing is named.
+
+    Raises ``CheckpointNotFound`` or ``NoRollbackTarget``.
+    """
+    name = source.held.id or source.held.origin
+    if not source.history:
+        raise CheckpointNotFound(f"execution {name} has no checkpoint yet")
+    if not to:
+        return source.history[-1]
+    try:
+        return known_checkpoint(name, source.history, to)
+    except CheckpointNotFound:
+        wanted = boundary_after(name, source.history, to)
+        return next(point for point in source.history if point.id == wanted)
+
+
+@contextmanager
+def _gone_if_refused(folder: HeldFolder) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise

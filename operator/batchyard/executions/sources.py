@@ -1,0 +1,87 @@
+"""Finds the executions of a batch: those that a person holds, and the attempts whose states were kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.executions.held import Held
+from batchyard.executions.moves import Source, status_after
+from batchyard.local_files import KeptThreads
+from batchyard.model.execution import ExecutionNotFound
+from batchyard.model.outcome import Reason
+from batchyard.workflows.checkpoint_reading import read_history
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from batchyard.engine.sources import LoadedBatch
+    from batchyard.executions.held import HeldFolder, HeldFolders
+    from batchyard.model.trial import AttemptResult
+
+
+def held_source(folder: HeldFolder) -> Source:
+    """Return an execution that a person holds."""
+    return Source(folder.load(), folder.thread_file, folder.id, folder, folder.history())
+
+
+class KeptAttempts:
+    """The attempts of one batch whose states were kept."""
+
+    def __init__(self, files: Path, batch: str, loaded: LoadedBatch) -> None:
+        """``files`` is the store's folder for files."""
+        self._kept, self._batch = KeptThreads(files, batch), batch
+        self._variants = {combination.name: combination.variants for combination in loaded.plan.combinations}
+
+    def among(self, attempts: Iterable[AttemptResult]) -> Iterator[Source]:
+        """Yield those of the attempts that were kept."""
+        return (source for attempt in attempts if (source := self.source(attempt)) is not None)
+
+    def one(self, trial: str, number: int | None, attempts: Iterable[AttemptResult]) -> Source:
+        """Return an attempt of a trial, the newest one without a number. Raises ``ExecutionNotFound``."""
+        found = [source for source in self.among(attempts) if number in {None, _number(source)}]
+        if not found:
+            wanted = f"{trial}#{number}" if number is not None else trial
+            raise ExecutionNotFound(
+                f"of {wanted} of batch {self._batch} no states were kept; spec.checkpoints.keep says whose are, and "
+                f"`batchyard execution list {self._batch}` which there are"
+            )
+        return found[-1]
+
+    def source(self, result: AttemptResult) -> Source | None:
+        """Return the thread of an attempt, with the execution that a move would make of it; None if it was not kept."""
+        file = self._kept.find(result.thread_id, result.worker)
+        history = read_history(file, result.thread_id) if file is not None else ()
+        if file is None or not history:
+            return None
+        asks = result.reason == Reason.INTERRUPTED_BY_GRAPH
+        held = Held(
+            id="",
+            batch=self._batch,
+            trial=result.trial_id,
+            combination=result.combination,
+            variants=self._variants[result.combination],
+            case=result.case,
+            repeat=result.repeat,
+            created_at=result.started_at.isoformat(),
+            changed_at=result.ended_at.isoformat(),
+            status=status_after(result),
+            origin=f"{result.trial_id}#{result.attempt}",
+            question=result.message if asks else "",
+            message="" if asks else result.message,
+            outcome=result.outcome.value,
+            reason=result.reason,
+            score=result.score,
+            nodes=tuple(boundary.node for boundary in result.boundaries),
+        )
+        return Source(held, file, result.thread_id, None, history)
+
+
+def held_of_attempt(folders: HeldFolders, batch: str, origin: str) -> Source | None:
+    """Return the execution that was made of an attempt, if there is one: what was last held of it."""
+    found = [folder for folder in folders.of_batch(batch) if folder.load().origin == origin]
+    return held_source(found[-1]) if found else None
+
+
+def _number(source: Source) -> int:
+    return int(source.held.origin.rpartition("#")[2])
