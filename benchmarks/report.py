@@ -19,7 +19,13 @@ def render(document: Mapping[str, Any]) -> str:
     goals = list(_goals(document))
     if goals:
         sections.append("## Goals\n\n" + _table(["what", "goal", "measured", "met"], goals))
-    parts = {"throughput": _throughput, "boundary": _boundary, "overrun": _overrun, "scale": _scale}
+    parts = {
+        "throughput": _throughput,
+        "boundary": _boundary,
+        "sharing": _sharing,
+        "overrun": _overrun,
+        "scale": _scale,
+    }
     for name, render_part in parts.items():
         part = document.get(name)
         if part is not None:
@@ -50,6 +56,10 @@ def _goals(document: Mapping[str, Any]) -> Iterable[Sequence[str]]:
         goal = "at most 1/3 of what SqliteSaver adds"
         measured = f"{share['ours']:.2f} of it ({share['oursOverItsOwnFloor']:.2f} over the floor of its own path)"
         yield "added cost of a durable boundary", goal, measured, _met(share["ours"] <= 1 / 3)
+    sharing = document.get("sharing", {})
+    if "ofIdeal" in sharing:
+        what = f"nodes that run for {sharing['variants']} variants x {sharing['cases']} cases, over the fewest possible"
+        yield what, "<= 1.02 x", f"{sharing['ofIdeal']:.3f} x", _met(sharing["ofIdeal"] <= 1.02)
     overrun = document.get("overrun", {})
     if "overrun" in overrun:
         p99 = overrun["overrun"]["p99Seconds"]
@@ -115,6 +125,25 @@ def _overrun(part: Mapping[str, Any]) -> str:
         f"## Deadline overrun: {part['trials']} hostile trials, deadline {part['deadlineSeconds']} s, "
         f"grace {part['graceSeconds']} s\n\n{outcomes}; processes alive afterwards: {part['survivors']}; "
         f"{part['seconds']} s in all.\n\n{_table(['kind', 'p50, s', 'p99, s', 'max, s'], rows)}"
+    )
+
+
+def _sharing(part: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            f"{run['nodeSeconds'] * 1000:g} ms",
+            f"{run['faster']:.2f} x",
+            f"{run['seconds']} s",
+            f"{run['secondsAlone']} s",
+            f"{run['nodes']:,}",
+            f"{run['nodesAlone']:,}",
+        ]
+        for run in part["runs"]
+    ]
+    head = ["a node takes", "faster by", "shared", "not shared", "nodes that ran", "not shared"]
+    return (
+        f"## Shared prefixes: {part['variants']} variants x {part['cases']} cases x 10 nodes, branching at the 8th\n\n"
+        f"The fewest nodes that can run are {part['ideal']:,}. Whole commands.\n\n{_table(head, rows)}"
     )
 
 

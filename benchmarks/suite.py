@@ -15,15 +15,30 @@ from benchmarks.overrun import measure_overrun
 from benchmarks.peer_environment import peers_python
 from benchmarks.report import render
 from benchmarks.scale import measure_scale
+from benchmarks.sharing import measure_sharing
 from benchmarks.throughput import measure_throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("throughput", "boundary", "overrun", "scale")
-FULL = {"rounds": 5, "trials": 1000, "boundary_runs": 200, "hostile_trials": 500, "scale_trials": 100_000}
-QUICK = {"rounds": 1, "trials": 100, "boundary_runs": 20, "hostile_trials": 20, "scale_trials": 2000}
+PARTS = ("throughput", "boundary", "sharing", "overrun", "scale")
+FULL = {
+    "rounds": 5,
+    "trials": 1000,
+    "boundary_runs": 200,
+    "sharing_cases": 100,
+    "hostile_trials": 500,
+    "scale_trials": 100_000,
+}
+QUICK = {
+    "rounds": 1,
+    "trials": 100,
+    "boundary_runs": 20,
+    "sharing_cases": 5,
+    "hostile_trials": 20,
+    "scale_trials": 2000,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     measures: Mapping[str, Callable[[], dict[str, Any]]] = {
         "throughput": lambda: measure_throughput(python, options.trials, options.rounds),
         "boundary": lambda: measure_boundary(options.boundary_runs),
+        "sharing": lambda: measure_sharing(options.sharing_cases),
         "overrun": lambda: measure_overrun(options.hostile_trials),
         "scale": lambda: measure_scale(options.scale_trials),
     }

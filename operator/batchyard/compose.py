@@ -34,6 +34,7 @@ from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
 from batchyard.judge.callables import CallableInvalid
 from batchyard.kept_threads import local_threads, settle_files
 from batchyard.local_files import WORKSPACES, checkpoints_folder, forget_batch, make_folder, objects_folder
+from batchyard.local_prefixes import open_prefixes
 from batchyard.local_sessions import session_lifecycle, this_process
 from batchyard.model.errors import BatchBusy, Fault, StoreError, WorkflowInvalid
 from batchyard.model.spec_environment import Isolation
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
     from batchyard.config import RayConfig
     from batchyard.engine.attempts import BatchTestRunner
+    from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.engine.sources import LoadedBatch
     from batchyard.model.trial import JSON
     from batchyard.runners.worker import Setup
@@ -114,6 +116,7 @@ class Equipment:
     runner: BatchTestRunner
     redact: Callable[[str], str]
     traces: Traces
+    prefixes: SharedPrefixes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +244,7 @@ class LocalEngine:
                 clock=self._clock,
                 redact=made.redact,
                 fork_point=None if forks is None else forks.point,
+                prefixes=made.prefixes,
             )
             on_start(Running(made.bus, batch_session))
             if not record.audit_entries:
@@ -285,12 +289,14 @@ class LocalEngine:
                 bus.subscribe(log_event)
             if self._ray is not None:
                 stack.enter_context(connected(self._ray, cpus_per_trial(loaded.batch) * at_once))
+            setup = setup_of(loaded, checkpoints=":memory:")
+            prefixes = open_prefixes(loaded, files, batch_id, self._zygotes, setup, environment, self._clock)
             runner = stack.enter_context(self._runner(batch_id, deadline_at, loaded, environment, files, at_once))
             if threads is not None:
                 fork = loaded.batch.spec.fork_from
                 runner = stack.enter_context(contextlib.closing(KeepingRunner(runner, threads, fork, self._clock)))
             traces = stack.enter_context(open_traces())
-            yield Equipment(bus, trail, traces.over(runner, batch_id), redactor.text, traces)
+            yield Equipment(bus, trail, traces.over(runner, batch_id), redactor.text, traces, prefixes)
 
     def _close_if_broken(self, store: SqlStore, session: Session) -> Callable[..., None]:
         """Return what gives the batch back if its session ends by an error."""

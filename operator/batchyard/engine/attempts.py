@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from batchyard.model.execution import Keep
+from batchyard.model.trial import NodeBoundary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import JSON, AttemptResult
     from batchyard.model.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What another trial ran for this one too: its thread (base64), up to a checkpoint, and the nodes that ran."""
+
+    thread: str
+    checkpoint: str
+    boundaries: Sequence[NodeBoundary]
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, JSON]) -> Beginning:
+        """Return the beginning that was sent as JSON."""
+        return cls(body["thread"], body["checkpoint"], [NodeBoundary(**boundary) for boundary in body["boundaries"]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,8 @@ class Order:
     from there. ``fork`` says where that is before it is fetched (``runners.keeping``). It pauses before and after the
     nodes named (``*`` is every node), with outcome ``NeedsInput`` and reason ``Paused``.
     ``keep`` says whether its thread comes back with its end (``Ended.thread``).
-    ``answers`` has the fields of the case's ``ScriptedAnswer``s.
+    ``answers`` has the fields of the case's ``ScriptedAnswer``s. ``beginning`` is what it need not run itself;
+    ``share`` has, for each kind of trial that waits for this one, the nodes that both have in common.
     """
 
     trial_id: str
@@ -74,12 +90,20 @@ class Order:
     pause_after: Sequence[str] = ()
     keep: Keep = Keep.NEVER
     fork: ForkPoint | None = None
+    beginning: Beginning | None = None
+    share: Sequence[Sequence[str]] = ()
 
     @classmethod
     def from_json(cls, body: Mapping[str, JSON]) -> Order:
         """Return the order that was sent as JSON."""
-        start = body.get("start")
-        return cls(**{**body, "start": None if start is None else Start(**start)})
+        start, beginning = body.get("start"), body.get("beginning")
+        return cls(
+            **{
+                **body,
+                "start": None if start is None else Start(**start),
+                "beginning": None if beginning is None else Beginning.from_json(beginning),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +116,21 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """The beginning of a run for others to go on from: a piece of its thread, and the nodes that ran in it."""
+
+    thread: bytes
+    boundaries: tuple[NodeBoundary, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """An attempt ended. ``confirmed`` is False if its code may still run; ``signals`` were needed to end it.
 
     ``overrun_seconds`` is how long after its deadline it was over, None if no deadline passed. ``thread`` is the
     attempt's thread as a piece, to go on from (``Start``), if the order asked for it and there is any.
-    ``kept`` is whether the thread was kept elsewhere, ``not_kept`` why it could not be.
+    ``kept`` is whether the thread was kept elsewhere, ``not_kept`` why it could not be. ``prefix`` is what it left for
+    the trials that wait for it.
     """
 
     result: AttemptResult
@@ -107,6 +140,7 @@ class Ended:
     thread: bytes | None = None
     kept: bool = False
     not_kept: str = ""
+    prefix: Prefix | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Costs a byte a trial. Not for what runs at the moment: that is the session's.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from batchyard.decide.forking import ForkPoint
+    from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.model.matrix import Plan
     from batchyard.model.trial import Trial
 
@@ -31,10 +32,12 @@ class Backlog:
         epoch: int,
         fork_point: Callable[[int], ForkPoint] | None = None,
         keep: Keep = Keep.NEVER,
+        prefixes: SharedPrefixes | None = None,
     ) -> None:
         """Begin with every trial open and none tried.
 
-        ``fork_point`` says where a trial of a fork begins, ``keep`` whose threads are to come back.
+        ``fork_point`` says where a trial of a fork begins, ``keep`` whose threads are to come back, ``prefixes`` which
+        trials wait for another one's end.
         """
         self._plan, self._fork_point, self._keep = plan, fork_point, keep
         self._batch_id = batch_id
@@ -44,6 +47,9 @@ class Backlog:
         self._errors: Counter[int] = Counter()
         self._cursor = 0
         self._retries: list[tuple[float, int]] = []
+        self._prefixes = prefixes
+        self._held: dict[int, list[int]] = {}
+        self._released: deque[int] = deque()
 
     # -- what earlier sessions did ---------------------------------------------------------------------------
 
@@ -61,7 +67,9 @@ class Backlog:
     @property
     def nothing_waits(self) -> bool:
         """Return whether every open trial has been handed out."""
-        return not self._retries and self._done.find(0, self._cursor) < 0
+        if self._retries or self._released or self._held:
+            return False
+        return self._done.find(0, self._cursor) < 0
 
     @property
     def next_retry_at(self) -> float | None:
@@ -78,12 +86,14 @@ class Backlog:
         """Hand out the next attempt: a retry that is due, else the next open trial, else None."""
         if self._retries and self._retries[0][0] <= now:
             return self._order(heapq.heappop(self._retries)[1])
-        ordinal = self._done.find(0, self._cursor)
-        if ordinal < 0:
-            self._cursor = len(self._done)
-            return None
-        self._cursor = ordinal + 1
-        return self._order(ordinal)
+        if self._released:
+            return self._order(self._released.popleft())
+        while (ordinal := self._done.find(0, self._cursor)) >= 0:
+            self._cursor = ordinal + 1
+            if not self._is_held(ordinal):
+                return self._order(ordinal)
+        self._cursor = len(self._done)
+        return None
 
     # -- what happened ---------------------------------------------------------------------------------------
 
@@ -92,6 +102,9 @@ class Backlog:
         self._done[ordinal] = 1
         self._attempts.pop(ordinal, None)
         self._errors.pop(ordinal, None)
+        if self._prefixes is not None:
+            self._prefixes.finish(ordinal)
+            self._released.extend(self._held.pop(ordinal, ()))
 
     def take_back(self, order: Order) -> None:
         """Forget an order that was never begun."""
@@ -109,10 +122,20 @@ class Backlog:
         self._errors[ordinal] += 1
         return self._errors[ordinal]
 
+    def _is_held(self, ordinal: int) -> bool:
+        """Put the trial aside if it is to begin where another one will have got to."""
+        if self._prefixes is None:
+            return False
+        awaited = self._prefixes.waits_for(ordinal)
+        if awaited is None or self._done[awaited]:
+            return False
+        self._held.setdefault(awaited, []).append(ordinal)
+        return True
+
     def _order(self, ordinal: int) -> Order:
         trial = self._plan.trial(ordinal)
         attempt = self._attempts[ordinal] = self._attempts.get(ordinal, 0) + 1
-        return Order(
+        order = Order(
             trial_id=trial.id,
             ordinal=ordinal,
             combination=trial.combination.name,
@@ -129,5 +152,6 @@ class Backlog:
             deadline_seconds=trial.case.deadline_seconds,
             keep=self._keep,
             fork=None if self._fork_point is None else self._fork_point(ordinal),
-            answers=[asdict(answer) for answer in trial.case.answers],
+            answers=tuple(asdict(answer) for answer in trial.case.answers),
         )
+        return order if self._prefixes is None else self._prefixes.equipped(order)

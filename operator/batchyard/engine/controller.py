@@ -144,10 +144,13 @@ class ExecutionController:
             ),
         )
 
-    def resume(self, execution_id: str, probe: Probe, *, answers: Sequence[Answer] = ()) -> RunOutput:
+    def resume(
+        self, execution_id: str, probe: Probe, *, answers: Sequence[Answer] = (), steps_count: bool = False
+    ) -> RunOutput:
         """Go on with a paused execution until it ends or pauses again; ``answers`` are for a graph that asked.
 
-        Raises ``ExecutionError`` for an answer to nothing that is asked.
+        With ``steps_count`` the steps it has taken count towards the recursion limit. Raises ``ExecutionError`` for an
+        answer to nothing that is asked.
         """
         check(self.get(execution_id), Move.RESUME)
         given = self._addressed(execution_id, answers) if answers else NO_ANSWERS
@@ -163,6 +166,7 @@ class ExecutionController:
                 recursion_limit=self._settings.recursion_limit,
                 durability=self._settings.durability,
                 breakpoints=execution.breakpoints,
+                steps_count=steps_count,
             ),
         )
 

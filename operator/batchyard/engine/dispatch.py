@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchyard.clock import Clock
     from batchyard.decide.forking import ForkPoint
     from batchyard.engine.ports import BatchUpdate, ResultWriter
+    from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.events import AuditTrail, EventBus
     from batchyard.model.matrix import Plan
     from batchyard.model.spec import BatchTestSpec
@@ -62,17 +63,19 @@ class TrialLoop:
         redact: Callable[[str], str],
         fork_point: Callable[[int], ForkPoint] | None = None,
         keep: Keep = Keep.NEVER,
+        prefixes: SharedPrefixes | None = None,
     ) -> None:
         """Take everything made. ``trail`` must be subscribed to ``bus``.
 
         ``redact`` masks secrets in the texts that user code wrote. ``fork_point`` says where a trial of a fork begins,
-        and ``keep`` whose threads ``runner`` is to keep.
+        and ``keep`` whose threads ``runner`` is to keep. With ``prefixes`` trials share beginnings of runs.
         """
         self._batch_id, self._epoch, self._deadline_at = batch_id, epoch, deadline_at
         self._spec, self._plan, self._redact = spec, plan, redact
         self._writer, self._runner = writer, runner
         self._bus, self._trail, self._clock = bus, trail, clock
-        self._backlog = Backlog(plan, batch_id, epoch, fork_point, keep)
+        self._prefixes = prefixes
+        self._backlog = Backlog(plan, batch_id, epoch, fork_point, keep, prefixes)
         self._in_flight: dict[int, Order] = {}
         self._stop: Stop | None = None
         self._asked: Stop | None = None
@@ -108,6 +111,9 @@ class TrialLoop:
             self._recall()
         finished, total = len(self._plan) - self._backlog.open_count, len(self._plan)
         details: dict[str, JSON] = {"finished": finished, "total": total, "epoch": self._epoch}
+        if self._prefixes is not None:
+            self._prefixes.begin()
+            details.update(self._prefixes.told())
         if resumed:
             self._tell(EventType.BATCH_RESUMED, f"resumed with {finished} of {total} trials finished", details)
         else:
@@ -236,6 +242,8 @@ class TrialLoop:
             self._retried()
             self._tell(EventType.TRIAL_RETRIED, f"attempt {result.attempt + 1} follows in {delay:g} s", {}, order)
         if final:
+            if self._prefixes is not None:
+                self._prefixes.ended(event)
             self._backlog.finish(result.ordinal)
             self._settle(result)
         self._heard_end(event)

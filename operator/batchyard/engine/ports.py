@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from batchyard.engine.probe import Probe as Probe  # noqa: TC001 - others find it here
+from batchyard.engine.probe import StopRequest as StopRequest
 from batchyard.model.execution import NO_BREAKPOINTS
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.questions import NO_ANSWERS
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchyard.engine.files import FileTracking
+    from batchyard.engine.marks import GraphMarks, ShareableNode
     from batchyard.model.audit import AuditEntry, SealedEntry
     from batchyard.model.execution import Breakpoints, Checkpoint
     from batchyard.model.questions import Question
@@ -207,33 +210,6 @@ class ResultWriter(Protocol):
 # -- the workflow ------------------------------------------------------------------------------------------------
 
 
-class Probe(Protocol):
-    """Hears where a run is, and says whether it should stop. Called from the thread that runs the graph or its pools.
-
-    Calls are cheap (no I/O) and never raise.
-    """
-
-    def node_started(self, node: str) -> None:
-        """Hear that a top-level node begins."""
-        ...
-
-    def node_finished(self, node: str) -> None:
-        """Hear that the node ended, in whatever way."""
-        ...
-
-    def on_stop(self, stop: StopRequest) -> None:
-        """Keep ``stop`` so that the run can be asked to end at its next node boundary."""
-        ...
-
-
-class StopRequest(Protocol):
-    """The soft way to end a run. Safe to call from any thread, at any time, more than once."""
-
-    def __call__(self) -> None:
-        """Ask the run to end at its next node boundary."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class RunOutput:
     """How a run of a workflow ended.
@@ -291,12 +267,20 @@ class StateAdapter(Protocol):
         recursion_limit: int,
         durability: str,
         breakpoints: Breakpoints = NO_BREAKPOINTS,
+        steps_count: bool = False,
     ) -> RunOutput:
         """Go on from the thread's newest checkpoint, with answers by their question ("": the first to come).
 
         What ran before it does not run again; ``RunOutput.boundaries`` has this run's only. A question without an
-        answer is asked again; a breakpoint at which the thread stands holds no more. Raises ``KeyError`` if unknown.
+        answer is asked again; a breakpoint at which the thread stands holds no more. With ``steps_count`` the steps
+        taken so far count towards ``recursion_limit``. Raises ``KeyError`` if the thread is unknown.
         """
+        ...
+
+    def marks(
+        self, workflow: object, variants: Mapping[str, str], declared: Sequence[ShareableNode], environment: str
+    ) -> GraphMarks:
+        """Return what tells whether two workflows share declared nodes; ``environment`` is what else decides."""
         ...
 
     def roll_back(self, thread_id: str, checkpoint_id: str) -> None:

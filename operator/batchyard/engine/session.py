@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from batchyard.clock import Clock
     from batchyard.decide.forking import ForkPoint
+    from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.events import AuditTrail, EventBus
     from batchyard.judge.gate import GateResult
     from batchyard.model.matrix import Plan
@@ -69,12 +70,13 @@ class BatchSession(TrialLoop):
         clock: Clock,
         redact: Callable[[str], str],
         fork_point: Callable[[int], ForkPoint] | None = None,
+        prefixes: SharedPrefixes | None = None,
     ) -> None:
         """Take everything made; ``run`` does the rest. See ``TrialLoop``."""
         super().__init__(
             batch_id=record.id, epoch=session.epoch, deadline_at=record.deadline_at, spec=spec, plan=plan,
             writer=writer, runner=runner, bus=bus, trail=trail, clock=clock, redact=redact,
-            fork_point=fork_point,
+            fork_point=fork_point, prefixes=prefixes,
         )  # fmt: skip
         self._record, self._session, self._store = record, session, store
         self._summary = Summary(plan)
@@ -172,6 +174,8 @@ class BatchSession(TrialLoop):
         self._write(batch=update)
         self._writer.flush()
         self._store.close_session(self._session, "Finished", now)
+        if self._prefixes is not None:
+            self._prefixes.close()
         return Finished(ended.verdict, ended.reason, ended.message, ended.gate)
 
     def _mark_not_run(self) -> None:

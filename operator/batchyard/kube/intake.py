@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from batchyard.decide.budgets import KIND_OF, Ledger
+from batchyard.decide.prefixes import own_part, own_seconds
 from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.engine.forks import forks_of
 from batchyard.kube.http import Busy, OutOfOrder, Superseded, TooEarly
@@ -176,10 +177,11 @@ class WorkerIntake:
 
     def _count(self, segment: Segment, runner: str) -> None:
         for result, final in segment.results:
-            self._metrics.trial_ended(runner, result.outcome, result.duration_seconds)
-            for boundary in result.boundaries:
+            self._metrics.trial_ended(runner, result.outcome, own_seconds(result))
+            ran = own_part(result)
+            for boundary in ran:
                 self._metrics.node_ended(boundary.duration_seconds)
-            written = sum(boundary.exit_checkpoint is not None for boundary in result.boundaries)
+            written = sum(boundary.exit_checkpoint is not None for boundary in ran)
             self._metrics.checkpoints_written(written)
             if result.outcome is Outcome.TIMED_OUT:
                 self._metrics.deadline_exceeded(_SCOPE_OF.get(result.reason, "trial"))

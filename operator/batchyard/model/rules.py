@@ -78,6 +78,7 @@ def rule_faults(document: JSON, *, most_inline_bytes: int = MAX_INLINE_CASES_BYT
     yield from _environment_faults(spec)
     yield from _checkpoint_faults(spec.at("checkpoints"))
     yield from variant_faults(spec.at("variants"))
+    yield from _sharing_faults(spec)
     yield from _case_faults(spec, most_inline_bytes)
     yield from _evaluation_faults(spec.at("evaluation", "evaluators"))
     yield from _fork_faults(Place(document, ""))
@@ -193,6 +194,31 @@ def _lacking_variants(chosen: Place, known: dict[str, list[str]]) -> Iterator[Fa
     lacking = [name for name in known if name not in chosen.value]
     if lacking:
         yield chosen.fault(f"has no value for {', '.join(lacking)}", "name a value for every dimension", shown=False)
+
+
+def _sharing_faults(spec: Place) -> Iterator[Fault]:
+    sharing = spec.at("workflow", "sharedPrefix")
+    nodes = sharing.at("nodes").items()
+    yield from _repeated([node.at("name") for node in nodes], "is already declared")
+    known = _dimensions(spec.at("variants"))
+    for node in nodes:
+        for dimension in node.at("dependsOn").items():
+            if known and isinstance(dimension.value, str) and dimension.value not in known:
+                yield dimension.fault("is no dimension of the matrix", did_you_mean(dimension.value, list(known)))
+    if sharing.value is None:
+        return
+    others = {
+        "budgets": "counts what each trial uses: what is shared only one of them does",
+        "files": "keeps files with each trial's own checkpoints",
+        "forkFrom": "has trials begin elsewhere already",
+    }
+    for name, why in others.items():
+        if spec.at(name).value is not None:
+            message = f"cannot be combined with spec.{name}, which {why}"
+            yield sharing.fault(message, "remove one of the two", shown=False)
+    durability = spec.at("checkpoints", "durability")
+    if durability.value == Durability.EXIT:
+        yield durability.fault("keeps no state between nodes, and workflow.sharedPrefix needs them", "write sync")
 
 
 def shortened_list(words: list[str], most: int = 8) -> str:

@@ -23,6 +23,7 @@ from batchyard.model.spec_base import (
     Weight,
     fault,
 )
+from batchyard.model.spec_sharing import SharedPrefix
 from batchyard.model.trial import JSON
 
 MAX_COMBINATIONS = 256
@@ -90,6 +91,9 @@ class Workflow(SpecModel):
     input_schema: ImportPath | None = Field(
         default=None,
         description="`module:name` of a pydantic model or TypedDict that every input is checked against first.",
+    )
+    shared_prefix: SharedPrefix | None = Field(
+        default=None, description="Run what combinations have in common once; null runs every trial from its input."
     )
 
 

@@ -61,7 +61,8 @@ class Trial:
 class NodeBoundary:
     """One node's run inside an attempt, between two checkpoints.
 
-    ``status`` is ``completed``, ``failed``, ``interrupted`` or ``running`` (the attempt was killed in it). A
+    ``status`` is ``completed``, ``failed``, ``interrupted``, ``running`` (the attempt was killed in it) or ``shared``
+    (completed in another trial, from where this one went on). A
     boundary without an ``exit_checkpoint`` is no place to roll back to.
     """
 

@@ -16,6 +16,7 @@ import orjson
 from pydantic_core import to_jsonable_python
 
 from batchyard.decide.answers import scripted, unanswered
+from batchyard.decide.prefixes import seconds_of
 from batchyard.engine.controller import ExecutionController
 from batchyard.judge import EvaluationEngine, Observed
 from batchyard.model.errors import StoreError, WorkflowInvalid
@@ -23,6 +24,7 @@ from batchyard.model.execution import ExecutionError
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.plain_json import plain_text
 from batchyard.model.questions import ScriptedAnswer
+from batchyard.runners.going_on import gone_on
 from batchyard.runners.starting import ready
 
 if TYPE_CHECKING:
@@ -75,7 +77,9 @@ def execute(
     """Run the order's workflow and judge what came out. Never raises for what the user's code does."""
     controller = ExecutionController(adapter, settings)
     try:
-        go_on = ready(controller, order)
+        go_on = gone_on(order, adapter, controller, settings)
+        before = 0.0 if go_on is None or order.beginning is None else seconds_of(order.beginning.boundaries)
+        go_on = go_on or ready(controller, order)
     except WorkflowInvalid as err:
         return Executed(Outcome.FAILED, Reason.WORKFLOW_INVALID, cut(str(err)))
     except (ExecutionError, StoreError, OSError) as err:
@@ -83,13 +87,13 @@ def execute(
     begun = monotonic()
     try:
         run = go_on(probe)
-        if run.status == "interrupted":
+        if run.status == "interrupted" and order.answers:
             run = _answered(order, controller, run, probe)
     except ExecutionError as err:
         return Executed(Outcome.FAILED, Reason.START_REFUSED, cut(str(err)))
     finally:
         controller.forget(order.thread_id)
-    duration = monotonic() - begun
+    duration = before + monotonic() - begun
     if run.status == "completed":
         return _judged(order, judge, run, meter, duration)
     outcome, reason = _ENDINGS.get(run.status, (Outcome.FAILED, ""))

@@ -13,7 +13,7 @@ from batchyard.model.errors import EnvironmentUnavailable, Fault
 from batchyard.runners.workers import LedWorker, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchyard.clock import Clock
     from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
@@ -40,30 +40,49 @@ def check_workflow(
     ``inputs`` are (path in the file, state), checked against the schema if there is one. The check as a whole may take
     ``seconds``, and is given up soon after ``ended`` says so. Raises ``EnvironmentUnavailable`` if it cannot be made.
     """
+    faults: dict[str, Fault] = {}
+    for index, (runtime, members, asked) in enumerate(
+        workers_of_environments(spawn, setup, provider, combinations, seconds=seconds, clock=clock, ended=ended)
+    ):
+        # The same fault in every combination is one fault; the inputs are the same for all of them.
+        for fault in _faults(asked, runtime, members, inputs if index == 0 else ()):
+            faults.setdefault(f"{fault.path} {fault.message}", fault)
+    return list(faults.values())
+
+
+def workers_of_environments(
+    spawn: Callable[[RuntimeEnvironment], LedWorker],
+    setup: Setup,
+    provider: EnvironmentProvider,
+    combinations: Sequence[Combination],
+    *,
+    seconds: float,
+    clock: Clock,
+    ended: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[RuntimeEnvironment, Sequence[Combination], AskedWorker]]:
+    """Yield each environment that combinations run in, those combinations, and a worker that is to be set up for it.
+
+    All together may take ``seconds``. Whoever asks a worker too much hears ``EnvironmentUnavailable``.
+    """
     until = clock.monotonic() + seconds
     groups: dict[str, tuple[RuntimeEnvironment, list[Combination]]] = {}
     for combination in combinations:
         runtime = provider.runtime(combination)
         groups.setdefault(runtime.key, (runtime, []))[1].append(combination)
-    faults: dict[str, Fault] = {}
     wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     try:
-        for index, (runtime, members) in enumerate(groups.values()):
+        for runtime, members in groups.values():
             worker = spawn(runtime)
             try:
-                checking = _Checking(worker, setup, until, seconds, wake, clock, ended)
-                # The same fault in every combination is one fault; the inputs are the same for all of them.
-                for fault in checking.faults(runtime, members, inputs if index == 0 else ()):
-                    faults.setdefault(f"{fault.path} {fault.message}", fault)
+                yield runtime, members, AskedWorker(worker, setup, until, seconds, wake, clock, ended)
             finally:
                 worker.close()
     finally:
         os.close(wake)
-    return list(faults.values())
 
 
-class _Checking:
-    """Asks one worker."""
+class AskedWorker:
+    """One worker, and how long it may take to answer."""
 
     def __init__(
         self,
@@ -83,25 +102,18 @@ class _Checking:
         self._clock = clock
         self._ended = ended
 
-    def faults(
-        self, runtime: RuntimeEnvironment, combinations: Sequence[Combination], inputs: Sequence[tuple[str, JSON]]
-    ) -> list[Fault]:
-        setup = replace(self._setup, env={**runtime.env})
-        error = self._ask({"op": "setup", "setup": asdict(setup)})["error"]
-        if error:
-            return [Fault("spec", "", str(error))]
-        found: list[Fault] = []
-        for combination in combinations:
-            error = str(self._ask({"op": "prepare", "variants": dict(combination.variants)})["error"])
-            if error:
-                found.append(Fault("spec.workflow.factory", setup.factory, error))
-        if setup.input_schema and not found:
-            for start in range(0, len(inputs), _INPUTS_A_MESSAGE):
-                part = inputs[start : start + _INPUTS_A_MESSAGE]
-                found += [Fault(**fault) for fault in self._ask({"op": "check", "inputs": part})["faults"]]
-        return found
+    @property
+    def setup(self) -> Setup:
+        """Return what the worker is set up with, but for its environment."""
+        return self._setup
 
-    def _ask(self, message: Mapping[str, Any]) -> Any:
+    def set_up(self, runtime: RuntimeEnvironment) -> str:
+        """Have the worker make ready for an environment; return what is wrong."""
+        setup = replace(self._setup, env={**runtime.env})
+        return str(self.ask({"op": "setup", "setup": asdict(setup)})["error"])
+
+    def ask(self, message: Mapping[str, Any]) -> Any:
+        """Return the worker's answer. Raises ``EnvironmentUnavailable`` if there will be none."""
         self._worker.send(message)
         reply = None
         while reply is None and not self._ended() and (now := self._clock.monotonic()) < self._until:
@@ -118,3 +130,23 @@ class _Checking:
             )
         words = self._worker.last_words()
         raise EnvironmentUnavailable(f"the worker that builds the workflow died; its last words: {words!r}")
+
+
+def _faults(
+    asked: AskedWorker,
+    runtime: RuntimeEnvironment,
+    combinations: Sequence[Combination],
+    inputs: Sequence[tuple[str, JSON]],
+) -> list[Fault]:
+    if error := asked.set_up(runtime):
+        return [Fault("spec", "", error)]
+    found: list[Fault] = []
+    for combination in combinations:
+        error = str(asked.ask({"op": "prepare", "variants": dict(combination.variants)})["error"])
+        if error:
+            found.append(Fault("spec.workflow.factory", asked.setup.factory, error))
+    if asked.setup.input_schema and not found:
+        for start in range(0, len(inputs), _INPUTS_A_MESSAGE):
+            part = inputs[start : start + _INPUTS_A_MESSAGE]
+            found += [Fault(**fault) for fault in asked.ask({"op": "check", "inputs": part})["faults"]]
+    return found

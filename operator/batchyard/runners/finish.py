@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from batchyard.decide.prefixes import SHARED, seconds_of
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.trial import AttemptResult, EvaluatorScore, NodeBoundary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from batchyard.engine.attempts import Order
@@ -71,11 +72,13 @@ class Finish:
         else:
             text = f"the worker process ended{where}: {exit_text(gone.status)}"
             result = self.result(Outcome.ERRORED, Reason.WORKER_LOST, text)
-        return replace(result, boundaries=boundaries, metrics=used)
+        duration = self.duration + _before(boundaries)
+        return replace(result, boundaries=boundaries, metrics=used, duration_seconds=duration)
 
     def result(self, outcome: str, reason: str, message: str, executed: Any = None) -> AttemptResult:
         """Return a result with this outcome and whatever ``executed`` holds besides."""
         order, extra = self.order, executed or {}
+        boundaries = tuple(NodeBoundary(**boundary) for boundary in extra.get("boundaries", ()))
         return AttemptResult(
             trial_id=order.trial_id,
             ordinal=order.ordinal,
@@ -89,17 +92,22 @@ class Finish:
             message=message,
             started_at=self.started_at,
             ended_at=self.ended_at,
-            duration_seconds=self.duration,
+            duration_seconds=self.duration + (_before(boundaries) if order.beginning is not None else 0.0),
             score=extra.get("score"),
             weight=order.weight,
             metrics=extra.get("metrics", {}),
             scores=tuple(EvaluatorScore(**score) for score in extra.get("scores", ())),
-            boundaries=tuple(NodeBoundary(**boundary) for boundary in extra.get("boundaries", ())),
+            boundaries=boundaries,
             output=extra.get("output"),
             output_digest=extra.get("output_digest", ""),
             thread_id=order.thread_id,
             worker=self.worker,
         )
+
+
+def _before(boundaries: Sequence[NodeBoundary]) -> float:
+    """Return what other trials ran of this one: it took its time too, and combinations are compared by it."""
+    return seconds_of(boundary for boundary in boundaries if boundary.status == SHARED)
 
 
 def exit_text(status: int | None) -> str:

@@ -94,7 +94,7 @@ class Leader(threading.Thread):
         batch_id: str,
         clock: Clock,
         read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]],
-        take_thread: Callable[[Path, str], bytes] | None = None,
+        take_thread: Callable[..., bytes] | None = None,
         pauses: set[int] | None = None,
     ) -> None:
         """Keep what is needed; ``start()`` begins. ``setup.checkpoints`` is the folder for this slot's file.
@@ -169,6 +169,8 @@ class Leader(threading.Thread):
         order = replace(order, workspace=str(workspace))
         self._untold = Started(order, seat.name, self._clock.now())
         ended = self._remains.with_thread(self._file(seat.name), order, self._run_and_watch(seat, order))
+        if order.share:
+            ended = self._remains.with_prefix(self._file(seat.name), order, ended)
         self._pauses.discard(order.ordinal)
         try:
             self._tidy(seat, workspace, keep=keep_workspace(ended.result.outcome))

@@ -55,7 +55,7 @@ def open_ray_runner(
     clock: Clock,
     read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]],
     interpreters: Callable[[], Interpreters],
-    take_thread: Callable[[Path, str], bytes] | None = None,
+    take_thread: Callable[..., bytes] | None = None,
     cpus: float = 1.0,
 ) -> RayBatchTestRunner:
     """Return a runner on the Ray cluster that this process is connected to, each of its actors with ``cpus``.

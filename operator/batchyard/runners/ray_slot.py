@@ -53,7 +53,7 @@ class SlotPlan:
     batch_until: datetime
     read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]]
     interpreters: Callable[[], Interpreters]
-    take_thread: Callable[[Path, str], bytes] | None = None
+    take_thread: Callable[..., bytes] | None = None
 
 
 class SlotHost:

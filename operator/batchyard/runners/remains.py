@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from batchyard.decide.prefixes import as_shared, offered
 from batchyard.decide.retention import keep_thread
+from batchyard.engine.attempts import Prefix
 from batchyard.model.execution import ExecutionNotFound
 from batchyard.model.trial import NodeBoundary
 
@@ -23,10 +25,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """Reads checkpoint files whose worker may be dead, with the workflow framework's two ways to."""
+    """Reads checkpoint files whose worker may be dead, with the workflow framework's two ways to.
+
+    ``take_thread`` takes a thread of this name out of a file: all of it, or up to a checkpoint.
+    """
 
     read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]]
-    take_thread: Callable[[Path, str], bytes] | None
+    take_thread: Callable[..., bytes] | None
     clock: Clock
 
     def boundaries(self, file: Path, order: Order, node: tuple[str, float] | None) -> tuple[NodeBoundary, ...]:
@@ -36,6 +41,9 @@ class Remains:
         except Exception as err:  # a file cut off mid-write must not hide how the attempt ended
             _log.warning("boundaries of a killed attempt cannot be read", error=str(err))
             reached = ()
+        if order.beginning is not None:
+            count = len(order.beginning.boundaries)
+            reached = (*as_shared(reached[:count]), *reached[count:])
         if node is None:
             return reached
         entry = reached[-1].exit_checkpoint if reached else None
@@ -55,3 +63,15 @@ class Remains:
         except Exception as err:  # how the attempt ended is known, and counts more
             _log.warning("an attempt's thread cannot be kept", error=str(err))
             return ended
+
+    def with_prefix(self, file: Path, order: Order, ended: Ended) -> Ended:
+        """Return the end with as much of the attempt's run as trials that wait for it can go on from."""
+        shared = offered(ended.result.boundaries, order.share)
+        if not shared or self.take_thread is None:
+            return ended
+        try:
+            piece = self.take_thread(file, order.thread_id, shared[-1].exit_checkpoint)
+        except Exception as err:  # how the attempt ended is known; the others run from their input
+            _log.warning("the beginning of a run cannot be taken out of its file", error=str(err))
+            return ended
+        return replace(ended, prefix=Prefix(piece, shared))

@@ -38,7 +38,7 @@ class ThreadPoolBatchTestRunner:
         batch_id: str,
         clock: Clock,
         read_boundaries: Callable[[Path, str], tuple[NodeBoundary, ...]],
-        take_thread: Callable[[Path, str], bytes] | None = None,
+        take_thread: Callable[..., bytes] | None = None,
     ) -> None:
         """Start ``parallelism`` leaders; workers are made with their first order."""
         self._inbox: queue.SimpleQueue[Order | None] = queue.SimpleQueue()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from batchyard import config, logs, reporting
 from batchyard.engine.attempts import Order
 from batchyard.engine.controller import RunSettings
+from batchyard.engine.marks import GraphMarks, ShareableNode
 from batchyard.linux import children
 from batchyard.model.errors import Fault, WorkflowInvalid
 from batchyard.model.outcome import Outcome, Reason
@@ -173,6 +174,8 @@ class Worker:
                 return {"op": "prepared", "error": self._prepare(message["variants"])}
             case "check":
                 return {"op": "checked", "faults": self._check(message["inputs"])}
+            case "mark":
+                return {"op": "marked", "found": self._marks(message)}
             case "run":
                 return self._run(Order.from_json(message["order"]))
             case unknown:
@@ -204,6 +207,11 @@ class Worker:
             return self._parts.input_faults(self._setup, inputs)
         except WorkflowInvalid as err:
             return [Fault("spec.workflow.inputSchema", self._setup.input_schema, str(err))]
+
+    def _marks(self, asked: Mapping[str, Any]) -> GraphMarks:
+        workflow = self._adapter.prepare(asked["variants"])
+        declared = [ShareableNode(**node) for node in asked["nodes"]]
+        return self._adapter.marks(workflow, asked["variants"], declared, asked["environment"])
 
     def _run(self, order: Order) -> Mapping[str, Any]:
         """Run one attempt. ``left``: it left something behind that no other trial must meet."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from batchyard.decide.prefixes import own_part, own_seconds
 from batchyard.model.outcome import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def spans_of_attempt(result: AttemptResult, batch_id: str) -> Sequence[Span]:
         f"batchyard.{name}": value for name, value in (("reason", result.reason), ("worker", result.worker)) if value
     }
     failed = True if result.outcome in _FAILED else False if result.outcome is Outcome.PASSED else None
-    ended = result.started_at + timedelta(seconds=max(0.0, result.duration_seconds))
+    ended = result.started_at + timedelta(seconds=max(0.0, own_seconds(result)))
     attempt = Span(
         f"trial {result.trial_id}", trace_id(batch_id), own, span_id(batch_id), result.started_at, ended, attributes,
         failed, result.reason,
@@ -100,7 +101,7 @@ def _nodes(result: AttemptResult, attempt: Span, about: Mapping[str, str | int |
     before has ended.
     """
     begun = attempt.begun
-    numbered = enumerate(result.boundaries)
+    numbered = enumerate(own_part(result))
     for _, step in groupby(numbered, key=lambda pair: pair[1].step):
         last = begun
         for number, node in step:

@@ -184,7 +184,7 @@ class _Worker:
     def _run_trials(self, made: Equipment) -> str:
         session = WorkerSession(
             self._manifest, self._loaded, writer=self._writer, runner=made.runner, bus=made.bus, trail=made.trail,
-            clock=self._clock, redact=made.redact,
+            clock=self._clock, redact=made.redact, prefixes=made.prefixes,
         )  # fmt: skip
         self._session = session
         if self._ended is not None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from batchyard.clock import Clock
     from batchyard.engine.attempts import BatchTestRunner, Ended
+    from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.engine.sources import LoadedBatch
     from batchyard.events import AuditTrail, EventBus
     from batchyard.model.wire import Manifest
@@ -36,6 +37,7 @@ class WorkerSession(TrialLoop):
         trail: AuditTrail,
         clock: Clock,
         redact: Callable[[str], str],
+        prefixes: SharedPrefixes | None = None,
     ) -> None:
         """Take everything made; ``run`` does the rest. The attempt's number is the epoch of all it does."""
         super().__init__(
@@ -43,6 +45,7 @@ class WorkerSession(TrialLoop):
             spec=loaded.batch.spec, plan=loaded.plan, writer=writer, runner=runner, bus=bus, trail=trail,
             clock=clock, redact=redact, fork_point=self._fork_point if loaded.batch.spec.fork_from else None,
             keep=loaded.batch.spec.checkpoints.keep if loaded.batch.spec.checkpoints.postgres else Keep.NEVER,
+            prefixes=prefixes,
         )  # fmt: skip
         self._manifest, self._segments = manifest, writer
 

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 
 def load_callable(reference: str, path: Path | None) -> Callable[..., Any]:
-    """Return the function that ``reference`` names, importing its module from ``path`` first.
+    """Return the function that ``reference`` names; see ``load_named``. Raises ``WorkflowInvalid``."""
+    found = load_named(reference, path)
+    if not callable(found):
+        raise WorkflowInvalid(
+            f'"{reference}" is a {type(found).__name__}, not a function; name the function that makes it'
+        )
+    return found
+
+
+def load_named(reference: str, path: Path | None) -> object:
+    """Return what ``reference`` names, importing its module from ``path`` first.
 
     Args:
         reference: ``module:function``; the function may be a dotted attribute (``graphs:Search.build``).
@@ -39,10 +49,6 @@ def load_callable(reference: str, path: Path | None) -> Callable[..., Any]:
         if not hasattr(found, name):
             raise WorkflowInvalid(_no_attribute(reference, found, name))
         found = getattr(found, name)
-    if not callable(found):
-        raise WorkflowInvalid(
-            f'"{reference}" is a {type(found).__name__}, not a function; name the function that makes it'
-        )
     return found
 
 

@@ -46,7 +46,8 @@ class Ending(NamedTuple):
 class GraphRun:
     """One run of a graph: ``state`` is what it last showed, at first what it began with, ``questions`` what it asked.
 
-    ``given`` is what the graph is given: its input, None to go on, or a ``Command`` with an answer.
+    ``given`` is what the graph is given: its input, None to go on, or a ``Command`` with an answer. ``taken`` steps of
+    the ``recursion_limit`` are used up already.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class GraphRun:
         state: dict[str, object],
         breakpoints: Breakpoints,
         callbacks: Sequence[BaseCallbackHandler] = (),
+        taken: int = 0,
     ) -> None:
         self.state = state
         self._graph = graph
@@ -70,10 +72,11 @@ class GraphRun:
         self._asked = False
         self._config: RunnableConfig = {
             "configurable": {"thread_id": thread_id, RECORDER_KEY: recorder},
-            "recursion_limit": recursion_limit,
+            "recursion_limit": recursion_limit - taken,
         }
         if callbacks:
             self._config["callbacks"] = list(callbacks)
+        self._recursion_limit = recursion_limit
 
     def to_its_end(self, loop: CallerLoop, control: RunControl, durability: str) -> Ending:
         """Run the graph and say how that went."""
@@ -128,7 +131,7 @@ class GraphRun:
 
     def _out_of_steps(self) -> Ending:
         visits = self._recorder.visits()
-        message = out_of_steps(self._config["recursion_limit"], visits[-1].node if visits else "")
+        message = out_of_steps(self._recursion_limit, visits[-1].node if visits else "")
         return Ending("failed", Reason.RECURSION_LIMIT, message)
 
     def _unstorable(self, error: StateNotSerialisable) -> Ending:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchyard.clock import Clock, SystemClock
+from batchyard.engine.marks import GraphMarks
 from batchyard.engine.ports import Probe, RunOutput
 from batchyard.model.errors import StoreError, WorkflowInvalid
 from batchyard.model.execution import (
@@ -148,13 +149,14 @@ class InMemoryStateAdapter:
         recursion_limit: int,
         durability: str,
         breakpoints: Breakpoints = NO_BREAKPOINTS,
+        steps_count: bool = False,
     ) -> RunOutput:
         """Go on from the thread's newest checkpoint."""
         thread = self._thread(thread_id)
         recorder = Recorder(probe, self._clock)
         recorder.stored(thread.head.step, thread.head.id)
         walk = _Walk(_workflow(workflow), thread, recorder, breakpoints, recursion_limit, held_at=thread.head.id)
-        walk.answers = answers
+        walk.answers, walk.steps = answers, thread.head.step if steps_count else 0
         return _run(walk, probe)
 
     def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
@@ -207,6 +209,10 @@ class InMemoryStateAdapter:
         _workflow(workflow)
         thread = self._threads.get(thread_id)
         return () if thread is None else tuple(thread.questions.values())
+
+    def marks(self, *_about: object) -> GraphMarks:
+        """Mark nothing: there is no file in which others could find what a node left."""
+        return GraphMarks()
 
     def upcoming(self, workflow: object, thread_id: str) -> tuple[str, ...]:
         """Return the nodes that would run next on the thread."""
@@ -282,7 +288,7 @@ class _Walk:
         self.answers: Mapping[str, JSON] = NO_ANSWERS
         self.stop = _Stop()
         self.state = copy.deepcopy(thread.states[thread.head.id])
-        self._workflow, self._thread = workflow, thread
+        self._workflow, self._thread, self.steps = workflow, thread, 0
         self._breakpoints, self._recursion_limit, self._held_at = breakpoints, recursion_limit, held_at
 
     @property
@@ -297,7 +303,6 @@ class _Walk:
 
     def to_its_end(self) -> tuple[str, str, str]:
         """Run the nodes and return status, reason and message."""
-        steps = 0
         try:
             while self.upcoming:
                 if self.stop.asked:
@@ -306,9 +311,9 @@ class _Walk:
                     return "paused", "", paused(self.upcoming)
                 nodes = self.upcoming
                 self._take(nodes)
-                steps += 1
+                self.steps += 1
                 # Even if it was the last: LangGraph counts the step that finds no more to do.
-                if steps >= self._recursion_limit:
+                if self.steps >= self._recursion_limit:
                     return "failed", Reason.RECURSION_LIMIT, out_of_steps(self._recursion_limit, nodes[-1])
         except _Ended as end:
             return end.ending

@@ -26,6 +26,7 @@ from batchyard.workflows.caller_loop import CallerLoop
 from batchyard.workflows.checkpoints import SqliteCheckpoints
 from batchyard.workflows.endings import ambiguous, in_use, no_checkpoint, no_key, quoted
 from batchyard.workflows.factory import call_factory, load_callable
+from batchyard.workflows.graph_marks import graph_marks
 from batchyard.workflows.graph_run import GraphRun, questions_of, upcoming_of
 from batchyard.workflows.model_usage import Prices, counting
 from batchyard.workflows.recorder import Recorder, Visit, clip
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from batchyard.engine.files import FileTracking
+    from batchyard.engine.marks import GraphMarks, ShareableNode
     from batchyard.model.questions import Question
     from batchyard.model.trial import JSON
     from batchyard.workflows.files import WorkspaceFiles
@@ -128,6 +130,7 @@ class LangGraphStateAdapter:
         recursion_limit: int,
         durability: str,
         breakpoints: Breakpoints = NO_BREAKPOINTS,
+        steps_count: bool = False,
     ) -> RunOutput:
         """Go on from the thread's newest checkpoint."""
         graph, head = _graph(workflow), self._head(thread_id)
@@ -137,7 +140,7 @@ class LangGraphStateAdapter:
         )  # fmt: skip
         recorder.stored(head.step, head.id)
         run = GraphRun(
-            graph, thread_id, recorder, recursion_limit,
+            graph, thread_id, recorder, recursion_limit, taken=head.step + 2 if steps_count else 0,
             # By the questions' ids even if there is one: a bare answer that is {} would pass for no answer at all.
             given=Command(resume=answers.get("", dict(answers))) if answers else None,
             state=dict(self.state(thread_id)), breakpoints=breakpoints, callbacks=counting(self._prices),
@@ -163,6 +166,12 @@ class LangGraphStateAdapter:
             upcoming=upcoming,
             questions=run.questions,
         )
+
+    def marks(
+        self, workflow: object, variants: Mapping[str, str], declared: Sequence[ShareableNode], environment: str
+    ) -> GraphMarks:
+        """Return the fingerprints of what may be shared of a graph."""
+        return graph_marks(_graph(workflow), variants, declared, environment, self._source)
 
     def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
         """Drop all that came after a checkpoint of the thread, subgraphs' checkpoints too."""

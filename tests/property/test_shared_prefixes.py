@@ -1,0 +1,262 @@
+"""Batches over generated graphs end alike with and without shared beginnings, and share all that they can.
+
+Graphs have conditional edges, nodes side by side and graphs within; each variant decides what some nodes do. The trials
+run where they stand, each on the next of two workers' files, so that beginnings travel from one to the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import add, attrgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langgraph.graph import END, START, StateGraph
+from typing_extensions import TypedDict
+
+from batchyard.clock import SystemClock
+from batchyard.decide.prefixes import Shape
+from batchyard.engine.attempts import Ended
+from batchyard.engine.backlog import Backlog
+from batchyard.engine.controller import RunSettings
+from batchyard.engine.marks import ShareableNode
+from batchyard.engine.prefixes import SharedPrefixes
+from batchyard.judge import EvaluationEngine
+from batchyard.local_prefixes import PrefixFolder
+from batchyard.model.matrix import Plan
+from batchyard.model.trial import Case, Combination
+from batchyard.runners.attempt import execute
+from batchyard.runners.finish import Finish
+from batchyard.runners.meter import Meter
+from batchyard.runners.remains import Remains
+from batchyard.workflows.checkpoint_file import read_boundaries
+from batchyard.workflows.langgraph import LangGraphStateAdapter
+from batchyard.workflows.thread_copy import export_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batchyard.engine.ports import StopRequest
+    from batchyard.model.trial import AttemptResult
+    from batchyard.model.usage import Usage
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+COMBINATIONS = tuple(Combination(f"{x}-{y}", {"x": x, "y": y}) for x in "01" for y in "01")
+CASES = (Case("even", {"seed": 2}), Case("odd", {"seed": 3}))
+
+
+class State(TypedDict, total=False):
+    """``path`` has what every node says of itself."""
+
+    seed: int
+    path: Annotated[list[str], add]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a graph: ``kind`` with the variants that decide what its nodes do ("" for none)."""
+
+    kind: str
+    by: tuple[str, str, str]
+    declared: bool
+
+
+PARTS = st.lists(
+    st.builds(
+        Part,
+        st.sampled_from(["node", "graph", "fan", "branch", "turn"]),
+        st.tuples(*[st.sampled_from(["", "", "", "x", "y"])] * 3),
+        st.sampled_from([True, True, True, False]),
+    ),
+    min_size=2,
+    max_size=5,
+)
+
+
+def says(name: str, variant: str) -> Any:
+    """A node that tells its name and the variant it was made with."""
+    return lambda state: {"path": [f"{name}{variant}{state['seed']}"]}
+
+
+def within(name: str, variant: str) -> Any:
+    inner: StateGraph[State, None, State, State] = StateGraph(State)
+    inner.add_node("first", says(f"{name}/first", variant))
+    inner.add_node("second", says(f"{name}/second", ""))
+    inner.add_edge(START, "first")
+    inner.add_edge("first", "second")
+    return inner.compile()
+
+
+def turning(name: str, variant: str) -> Callable[[State], str]:
+    return lambda state: f"{name}-{'l' if (state['seed'] + len(variant) * int(variant or 0)) % 2 else 'r'}"
+
+
+def factory(parts: Sequence[Part]) -> Callable[[Mapping[str, str]], StateGraph[State, None, State, State]]:
+    """Return what builds the graph of these parts, one after the other."""
+
+    def build(variants: Mapping[str, str]) -> StateGraph[State, None, State, State]:
+        graph: StateGraph[State, None, State, State] = StateGraph(State)
+        before: list[str] = [START]
+        for number, part in enumerate(parts):
+            before = _added(graph, before, f"p{number}", part, [variants.get(by, "") for by in part.by])
+        for name in before:
+            graph.add_edge(name, END)
+        return graph
+
+    return build
+
+
+def _added(graph: Any, before: list[str], name: str, part: Part, chosen: list[str]) -> list[str]:
+    graph.add_node(name, within(name, chosen[0]) if part.kind == "graph" else says(name, chosen[0]))
+    for earlier in before:
+        graph.add_edge(earlier, name)
+    if part.kind in ("node", "graph"):
+        return [name]
+    graph.add_node(f"{name}-l", says(f"{name}-l", chosen[1]))
+    graph.add_node(f"{name}-r", says(f"{name}-r", chosen[2]))
+    if part.kind == "fan":
+        graph.add_edge(name, f"{name}-l")
+        graph.add_edge(name, f"{name}-r")
+        graph.add_node(f"{name}-join", says(f"{name}-join", ""))
+        graph.add_edge([f"{name}-l", f"{name}-r"], f"{name}-join")
+        return [f"{name}-join"]
+    # Where it turns may depend on a variant, which only the closure of the edge shows.
+    graph.add_conditional_edges(
+        name, turning(name, chosen[0] if part.kind == "turn" else ""), [f"{name}-l", f"{name}-r"]
+    )
+    return [f"{name}-l", f"{name}-r"]
+
+
+def declared_in(parts: Sequence[Part]) -> list[ShareableNode]:
+    """Every node of the declared parts, with nothing declared that it depends on: the closures must tell."""
+    endings = ("", "-l", "-r", "-join")
+    return [ShareableNode(f"p{n}{ending}") for n, part in enumerate(parts) if part.declared for ending in endings]
+
+
+@dataclass
+class Counting:
+    """Counts the nodes that really ran."""
+
+    count: Counter[str] = field(default_factory=Counter)
+
+    def node_started(self, node: str) -> None:
+        self.count[node] += 1
+
+    def node_finished(self, node: str) -> None:
+        """Nothing is to be done."""
+
+    def on_stop(self, stop: StopRequest) -> None:
+        """Nobody stops these runs."""
+
+
+class NoPage:
+    """Nobody asks what these runs use."""
+
+    def set_usage(self, used: Usage, at_ns: int) -> None:
+        """Nothing is to be done."""
+
+
+@dataclass
+class Ran:
+    """What a batch came to."""
+
+    results: dict[str, AttemptResult]
+    nodes: int
+
+
+def run_batch(parts: Sequence[Part], folder: Path, *, share: bool) -> Ran:
+    """Run every trial, each on the next of two workers."""
+    plan, build, probe, clock = Plan(COMBINATIONS, CASES), factory(parts), Counting(), SystemClock()
+    remains = Remains(read_boundaries, export_thread, clock)
+    files = {name: folder / f"{name}.db" for name in ("one", "two")}
+    workers = {name: LangGraphStateAdapter(build, file) for name, file in files.items()}
+    prefixes = None
+    if share:
+        marks = [
+            workers["one"].marks(workers["one"].prepare(each.variants), each.variants, declared_in(parts), "")
+            for each in COMBINATIONS
+        ]
+        assert not any(found.unmarked for found in marks)
+        shapes = [Shape(found.marks, {node: tuple(ends) for node, ends in found.leads_to.items()}) for found in marks]
+        prefixes = SharedPrefixes(plan, shapes, PrefixFolder(folder / "prefixes"))
+    backlog = Backlog(plan, "b", 1, prefixes=prefixes)
+    results: dict[str, AttemptResult] = {}
+    while (order := backlog.next_order(0.0)) is not None:
+        worker = ("one", "two")[len(results) % 2]
+        executed = execute(
+            order,
+            workers[worker],
+            EvaluationEngine([], 0.5),
+            RunSettings(50, "sync"),
+            probe,
+            Meter(NoPage()),
+            clock.monotonic,
+        )
+        body = {**asdict(executed), "scores": (), "boundaries": [asdict(each) for each in executed.boundaries]}
+        results[order.trial_id] = result = Finish(order, worker, NOW, NOW, 1.0).by_itself(body)
+        if prefixes is not None:
+            prefixes.ended(remains.with_prefix(files[worker], order, Ended(result)))
+        backlog.finish(order.ordinal)
+    for adapter in workers.values():
+        adapter.close()
+    assert not (folder / "prefixes").exists()
+    return Ran(results, sum(probe.count.values()))
+
+
+def said(result: AttemptResult) -> tuple[object, ...]:
+    """All that is to be the same whether a trial shared its beginning or not."""
+    path = [(boundary.node, boundary.step) for boundary in result.boundaries]
+    return (
+        result.outcome,
+        result.reason,
+        result.message,
+        result.score,
+        result.output,
+        result.output_digest,
+        sorted(path),
+    )
+
+
+def fewest(parts: Sequence[Part], ran: Ran) -> int:
+    """How many nodes have to run if every beginning that can be shared is."""
+    by = {f"p{n}": part for n, part in enumerate(parts)}
+    steps: set[tuple[object, ...]] = set()
+    alone = 0
+    for trial, result in ran.results.items():
+        combination, case, _ = trial.split("/")
+        chosen = dict(zip("xy", combination.split("-"), strict=True))
+        last = max(boundary.step for boundary in result.boundaries)
+        so_far: tuple[object, ...] = (case,)
+        for step, group in groupby(sorted(result.boundaries, key=attrgetter("step", "node")), key=attrgetter("step")):
+            for boundary in group:
+                base, _, ending = boundary.node.partition("-")
+                part = by[base]
+                which = part.by[{"": 0, "l": 1, "r": 2, "join": 0}[ending]] if ending != "join" else ""
+                so_far = (*so_far, boundary.node, chosen.get(which, "")) if part.declared and so_far else ()
+                if so_far and step < last:
+                    steps.add(so_far)
+                else:
+                    alone += 1
+            if step >= last:
+                so_far = ()
+    return len(steps) + alone
+
+
+@settings(max_examples=8)
+@given(PARTS)
+def test_sharing_changes_nothing_but_how_many_nodes_run(parts: list[Part]) -> None:
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        alone = run_batch(parts, Path(one), share=False)
+        together = run_batch(parts, Path(other), share=True)
+
+    assert {trial: said(result) for trial, result in together.results.items()} == {
+        trial: said(result) for trial, result in alone.results.items()
+    }
+    assert together.nodes <= alone.nodes
+    assert together.nodes >= fewest(parts, alone)
