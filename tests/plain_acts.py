@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import random
 import signal
 import socket
 import struct
@@ -61,6 +62,25 @@ def log_begin(variants: Mapping[str, str]) -> Node:
             _append(state["log"], f"{variants.get('act')}/{state['name']}")
 
     return log
+
+
+def reckon(variants: Mapping[str, str]) -> Node:
+    """Return a node that answers, fails or asks as chance has it, the same chance wherever it runs."""
+
+    def node(state: State) -> State:
+        chance = random.Random(f"{sorted(variants.items())} {state['seed']}")  # noqa: S311
+        match chance.choice(state["ends"]):
+            case "raises":
+                raise ValueError(f"no answer to {state['seed']}")
+            case "asks":
+                raise AskForInput(f"which of {chance.randint(2, 9)}?")
+        return {
+            "answer": chance.choice(["yes", "no"]),
+            "trace": [chance.random() for _ in range(3)],
+            "metrics": {"tokens": chance.randint(1, 999), "cost": chance.uniform(0, 1)},
+        }
+
+    return node
 
 
 def leave_mark(state: State) -> None:

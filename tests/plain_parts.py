@@ -47,7 +47,8 @@ class PlainParts:
 
 def _build(variants: Mapping[str, str]) -> InMemoryWorkflow:
     plain_acts.build_up(variants)
-    act = plain_acts.ACTS[variants.get("act", "pass")]
+    name = variants.get("act", "pass")
+    act = plain_acts.reckon(variants) if name == "reckons" else plain_acts.ACTS[name]
     return InMemoryWorkflow({"before": plain_acts.log_begin(variants), "act": act, "after": plain_acts.leave_mark})
 
 

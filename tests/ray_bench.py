@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from runner_bench import CLOCK, FolderProvider, await_true, limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchyard.model.trial import NodeBoundary
+    from batchyard.model.trial import JSON, NodeBoundary
     from batchyard.runners.ray import RayBatchTestRunner
     from batchyard.runners.zygotes import Interpreters
 
@@ -68,6 +68,7 @@ class RayBench:
     folder: Path
     factory: str = "acts"
     cpus: float = 1.0
+    evaluators: list[dict[str, JSON]] = field(default_factory=list)
 
     @contextmanager
     def runner(
@@ -77,7 +78,7 @@ class RayBench:
         with open_ray_runner(
             provider=provider or FolderProvider(self.folder / "workspaces"),
             parts="plain_parts:PlainParts",
-            setup=Setup(self.factory, "", str(self.folder), [], 0.5, 100, "sync"),
+            setup=Setup(self.factory, "", str(self.folder), self.evaluators, 0.5, 100, "sync"),
             limits=limits(**changes),
             parallelism=parallelism,
             batch_id="b",

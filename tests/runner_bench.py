@@ -162,6 +162,7 @@ class Bench:
     spawn: Spawn
     folder: Path
     factory: str = "acts"
+    evaluators: list[dict[str, JSON]] = field(default_factory=list)
 
     @contextmanager
     def runner(
@@ -171,7 +172,7 @@ class Bench:
         with ThreadPoolBatchTestRunner(
             provider=provider or FolderProvider(self.folder / "workspaces"),
             spawn=self.spawn,
-            setup=Setup(self.factory, "", str(self.folder), [], 0.5, 100, "sync"),
+            setup=Setup(self.factory, "", str(self.folder), self.evaluators, 0.5, 100, "sync"),
             limits=limits(**changes),
             parallelism=parallelism,
             batch_id="b",

@@ -146,6 +146,11 @@ class LocalEngine:
         self._virtual = VirtualEnvironments(parts, self._clock)
         self._zygotes = Zygotes(self._clock, parts, self._virtual)
 
+    @property
+    def on_ray(self) -> bool:
+        """Return whether trials run on a Ray."""
+        return self._ray is not None
+
     def join_ray(self, ray: RayConfig) -> None:
         """Have trials run there instead of in this process's own workers."""
         self._ray = ray
@@ -185,15 +190,18 @@ class LocalEngine:
             ended=ended,
         )
 
-    def accept(self, store: SqlStore, loaded: LoadedBatch, files: Path | None = None) -> BatchRecord:
+    def accept(
+        self, store: SqlStore, loaded: LoadedBatch, files: Path | None = None, *, suffix: str = ""
+    ) -> BatchRecord:
         """Write the batch down; from here on its deadline runs and ``run`` may be called, also by another process.
 
-        Audit trails of older batches whose retention time is over go at this moment, with what ``files`` has of them.
+        Its id is its name and ``suffix``, or one that no other batch has. Audit trails of older batches whose retention
+        time is over go at this moment, with what ``files`` has of them.
         """
         now = self._clock.now()
         name = loaded.batch.metadata.name
         record = BatchRecord(
-            id=f"{name}-{_random_suffix()}",
+            id=f"{name}-{suffix or _random_suffix()}",
             name=name,
             spec=loaded.to_json(),
             spec_digest=loaded.digest,

@@ -225,7 +225,7 @@ def test_an_ordinary_batch_needs_no_notice() -> None:
         ({"workflow": {"factory": "a.b:c", "source": {"image": "x:1"}}}, "names no local folder"),
         ({"suspend": True}, "spec.suspend"),
         ({"cancel": True}, "spec.cancel"),
-        ({"parity": {"enabled": True}}, "spec.parity"),
+        ({"parity": {"enabled": True}}, "come to the same twice"),
     ],
 )
 def test_what_a_local_run_does_in_its_own_way_is_said_once(values: dict[str, Any], said: str) -> None:

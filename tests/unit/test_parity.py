@@ -244,6 +244,13 @@ def test_long_values_are_shown_short() -> None:
     assert len(found.left) == 120
 
 
+def test_metrics_that_are_not_compared_are_not_compared_in_the_state_either() -> None:
+    left, right = (a_trial(output={"metrics": {"latency_ms": time, "words": 2}}) for time in (1, 2))
+
+    assert check([left], [right]).equivalent
+    assert kinds(check([left], [right], ignore_timing_metrics=False)) == ["FinalState"]
+
+
 def test_final_states_may_be_left_out() -> None:
     assert check([a_trial(output={"a": 1})], [a_trial(output={"a": 2})], final_state=False).equivalent
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batchyard import __version__
-from batchyard.cli import bundle_command, crd, services
+from batchyard.cli import bundle_command, crd, parity_command, services
 from batchyard.cli.environments import environments_app
 from batchyard.cli.execution_group import execution_app
 from batchyard.cli.groups import audit_app, db_app
@@ -139,6 +139,9 @@ def resume(
     from batchyard.cli.run import Place, resume_batch
 
     return resume_batch(batch, store, output, Place(runner, ray_address), quiet=quiet)
+
+
+parity_command.register(app, _RUNNING)
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -72,10 +72,12 @@ def compact(value: JSON) -> str:
 
 def summary_json(record: BatchRecord, status: BatchStatus) -> dict[str, JSON]:
     """Return all of the document that sums the batch up."""
+    compared = {"parity": _model(status.parity)} if status.parity else {}
     return {
         "combinations": [_model(row) for row in status.combinations],
         "best": status.best and _model(status.best),
         "gate": status.gate and _model(status.gate),
+        **compared,
         "failures": [_model(row) for row in status.failures],
         "audit": {"entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head},
     }

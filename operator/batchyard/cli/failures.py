@@ -18,6 +18,7 @@ from batchyard.model.errors import (
     BatchNotFound,
     BatchyardError,
     Fault,
+    NotComparable,
     SpecInvalid,
     WorkflowInvalid,
 )
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
 # A file or a reference that the user wrote wrongly, or a move that is refused; any other error is the place's.
-_USAGE = (SpecInvalid, WorkflowInvalid, BatchNotFound, BatchAmbiguous, ExecutionError)
+_USAGE = (SpecInvalid, WorkflowInvalid, BatchNotFound, BatchAmbiguous, ExecutionError, NotComparable)
 
 
 def exit_code_of(error: Exception) -> int:

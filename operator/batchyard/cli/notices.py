@@ -39,5 +39,15 @@ def notices(spec: BatchTestSpec, ray: RayConfig | None = None) -> Iterator[str]:
     for name, given in (("suspend", spec.suspend), ("cancel", spec.cancel)):
         if given:
             yield f"spec.{name} is for a running batch in a cluster; it is ignored here"
-    if spec.parity.enabled:
-        yield "spec.parity is not checked by a run on this machine"
+    if spec.parity.enabled and _is_same_place(spec, ray):
+        yield (
+            "spec.parity compares with the same kind of place here: it shows whether the trials come to the same twice"
+        )
+
+
+def _is_same_place(spec: BatchTestSpec, ray: RayConfig | None) -> bool:
+    """Return whether both runs are in the same kind of place on this machine."""
+    parity = spec.parity
+    if (parity.against is Provider.RAY) != (ray is not None):
+        return False
+    return ray is not None or parity.isolation is spec.environment.isolation

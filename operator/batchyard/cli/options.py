@@ -22,6 +22,13 @@ class TrailFormat(StrEnum):
     CLOUDEVENTS = "cloudevents"
 
 
+class Preset(StrEnum):
+    """How strictly two runs are compared."""
+
+    STRICT = "strict"
+    LENIENT = "lenient"
+
+
 class Runner(StrEnum):
     """What runs the trials."""
 

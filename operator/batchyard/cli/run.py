@@ -20,11 +20,14 @@ from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
 from batchyard.config import ray_config
 from batchyard.decide.finish import EXIT_INTERRUPTED, exit_code
+from batchyard.decide.parity import is_comparable, with_parity
 from batchyard.engine.forks import bound
+from batchyard.engine.parity import Elsewhere
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.local_files import files_folder
 from batchyard.model.outcome import Verdict
-from batchyard.model.spec_environment import Provider
+from batchyard.model.spec_environment import Isolation, Provider
+from batchyard.model.status import Truth
 from batchyard.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -67,6 +70,17 @@ class Place:
         return ray_config(self.ray_address) if on_ray else None
 
 
+def place_name(place: Elsewhere) -> str:
+    """Return what a place is called in a sentence; on this machine KubeRay is the local runner."""
+    match place:
+        case Elsewhere(Provider.RAY):
+            return "Ray"
+        case Elsewhere(_, Isolation.THREAD):
+            return "threads"
+        case _:
+            return "worker processes"
+
+
 def run_file(file: Path, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:
     """Run a BatchTest's file; return the exit code. Raises ``SpecInvalid`` before anything is made."""
     loaded = load(file)
@@ -84,21 +98,44 @@ def run_file(file: Path, named_store: str, output: Output, place: Place, *, quie
             end_abandoned(store, target, quiet=quiet)
             loaded = bound(store, loaded)
             record = engine.accept(store, loaded, files_folder(target))
-            return _Front(engine, store, target, output, interrupts, quiet=quiet).carry_out(record, loaded)
+            front = Front(engine, store, target, interrupts, quiet=quiet)
+            return _carry_out(front, record, loaded, output)
 
 
 def resume_batch(reference: str, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:
     """Go on with a batch, or show the result of one that is finished; return the exit code."""
     with stores.with_batch(named_store, reference) as (store, record):
-        if record.phase.final:
+        loaded = LoadedBatch.from_json(record.spec, Path(record.base))
+        if record.phase.final and not is_unchecked(record, loaded):
             if not quiet:
                 terminal.say(f"batch {record.id} is finished; this is its result")
             return show_result(store, record.id, output)
-        loaded = LoadedBatch.from_json(record.spec, Path(record.base))
-        end_abandoned(store, stores.target(named_store), quiet=quiet)
+        target = stores.target(named_store)
+        end_abandoned(store, target, quiet=quiet)
         with Interrupts() as interrupts, LocalEngine(ray=place.ray(loaded.batch)) as engine:
-            front = _Front(engine, store, stores.target(named_store), output, interrupts, quiet=quiet)
-            return front.carry_out(record, loaded)
+            front = Front(engine, store, target, interrupts, quiet=quiet)
+            return _carry_out(front, record, loaded, output)
+
+
+def is_unchecked(record: BatchRecord, loaded: LoadedBatch) -> bool:
+    """Return whether a finished batch has yet to be compared with another place, as its file asks."""
+    if not loaded.batch.spec.parity.enabled or not is_comparable(record.phase, record.reason):
+        return False
+    return stores.status_of(record).parity_verified in {None, Truth.UNKNOWN}
+
+
+def _carry_out(front: Front, record: BatchRecord, loaded: LoadedBatch, output: Output) -> int:
+    """Run the batch to its end or interruption, compare it with another place if asked, show how it stands."""
+    if not record.phase.final:
+        if not front.go(record, loaded):
+            return EXIT_INTERRUPTED
+        record = front.store.batch(record.id)
+    if is_unchecked(record, loaded):
+        from batchyard.cli.parity_check import verify
+
+        if not verify(front, record, loaded):
+            return EXIT_INTERRUPTED
+    return show_result(front.store, record.id, output)
 
 
 def show_result(store: SqlStore, batch_id: str, output: Output) -> int:
@@ -112,32 +149,43 @@ def show_result(store: SqlStore, batch_id: str, output: Output) -> int:
             tables.print_result(terminal.out(), record, status)
     if not record.phase.final:
         return EXIT_INTERRUPTED
-    return exit_code(Verdict(record.phase.value), record.reason)
+    code = exit_code(Verdict(record.phase.value), record.reason)
+    return with_parity(code, status.parity_verified)
 
 
-class _Front:
-    """Runs one accepted batch with everything a user sees of it."""
+class Front:
+    """Runs accepted batches with everything a user sees of them."""
 
     def __init__(
         self,
         engine: LocalEngine,
         store: SqlStore,
         target: str,
-        output: Output,
         interrupts: Interrupts,
         *,
         quiet: bool,
     ) -> None:
-        self._engine, self._store, self._target = engine, store, target
-        self._output, self._interrupts, self._quiet = output, interrupts, quiet
+        """``store`` is that of ``target``, as a user may name it."""
+        self.engine, self.store = engine, store
+        self._target = target
+        self._interrupts, self._quiet = interrupts, quiet
         self._clock = SystemClock()
 
-    def carry_out(self, record: BatchRecord, loaded: LoadedBatch) -> int:
-        """Run the batch to its end or interruption, then show how it stands."""
+    def on(self, engine: LocalEngine) -> Front:
+        """Return the same with another engine."""
+        return Front(engine, self.store, self._target, self._interrupts, quiet=self._quiet)
+
+    def say(self, text: str) -> None:
+        """Tell the user, who may not want to hear it."""
+        if not self._quiet:
+            terminal.say(text)
+
+    def go(self, record: BatchRecord, loaded: LoadedBatch) -> bool:
+        """Run the batch to its end and return whether it came to one; if it was interrupted, it can be resumed."""
         if not self._quiet:
             terminal.say(_opening_line(record, loaded))
         view: View = SilentView()
-        finished = self._store.counts(record.id) if record.epoch else {}
+        finished = self.store.counts(record.id) if record.epoch else {}
 
         def listen(running: Running) -> None:
             nonlocal view
@@ -145,14 +193,14 @@ class _Front:
             self._interrupts.on_first(lambda: _stop(running, view))
 
         try:
-            self._engine.run(self._store, files_folder(self._target), record, loaded, on_start=listen)
+            ended = self.engine.run(self.store, files_folder(self._target), record, loaded, on_start=listen)
         except KeyboardInterrupt:
             terminal.say(f"interrupted; go on with: batchyard resume {record.id}")
-            return EXIT_INTERRUPTED
+            return False
         finally:
             self._interrupts.over()
             view.close()
-        return show_result(self._store, record.id, self._output)
+        return ended.verdict is not None
 
     def _view(self, running: Running, loaded: LoadedBatch, finished: Mapping[Outcome, int]) -> View:
         if self._quiet or logs.as_json():

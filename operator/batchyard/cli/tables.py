@@ -15,6 +15,7 @@ from rich.text import Text
 from batchyard.cli.terminal import printable
 from batchyard.cli.words import first_line, metric, number, rate, seconds
 from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.status import ConditionType, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ def print_result(console: Console, record: BatchRecord, status: BatchStatus, ori
     if status.combinations:
         console.print(ranking(console, status))
     print_gate(console, status)
+    print_parity(console, record, status)
     _print_failures(console, record, status, origin)
     print_closing(console, record, status, origin)
 
@@ -138,6 +140,23 @@ def print_gate(console: Console, status: BatchStatus) -> None:
     for check in status.gate.checks:
         word, style = ("pass", "green") if check.passed else ("FAIL", "red")
         line(console, f"gate {word}  {check.name}: {check.message}", style=style)
+
+
+def print_parity(console: Console, record: BatchRecord, status: BatchStatus) -> None:
+    """Print what another place came to, nothing if none was asked."""
+    for condition in status.conditions:
+        if condition.type is ConditionType.PARITY_VERIFIED:
+            word, style = _PARITY_WORDS[condition.status]
+            console.print()
+            line(console, f"parity {word}  {condition.message}", style=style)
+    if status.parity is not None:
+        for row in status.parity.discrepancies:
+            line(console, f"  {row.message}", cut=True)
+        if status.parity.total:
+            line(console, f"  all of them: batchyard parity {record.id} {status.parity.batch}")
+
+
+_PARITY_WORDS = {Truth.TRUE: ("pass", "green"), Truth.FALSE: ("FAIL", "red"), Truth.UNKNOWN: ("unknown", "yellow")}
 
 
 def _print_failures(console: Console, record: BatchRecord, status: BatchStatus, origin: Origin | None) -> None:

@@ -15,7 +15,8 @@ def plan_sentence(plan: Plan) -> str:
     parts = [_counted(len(plan.combinations), "combination"), _counted(len(plan.cases), "case")]
     if plan.repeats > 1:
         parts.append(_counted(plan.repeats, "repeat"))
-    return f"{_counted(len(plan), 'trial')} ({' x '.join(parts)})"
+    sampled = "a sample of " if plan.only is not None else ""
+    return f"{_counted(len(plan), 'trial')} ({sampled}{' x '.join(parts)})"
 
 
 def _counted(count: int, noun: str) -> str:

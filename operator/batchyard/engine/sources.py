@@ -32,6 +32,9 @@ MAX_YAML_CASE_FILE_BYTES = 16 * 1024 * 1024
 
 STDIN = Path("-")
 
+# Beside the spec in the store, and in no file: whose trials a batch runs again, and which.
+_TWIN = "twin"
+
 _NO_CASES = ParsedCases((), (), ())
 
 # May change while a batch runs, so they are no part of what it is.
@@ -49,7 +52,8 @@ class LoadedBatch:
     ``batch`` is without its cases, which are all in ``plan.cases``, wherever they were written. ``base`` is the
     folder that relative paths are relative to. ``digest`` (SHA-256) is of everything that decides what is run:
     the spec and the cases' contents, but not the fields that may change while a batch runs. ``forked_from`` is the id
-    of the batch that ``spec.forkFrom`` named when this one was accepted, "" if none or before that.
+    of the batch that ``spec.forkFrom`` named when this one was accepted, "" if none or before that. ``twin_of`` is the
+    batch whose trials, or some of them (``plan.only``), are run again to compare.
     """
 
     batch: BatchTest
@@ -57,21 +61,29 @@ class LoadedBatch:
     base: Path
     digest: str
     forked_from: str = ""
+    twin_of: str = ""
 
     def to_json(self) -> dict[str, JSON]:
         """Return the BatchTest as JSON with all its cases inline, so that no file is needed to go on with it."""
         document = _resolved(self.batch, self.plan.cases)
-        return {**document, _FORKED_FROM: self.forked_from} if self.forked_from else document
+        if self.forked_from:
+            document[_FORKED_FROM] = self.forked_from
+        if self.twin_of or self.plan.only is not None:
+            document[_TWIN] = {"of": self.twin_of, "only": self.plan.only and list(self.plan.only)}
+        return document
 
     @classmethod
     def from_json(cls, document: JSON, base: Path) -> LoadedBatch:
         """Return the batch that ``to_json`` gave. Raises ``pydantic.ValidationError`` for any other document."""
         spec = document["spec"]
         bare = {**document, "spec": {key: value for key, value in spec.items() if key != "cases"}}
-        forked_from = bare.pop(_FORKED_FROM, "")
+        forked_from, twin = bare.pop(_FORKED_FROM, ""), bare.pop(_TWIN, {"of": "", "only": None})
         batch = BatchTest.model_validate_json(json.dumps(bare))
         cases = tuple(case_of(CaseSpec.model_validate_json(json.dumps(case))) for case in spec["cases"])
-        return replace(loaded_from(batch, cases, base), forked_from=forked_from)
+        loaded = loaded_from(batch, cases, base)
+        only = None if twin["only"] is None else tuple(twin["only"])
+        plan = replace(loaded.plan, only=only)
+        return replace(loaded, plan=plan, forked_from=forked_from, twin_of=twin["of"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,3 @@ class Closeness:
 def _is_finite(value: float) -> bool:
     # An integer always is, and may be too large to be made a float.
     return isinstance(value, int) or math.isfinite(value)
-
-
-EXACT = Closeness()

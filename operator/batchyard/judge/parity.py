@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from batchyard.judge.closeness import EXACT, Closeness
+from batchyard.judge.closeness import Closeness
 from batchyard.judge.parity_report import Discrepancy, DiscrepancyKind, ParityReport, in_order
 from batchyard.judge.state_difference import differing_places, shown
 from batchyard.model.outcome import Outcome
@@ -158,13 +158,21 @@ class ParityChecker:
     def _states(self, left: AttemptResult, right: AttemptResult) -> Iterator[Discrepancy]:
         if left.output_digest == right.output_digest:
             return
-        close = self._config.closeness
-        places = differing_places(left.output, right.output, close, MOST_PLACES)
+        one, other = self._comparable(left.output), self._comparable(right.output)
+        places = differing_places(one, other, self._config.closeness, MOST_PLACES)
         for place in places:
             yield _at(left, DiscrepancyKind.FINAL_STATE, place.path, place.left, place.right)
-        if not places and (close == EXACT or _is_cut(left.output) or _is_cut(right.output)):
-            # Too large to be kept, or equal but for how a value is spelled: only the digests tell.
+        if not places and (_is_cut(one) or _is_cut(other)):
+            # Too large to be kept: only the digests tell.
             yield _at(left, DiscrepancyKind.FINAL_STATE, "$", left.output_digest or None, right.output_digest or None)
+
+    def _comparable(self, output: JSON) -> JSON:
+        """Return the state without the metrics in it that are not compared: a workflow reports them there."""
+        reported = output.get("metrics") if isinstance(output, dict) else None
+        if not isinstance(reported, dict):
+            return output
+        kept = {name: value for name, value in reported.items() if self._config.compares(name)}
+        return {**output, "metrics": kept}
 
 
 def is_timing(metric: str) -> bool:

@@ -61,7 +61,13 @@ class Discrepancy:
                 return f"{self.trial}: there is no result of {right}"
             case _:
                 what = " ".join(filter(None, [_WORDS[self.kind], self.subject]))
+                if self.left is None and self.right is None:
+                    return f"{self.trial}: {what} differs between {left} and {right}"
                 return f"{self.trial}: {what} is {_said(self.left)} on {left} and {_said(self.right)} on {right}"
+
+    def without_contents(self) -> Discrepancy:
+        """Return it without anything that the workflow said: for where no outputs may stand."""
+        return replace(self, left=None, right=None) if self.kind in _CONTENTS else self
 
     def mirrored(self) -> Discrepancy:
         """Return it as who compares the other way round finds it."""
@@ -81,6 +87,7 @@ class Discrepancy:
         }
 
 
+_CONTENTS = frozenset({DiscrepancyKind.FINAL_STATE, DiscrepancyKind.MESSAGE})
 _WORDS = {
     DiscrepancyKind.OUTCOME: "the outcome",
     DiscrepancyKind.REASON: "the reason",

@@ -97,5 +97,9 @@ class SegmentOutOfOrder(StoreError):
         self.next = wanted
 
 
+class NotComparable(BatchyardError):
+    """Two batches cannot be held against each other yet."""
+
+
 class BatchBusy(StoreError):
     """Another live process runs this batch."""

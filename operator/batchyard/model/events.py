@@ -65,6 +65,7 @@ class EventType(StrEnum):
     GATE_PASSED = "GatePassed"
     GATE_FAILED = "GateFailed"
     PARITY_MISMATCH = "ParityMismatch"
+    PARITY_VERIFIED = "ParityVerified"
     EXECUTION_MOVED = "ExecutionMoved"
     AUDIT_DROPPED = "AuditDropped"
     ORPHAN_REMOVED = "OrphanRemoved"
@@ -105,6 +106,7 @@ _SEVERITY: Mapping[EventType, Severity] = {
     EventType.GATE_PASSED: Severity.SUCCESS,
     EventType.GATE_FAILED: Severity.ERROR,
     EventType.PARITY_MISMATCH: Severity.ERROR,
+    EventType.PARITY_VERIFIED: Severity.SUCCESS,
     EventType.AUDIT_DROPPED: Severity.ERROR,
     EventType.ORPHAN_REMOVED: Severity.WARNING,
     EventType.STORE_REPAIRED: Severity.WARNING,

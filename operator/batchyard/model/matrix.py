@@ -57,14 +57,22 @@ def matches(chosen: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every trial of a batch, by number: combinations, then cases, then repeats."""
+    """Every trial of a batch, by number: combinations, then cases, then repeats.
+
+    With ``only``, a sample: those numbers of the whole plan, ascending, and counted anew.
+    """
 
     combinations: tuple[Combination, ...]
     cases: tuple[Case, ...]
     repeats: int = 1
     initial_state: Mapping[str, JSON] = field(default_factory=dict)
+    only: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
+        return self._whole if self.only is None else len(self.only)
+
+    @property
+    def _whole(self) -> int:
         return len(self.combinations) * len(self.cases) * self.repeats
 
     def __iter__(self) -> Iterator[Trial]:
@@ -74,7 +82,7 @@ class Plan:
         """Return trial number ``ordinal``, counted from 0. Raises ``IndexError`` outside the plan."""
         if not 0 <= ordinal < len(self):
             raise IndexError(f"trial {ordinal} is outside the plan of {len(self)} trials")
-        cell, repeat = divmod(ordinal, self.repeats)
+        cell, repeat = divmod(ordinal if self.only is None else self.only[ordinal], self.repeats)
         combination, case = divmod(cell, len(self.cases))
         return Trial(ordinal, self.combinations[combination], self.cases[case], repeat)
 

@@ -77,6 +77,7 @@ def rule_faults(document: JSON, *, most_inline_bytes: int = MAX_INLINE_CASES_BYT
     yield from _retry_faults(spec.at("retry"))
     yield from _environment_faults(spec)
     yield from _checkpoint_faults(spec.at("checkpoints"))
+    yield from _parity_faults(spec)
     yield from variant_faults(spec.at("variants"))
     yield from _sharing_faults(spec)
     yield from _case_faults(spec, most_inline_bytes)
@@ -148,6 +149,13 @@ def _environment_faults(spec: Place) -> Iterator[Fault]:
                     "write environment.isolation: Process",
                     shown=False,
                 )
+
+
+def _parity_faults(spec: Place) -> Iterator[Fault]:
+    parity = spec.at("parity")
+    against, isolation = parity.at("against").value, parity.at("isolation")
+    if isolation.value == Isolation.THREAD and against in (Provider.KUBE_RAY, Provider.RAY):
+        yield isolation.fault(f"is not for provider {against}", "write isolation: Process or against: InProcess")
 
 
 def variant_faults(variants: Place) -> Iterator[Fault]:

@@ -4,11 +4,12 @@ Not for judging; that is ``batchyard.judge``.
 """
 
 import json
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from batchyard.model.spec_base import DnsLabel, Share, SpecModel, Weight
-from batchyard.model.spec_environment import Provider
+from batchyard.model.spec_environment import Isolation, Provider
 from batchyard.model.spec_evaluators import EVALUATOR_CONFIGS, EvaluatorName
 from batchyard.model.trial import JSON
 
@@ -57,11 +58,30 @@ class Gate(SpecModel):
 
 
 class Parity(SpecModel):
-    """Running a sample of the trials a second time with another provider and comparing."""
+    """Running a sample of the trials a second time in another place and comparing what comes out."""
 
     enabled: bool = Field(default=False, description="Whether the check is made.")
     against: Provider = Field(default=Provider.IN_PROCESS, description="The other provider.")
+    isolation: Isolation = Field(
+        default=Isolation.PROCESS, description="What stands between two trials there; Thread only with InProcess."
+    )
     sample_size: int = Field(default=3, ge=1, le=1000, description="How many trials are compared.")
     metric_tolerance: float = Field(
-        default=0.01, ge=0, description="Greatest difference of a metric that counts as equal."
+        default=0.01,
+        ge=0,
+        description="Greatest difference of two numbers that count as equal, as a share of the larger.",
+    )
+    absolute_tolerance: float = Field(
+        default=1e-6,
+        ge=0,
+        description="Greatest difference of two numbers that count as equal, however small they are.",
+    )
+    ignored_metrics: tuple[Annotated[str, StringConstraints(min_length=1, max_length=253)], ...] = Field(
+        default=(), max_length=64, description="Metrics that are not compared."
+    )
+    ignore_timing_metrics: bool = Field(
+        default=True, description="Whether metrics that measure time, by their names, are left out as well."
+    )
+    max_discrepancies: int = Field(
+        default=100, ge=1, le=1000, description="How many discrepancies are kept; all are counted."
     )

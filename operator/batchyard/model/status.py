@@ -11,11 +11,12 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from batchyard.model.outcome import Outcome, Phase
-from batchyard.model.spec_environment import Provider
+from batchyard.model.spec_environment import Isolation, Provider
 from batchyard.model.spec_workload import MAX_COMBINATIONS
 from batchyard.model.trial import JSON
 
 MAX_FAILURE_ROWS = 20
+MAX_PARITY_ROWS = 5
 MAX_MESSAGE = 1024
 
 
@@ -131,6 +132,28 @@ class AuditStatus(StatusModel):
     head: str = Field(default="", description="Newest hash of the chain.")
 
 
+class ParityRow(StatusModel):
+    """One difference between two runs of a trial."""
+
+    type: str = Field(description="What differs.")
+    trial: str = Field(description="Id of the trial.")
+    message: Message = Field(default="", description="The difference in a sentence.")
+
+
+class ParityStatus(StatusModel):
+    """What running a sample of the trials in another place came to."""
+
+    against: Provider = Field(description="The other provider.")
+    isolation: Isolation = Field(default=Isolation.PROCESS, description="What stood between two trials there.")
+    batch: str = Field(default="", description="Id of the batch that ran them there.")
+    compared: Count = Field(default=0, description="Trials that both places have.")
+    matching: Count = Field(default=0, description="Those of them without a difference.")
+    total: Count = Field(default=0, description="Differences, listed or not.")
+    discrepancies: tuple[ParityRow, ...] = Field(
+        default=(), max_length=MAX_PARITY_ROWS, description="The first differences."
+    )
+
+
 class ReportStatus(StatusModel):
     """The written report."""
 
@@ -195,10 +218,17 @@ class BatchStatus(StatusModel):
     gate: GateStatus | None = Field(default=None, description="What the gate said.")
     environment: EnvironmentStatus | None = Field(default=None, description="The place where the trials run.")
     audit: AuditStatus = Field(default_factory=AuditStatus, description="The audit trail.")
+    parity: ParityStatus | None = Field(default=None, description="What another place came to, if one was asked.")
     report: ReportStatus | None = Field(default=None, description="The written report.")
     conditions: tuple[Condition, ...] = Field(
         default=(), max_length=len(ConditionType), description="Statements about the batch."
     )
+
+    @property
+    def parity_verified(self) -> Truth | None:
+        """Return what the condition ``ParityVerified`` says, None if it was never set."""
+        found = [one.status for one in self.conditions if one.type is ConditionType.PARITY_VERIFIED]
+        return found[0] if found else None
 
     def to_json(self) -> dict[str, JSON]:
         """Return the status as JSON, without what is not known yet."""

@@ -1,4 +1,4 @@
-"""Reading single trials. Not for whole batches: the store itself streams those."""
+"""Reading single trials, or chosen ones. Not for whole batches: the store itself streams those."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from batchyard.store import rows
 from batchyard.store.faults import place_of, reported
-from batchyard.store.tables import attempts
+from batchyard.store.tables import IS_FINAL, attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from batchyard.model.trial import AttemptResult
     from batchyard.store.sql import SqlStore
@@ -24,3 +24,22 @@ def attempts_of(store: SqlStore, batch_id: str, ordinal: int) -> Sequence[Attemp
     )
     with reported(place_of(store.engine.url), "read"), store.engine.connect() as connection:
         return [rows.attempt_from(row) for row in connection.execute(query).mappings()]
+
+
+_PAGE = 200
+
+
+def finals_of(store: SqlStore, batch_id: str, ordinals: Sequence[int] | None) -> Iterator[AttemptResult]:
+    """Yield the final results of these trials, in this order; of all of them, by ordinal, if none are named.
+
+    Read page by page, so that memory stays flat. Raises ``StoreError``.
+    """
+    if ordinals is None:
+        yield from store.results(batch_id)
+        return
+    for start in range(0, len(ordinals), _PAGE):
+        page = ordinals[start : start + _PAGE]
+        query = attempts.select().where(attempts.c.batch_id == batch_id, IS_FINAL, attempts.c.ordinal.in_(page))
+        with reported(place_of(store.engine.url), "read"), store.engine.connect() as connection:
+            found = {row["ordinal"]: rows.attempt_from(row) for row in connection.execute(query).mappings()}
+        yield from (found[ordinal] for ordinal in page if ordinal in found)

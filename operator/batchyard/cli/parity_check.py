@@ -1,0 +1,128 @@
+"""What ``run`` and ``resume`` do for ``spec.parity``: a sample of the trials again elsewhere, and what came of it.
+
+The batch is over by then, and its verdict stays as it is. Whatever is interrupted here, ``resume`` goes on with.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchyard.cli import stores
+from batchyard.cli.run import Place, place_name
+from batchyard.clock import SystemClock
+from batchyard.compose import LocalEngine
+from batchyard.decide.parity import sample
+from batchyard.engine.parity import (
+    Elsewhere,
+    Run,
+    compare,
+    config_of,
+    parity_condition,
+    parity_entries,
+    parity_status,
+    twin,
+)
+from batchyard.engine.ports import BatchUpdate
+from batchyard.engine.sources import LoadedBatch
+from batchyard.local_sessions import this_process
+from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable, SpecInvalid
+from batchyard.model.status import Truth
+from batchyard.store.lookup import finals_of
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from batchyard.cli.run import Front
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.judge.parity_report import ParityReport
+    from batchyard.model.status import BatchStatus
+    from batchyard.store.sql import SqlStore
+
+
+def verify(front: Front, record: BatchRecord, loaded: LoadedBatch) -> bool:
+    """Compare a finished batch as its spec asks and write down what came of it; return whether that came to an end."""
+    parity = loaded.batch.spec.parity
+    there = Elsewhere(parity.against, parity.isolation)
+    other = twin(loaded, there, of=record.id, only=sample(len(loaded.plan), parity.sample_size, record.spec_digest))
+    try:
+        second = run_twin(front, record, other)
+    except (EnvironmentUnavailable, SpecInvalid) as err:
+        _write(front.store, record, _unknown(record, str(err)))
+        front.say(f"parity was not verified: {err}; try again with: batchyard resume {record.id}")
+        return True
+    if second is None:
+        front.say(f"the batch is finished, its parity is not verified yet; go on with: batchyard resume {record.id}")
+        return False
+    report = compare(run_of(front.store, record, loaded), run_of(front.store, second, other), config_of(parity))
+    _conclude(front.store, record, there, second.id, report)
+    return True
+
+
+def run_twin(front: Front, record: BatchRecord, other: LoadedBatch) -> BatchRecord | None:
+    """Run a batch's twin, or what is left of it, to its end; return it, None if it was interrupted.
+
+    Raises ``EnvironmentUnavailable``, and ``SpecInvalid`` if it cannot be run there at all.
+    """
+    with _engine_for(front, other) as engine:
+        # The suffix is the batch's own: who comes back after a crash finds it.
+        suffix = record.id.rpartition("-")[2]
+        try:
+            second = front.store.batch(f"{other.batch.metadata.name}-{suffix}")
+        except BatchNotFound:
+            faults = engine.check(other)
+            if faults:
+                raise SpecInvalid(f"batch {record.id} elsewhere", faults) from None
+            second = engine.accept(front.store, other, suffix)
+        if not second.phase.final and not front.on(engine).go(second, other):
+            return None
+    return front.store.batch(second.id)
+
+
+def _engine_for(front: Front, other: LoadedBatch) -> AbstractContextManager[LocalEngine]:
+    """Give the engine that is there already if it will do: another one has to start first."""
+    ray = Place().ray(other.batch)
+    return nullcontext(front.engine) if ray is None and not front.engine.on_ray else LocalEngine(ray=ray)
+
+
+def run_of(store: SqlStore, record: BatchRecord, loaded: LoadedBatch | None = None) -> Run:
+    """Return a batch of this store as one that is compared."""
+    loaded = loaded or LoadedBatch.from_json(record.spec, Path(record.base))
+    return Run(record, loaded, partial(finals_of, store, record.id))
+
+
+def _conclude(store: SqlStore, record: BatchRecord, there: Elsewhere, twin_id: str, report: ParityReport) -> None:
+    now = SystemClock().now()
+    names = ("this batch", place_name(there))
+    truth = Truth.UNKNOWN if not report.compared else Truth.TRUE if report.equivalent else Truth.FALSE
+    told = f"against {there}: {report.sentence()}"
+    status = stores.status_of(record).model_copy(
+        update={
+            "parity": parity_status(there, twin_id, report, names),
+            "conditions": (parity_condition(truth, told, now),),
+        }
+    )
+    _write(store, record, status, report, names)
+
+
+def _unknown(record: BatchRecord, why: str) -> BatchStatus:
+    condition = parity_condition(Truth.UNKNOWN, why, SystemClock().now(), "EnvironmentFailed")
+    return stores.status_of(record).model_copy(update={"conditions": (condition,)})
+
+
+def _write(
+    store: SqlStore,
+    record: BatchRecord,
+    status: BatchStatus,
+    report: ParityReport | None = None,
+    names: tuple[str, str] = ("", ""),
+) -> None:
+    """Add the comparison to what is written of a finished batch, all or nothing."""
+    now = SystemClock().now()
+    session = store.open_session(record.id, this_process(), now)
+    entries = parity_entries(record.id, session.epoch, report, names, now) if report is not None else []
+    update = BatchUpdate(record.phase, record.reason, record.message, status.to_json())
+    store.commit(session, entries=entries if record.audit_pruned_at is None else [], batch=update)
+    store.close_session(session, "ParityChecked", now)
