@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from batchyard.cli.parity_check import run_of
+from batchyard.engine.parity import compare
+from batchyard.judge.parity import ParityConfig
+from batchyard.store.opening import open_store
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail
 from cluster.pods import logs, restricted_pod, wait_for_phase
 
@@ -45,6 +49,30 @@ def test_the_example_ends_in_the_cluster_as_it_does_locally(operator: OperatorPr
     assert metrics['batchyard_batches_finished_total{reason="",verdict="Succeeded"}'] == 1
     assert metrics['batchyard_batches{phase="Succeeded"}'] == 1
     assert metrics[f'batchyard_trials_running{{runner="{runner}"}}'] == 0
+
+
+def test_the_same_trials_come_to_the_same_in_processes_in_threads_and_on_ray(operator: OperatorProcess) -> None:
+    cases = [
+        {"name": f"case-{n}", "input": {"case": f"{n}"}, "expected": {"count": 4 + n % 2}, "weight": n + 1}
+        for n in range(4)
+    ]
+    evaluation = {"evaluators": [{"name": "exactMatch", "config": {"field": "count"}}]}
+    places: dict[str, dict[str, Any]] = {
+        "processes": {},
+        "threads": {"environment": {"isolation": "Thread"}},
+        "on-ray": {"provider": "KubeRay"},
+    }
+
+    for name, place in places.items():
+        operator.apply(*batch_test(name, cases=cases, repeats=2, evaluation=evaluation, **place))
+    for name in places:
+        operator.finished(name)
+
+    with open_store(operator.store) as store:
+        first, *others = (run_of(store, store.batch(name)) for name in places)
+        for other in others:
+            report = compare(first, other, ParityConfig.strict())
+            assert (report.compared, report.total) == (16, 0), report.discrepancies
 
 
 def run_locally(operator: OperatorProcess) -> dict[str, Any]:

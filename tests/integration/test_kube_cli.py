@@ -132,6 +132,12 @@ def test_what_is_printed_is_what_is_printed_of_a_store_here(filled: Bench, bench
     assert (there.returncode, there.stdout) == (here.returncode, here.stdout), there.stderr
 
 
+def test_a_batch_here_is_compared_with_one_of_the_cluster(filled: Bench, bench: Bench) -> None:
+    found = bench.json("parity", "small", "kube:small", "--store", str(filled.store), "-n", "team-a", "--strict")
+
+    assert (found["equivalent"], found["compared"], found["total"]) == (True, 12, 0)
+
+
 def test_advice_names_the_cluster_again(filled: Bench, bench: Bench) -> None:
     here, there = filled.run("show", "small"), bench.run("show", "small", "--kube", "--context", "here")
 
