@@ -23,6 +23,7 @@ from batchyard.cli.sessions import end_abandoned
 from batchyard.compose import LocalEngine
 from batchyard.decide.finish import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED
 from batchyard.decide.parity import sample
+from batchyard.engine.forks import bound
 from batchyard.engine.parity import Elsewhere, Run, compare, config_of, place_of, twin
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.judge.parity import ParityConfig
@@ -53,16 +54,17 @@ def check_file(
     parity = loaded.batch.spec.parity
     only = None if size is None else sample(len(loaded.plan), size, loaded.digest)
     here = _here(loaded)
-    first = twin(loaded, here, only=only)
     there = against or _other(parity, here)
     target = stores.target(named_store)
-    with Interrupts() as interrupts, LocalEngine(ray=Place().ray(first.batch)) as engine:
-        faults = engine.check(first)
+    with Interrupts() as interrupts, LocalEngine(ray=Place().ray(loaded.batch)) as engine:
+        faults = engine.check(twin(loaded, here))
         if faults:
             raise invalid(file, faults)
         with open_store(target) as store:
             end_abandoned(store, target, quiet=quiet)
             front = Front(engine, store, target, interrupts, quiet=quiet)
+            loaded = bound(store, loaded)
+            first = twin(loaded, here, only=only)
             record = engine.accept(store, first)
             second = twin(loaded, there, of=record.id, only=only, suffix=_SECOND)
             front.say(f"comparing {place_name(here)} with {place_name(there)}")

@@ -45,10 +45,11 @@ class Forking:
     repeats: int
     combinations: tuple[int, ...]
     cases: tuple[int, ...]
+    only: tuple[int, ...] | None = None
 
     def source_of(self, ordinal: int) -> int:
         """Return the number of the trial of the source that a trial begins from."""
-        cell, repeat = divmod(ordinal, self.repeats)
+        cell, repeat = divmod(ordinal if self.only is None else self.only[ordinal], self.repeats)
         combination, case = divmod(cell, len(self.cases))
         row = self.combinations[combination] * len(self.source.cases) + self.cases[case]
         return row * self.source.repeats + repeat
@@ -71,7 +72,7 @@ def forking(fork: ForkFrom, plan: Plan, source: Plan) -> tuple[Forking | None, S
     if faults:
         return None, faults
     chosen = tuple(index for index in wanted if index is not None)
-    return Forking(source, plan.repeats, chosen, tuple(cases[case.name] for case in plan.cases)), []
+    return Forking(source, plan.repeats, chosen, tuple(cases[case.name] for case in plan.cases), plan.only), []
 
 
 def fork_point(trial: Trial, result: AttemptResult | None, node: str) -> ForkPoint:

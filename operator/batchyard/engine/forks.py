@@ -69,7 +69,10 @@ def find_forks(store: BatchStore, name: str, fork: ForkFrom, plan: Plan, source:
 
     Raises ``SpecInvalid`` with every reason why it cannot be forked from, and ``StoreError``.
     """
-    pairs, faults = forking(fork, plan, _plan_of(name, fork, source))
+    whole = _plan_of(name, fork, source)
+    if whole.only is not None:
+        raise _refused(name, fork, "ran a sample of its trials only", "name the batch that it is a sample of")
+    pairs, faults = forking(fork, plan, whole)
     if pairs is None:
         raise SpecInvalid(f"BatchTest {name}", faults)
     wanted = {pairs.source_of(ordinal) for ordinal in range(len(plan))}
