@@ -102,7 +102,8 @@ def twin(
     environment = spec.environment.model_copy(update={"provider": there.provider, "isolation": there.isolation})
     if there.provider is not Provider.KUBE_RAY:
         environment = environment.model_copy(update={"kube_ray": None})
-    bare = {"environment": environment, "gate": Gate(), "parity": Parity(), "fail_fast": False}
+    unchecked = spec.parity.model_copy(update={"enabled": False})
+    bare = {"environment": environment, "gate": Gate(), "parity": unchecked, "fail_fast": False}
     metadata = loaded.batch.metadata.model_copy(update={"name": with_suffix(loaded.batch.metadata.name, suffix)})
     batch = loaded.batch.model_copy(update={"metadata": metadata, "spec": spec.model_copy(update=bare)})
     plan = loaded.plan if only is None else replace(loaded.plan, only=only)
