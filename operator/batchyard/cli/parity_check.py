@@ -75,7 +75,7 @@ def run_twin(front: Front, record: BatchRecord, other: LoadedBatch) -> BatchReco
             faults = engine.check(other)
             if faults:
                 raise SpecInvalid(f"batch {record.id} elsewhere", faults) from None
-            second = engine.accept(front.store, other, suffix)
+            second = engine.accept(front.store, other, suffix=suffix)
         if not second.phase.final and not front.on(engine).go(second, other):
             return None
     return front.store.batch(second.id)
