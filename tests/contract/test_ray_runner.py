@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchyard.judge.parity import ParityChecker, ParityConfig
 from batchyard.testing.runner_conformance import IsolatedRunnerConformance, OpenRunner, RunnerLimits
-from parity_bench import EVALUATORS, AnyBatch, a_batch, ran, verdict
 from ray_bench import RayBench, local_ray
-from runner_bench import Bench, FolderProvider, by_process, by_thread, plain_zygote
+from runner_bench import FolderProvider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchyard.engine.attempts import BatchTestRunner
-    from batchyard.model.trial import AttemptResult
 
 START = 5.0
 """Seconds that an actor may take to start; the suite's own deadlines leave no time for that."""
@@ -48,27 +45,3 @@ class TestOnRay(IsolatedRunnerConformance):
             )
 
         return open_runner
-
-
-def test_two_hundred_batches_have_the_same_verdict_to_the_byte_in_processes_in_threads_and_on_ray(
-    tmp_path: Path,
-) -> None:
-    batches = [a_batch(seed) for seed in range(200)]
-
-    with plain_zygote() as zygote:
-        places: dict[str, Bench | RayBench] = {
-            "processes": Bench(by_process(zygote), tmp_path / "processes", evaluators=EVALUATORS),
-            "threads": Bench(by_thread(), tmp_path / "threads", evaluators=EVALUATORS),
-            "ray": RayBench(tmp_path / "ray", evaluators=EVALUATORS),
-        }
-        runs = {name: ran(place.runner(2, provider=AnyBatch(tmp_path)), batches) for name, place in places.items()}
-
-    for one, other, third in zip(runs["processes"], runs["threads"], runs["ray"], strict=True):
-        assert verdict(one) == verdict(other) == verdict(third)
-        assert ParityChecker(ParityConfig.strict()).check(other.finals, third.finals, order=by_number).equivalent
-    reasons = {run.record.reason for run in runs["ray"]}
-    assert reasons == {"", "GateFailed", "AllTrialsFailed"}  # nothing was equal for want of anything to tell apart
-
-
-def by_number(result: AttemptResult) -> int:
-    return result.ordinal

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.judge.parity import ParityChecker, ParityConfig
 from batchyard.testing.runner_conformance import (
     BudgetConformance,
     IsolatedRunnerConformance,
@@ -13,6 +14,7 @@ from batchyard.testing.runner_conformance import (
     RunnerConformance,
     RunnerLimits,
 )
+from parity_bench import EVALUATORS, AnyBatch, a_batch, ran, verdict
 from runner_bench import Bench, FolderProvider, by_process, by_thread, plain_zygote
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchyard.engine.attempts import BatchTestRunner
+    from batchyard.model.trial import AttemptResult
     from batchyard.runners.process_worker import Zygote
 
 
@@ -61,3 +64,26 @@ class TestWithWorkerThreads(BudgetConformance, RunnerConformance):
     @pytest.fixture
     def open_runner(self, tmp_path: Path) -> OpenRunner:
         return opener(Bench(by_thread(), tmp_path, "conformance"))
+
+
+def test_two_hundred_batches_have_the_same_verdict_to_the_byte_in_processes_and_in_threads(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    batches = [a_batch(seed) for seed in range(200)]
+    spawns = (by_process(zygote), by_thread())
+
+    here, there = (
+        ran(Bench(spawn, tmp_path, evaluators=EVALUATORS).runner(2, provider=AnyBatch(tmp_path)), batches)
+        for spawn in spawns
+    )
+
+    for one, other in zip(here, there, strict=True):
+        assert verdict(one) == verdict(other)
+        report = ParityChecker(ParityConfig.strict()).check(one.finals, other.finals, order=by_number)
+        assert report.equivalent, report.discrepancies
+    reasons = {run.record.reason for run in here}
+    assert reasons == {"", "GateFailed", "AllTrialsFailed"}  # nothing was equal for want of anything to tell apart
+
+
+def by_number(result: AttemptResult) -> int:
+    return result.ordinal
