@@ -18,7 +18,7 @@ class ShareableNode(SpecModel):
     )
     reads: tuple[ImportPath, ...] = Field(
         default=(),
-        max_length=32,
+        max_length=16,
         description="`module:name` of values that the node reads in ways its code does not show.",
     )
 

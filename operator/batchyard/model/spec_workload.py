@@ -141,10 +141,10 @@ class Override(SpecModel):
         default_factory=dict, max_length=256, description="Environment variables, added to `environment.env`."
     )
     packages: tuple[
-        Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_requirement)], ...
+        Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_requirement)], ...
     ] = Field(
         default=(),
-        max_length=64,
+        max_length=16,
         description="Requirements (PEP 508) that are installed for these combinations only; a path is relative to the "
         "workflow's source.",
     )
