@@ -111,6 +111,7 @@ def test_a_trial_over_its_budget_fails_at_the_next_node_boundary(
     assert len(result.boundaries) == result.metrics["steps"] <= STEPS
 
 
+@pytest.mark.proves("budgets")
 def test_one_that_burns_tokens_and_ignores_every_stop_is_killed_and_what_it_used_is_known(spent: Ran) -> None:
     result = result_of(spent, "burns_and_ignores_stops")
 
@@ -132,6 +133,7 @@ def test_a_result_that_comes_after_its_trials_budget_was_exceeded_is_late(spent:
 
 
 @pytest.mark.parametrize("act", STUCK)
+@pytest.mark.proves("budgets")
 def test_a_trial_that_makes_no_progress_times_out_whatever_it_is_stuck_in(stuck: Ran, act: str) -> None:
     result = result_of(stuck, act)
 
@@ -148,6 +150,7 @@ def test_a_trial_that_reports_makes_progress_however_long_its_node_takes(stuck: 
     assert result.duration_seconds > IDLE
 
 
+@pytest.mark.proves("budgets")
 def test_a_batch_over_its_budget_ends_what_runs_and_leaves_the_rest_unrun(bench: BatchBench) -> None:
     ran = run_acts(
         bench,

@@ -213,6 +213,7 @@ def await_second_node(log: Path) -> None:
 
 @pytest.mark.kill
 @pytest.mark.timeout(300)
+@pytest.mark.proves("execution-controller")
 def test_an_execution_whose_process_is_killed_in_a_node_goes_on_from_its_last_boundary(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     file, log, until = a_file(bench, until=str(tmp_path / "until")), tmp_path / "log", tmp_path / "until"

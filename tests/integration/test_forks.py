@@ -35,6 +35,7 @@ def ran(bench: BatchBench, loaded: LoadedBatch) -> Ran:
     return bench.run(bound(bench.store, loaded))
 
 
+@pytest.mark.proves("bug-30")
 def test_only_what_follows_the_boundary_runs_and_with_the_other_combination(bench: BatchBench) -> None:
     source = first(bench)
     wanted = {**FORK, "variants": {"side": "right"}}

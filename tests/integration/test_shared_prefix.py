@@ -160,6 +160,7 @@ def test_the_trail_says_why_a_declared_node_is_not_shared(bench: BatchBench) -> 
     assert details["shared"] == NODES[:7]
 
 
+@pytest.mark.proves("shared-prefix")
 def test_sixteen_variants_run_no_more_nodes_than_they_have_to(bench: BatchBench) -> None:
     variants = {"first": ["a"], "last": [str(number) for number in range(16)]}
 

@@ -43,6 +43,7 @@ def loaded(bench: BatchBench, wheels: Path) -> LoadedBatch:
 
 
 @pytest.mark.timeout(300)  # LangGraph is imported five times
+@pytest.mark.proves("variant-environments", "bug-14")
 def test_two_versions_of_one_package_run_side_by_side(bench: BatchBench, wheels: Path) -> None:
     batch = loaded(bench, wheels)
     assert bench.engine.check(batch) == []

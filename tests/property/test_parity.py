@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,7 @@ def test_a_run_equals_itself_however_strict_one_is(run: list[AttemptResult]) -> 
 
 @settings(max_examples=25)
 @given(_RUNS, st.data())
+@pytest.mark.proves("parity-checker")
 def test_exactly_what_was_changed_is_found(run: list[AttemptResult], data: st.DataObject) -> None:
     changed = {
         at: replace(result, outcome=Outcome.ERRORED)

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
@@ -250,6 +251,7 @@ def fewest(parts: Sequence[Part], ran: Ran) -> int:
 
 @settings(max_examples=8)
 @given(PARTS)
+@pytest.mark.proves("shared-prefix")
 def test_sharing_changes_nothing_but_how_many_nodes_run(parts: list[Part]) -> None:
     with TemporaryDirectory() as one, TemporaryDirectory() as other:
         alone = run_batch(parts, Path(one), share=False)

@@ -85,12 +85,14 @@ TWO = {"log": "one\ntwo\n", "one.txt": "one", "two.txt": "two"}
 THREE = {"log": "one\ntwo\nthree\n", "one.txt": "one", "three.txt": "three", "two.txt": "two"}
 
 
+@pytest.mark.proves("file-tracking")
 def test_every_checkpoint_has_the_files_of_its_boundary(bench: Bench) -> None:
     bench.begun()
 
     assert bench.files_of("e") == [{}, {}, ONE, TWO, THREE]
 
 
+@pytest.mark.proves("bug-29")
 def test_going_back_restores_the_files_and_leaves_later_ones(bench: Bench) -> None:
     workspace = bench.begun()
 
@@ -101,6 +103,7 @@ def test_going_back_restores_the_files_and_leaves_later_ones(bench: Bench) -> No
     assert (execution.restored.written, execution.restored.later) == (("log",), ("three.txt", "two.txt"))
 
 
+@pytest.mark.proves("bug-29")
 def test_going_back_moves_later_files_away_if_asked(bench: Bench) -> None:
     workspace = bench.begun()
 
@@ -121,6 +124,7 @@ def test_what_runs_after_going_back_goes_on_with_the_restored_files(bench: Bench
     assert bench.files_of("e") == [{}, {}, ONE, TWO, THREE]
 
 
+@pytest.mark.proves("file-tracking")
 def test_a_fork_begins_with_the_files_of_its_boundary_in_its_own_folder(bench: Bench) -> None:
     workspace, own = bench.begun(), bench.workspace("f")
 

@@ -33,6 +33,7 @@ def test_two_runs_that_came_to_the_same_are_equivalent() -> None:
 
 
 @pytest.mark.parametrize("name", ["b/one/0", "a/two/0", "a/one/1"])
+@pytest.mark.proves("parity-checker")
 def test_trials_of_another_combination_case_or_repeat_are_never_taken_for_each_other(name: str) -> None:
     report = check([a_trial("a/one/0")], [a_trial(name)])
 
@@ -49,6 +50,7 @@ def test_several_cases_of_one_combination_are_each_compared() -> None:
     assert [(found.kind, found.trial) for found in report.discrepancies] == [("Outcome", "a/two/0")]
 
 
+@pytest.mark.proves("bug-22")
 def test_a_trial_that_only_one_run_has_is_named_with_the_side_that_lacks_it() -> None:
     left, right = [a_trial("a/one/0"), a_trial("a/two/0")], [a_trial("a/one/0"), a_trial("b/one/0")]
 
@@ -140,6 +142,7 @@ def test_near_zero_the_absolute_tolerance_decides() -> None:
     assert kinds(check([left], [right], absolute_tolerance=0.0)) == ["Metric"]
 
 
+@pytest.mark.proves("bug-22")
 def test_tolerances_of_zero_ask_for_the_same_number() -> None:
     left, right = a_trial(metrics={"loss": 0.1 + 0.2}), a_trial(metrics={"loss": 0.3})
 
@@ -191,6 +194,7 @@ def test_ignored_metrics_are_neither_compared_nor_missed() -> None:
 # -- final states ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("bug-22")
 def test_states_that_differ_are_named_by_the_place() -> None:
     left, right = (a_trial(output={"docs": [{"id": 1}, {"id": last, "the text": text}]}) for last, text in
                    ((2, "x"), (3, "y")))  # fmt: skip
@@ -258,6 +262,7 @@ def test_final_states_may_be_left_out() -> None:
 # -- the report ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("bug-22")
 def test_no_more_discrepancies_are_kept_than_asked_for_and_all_are_counted() -> None:
     names = [f"a/c{number:02}/0" for number in range(30)]
     left, right = ([a_trial(name, metrics={"tokens": n, "words": n}) for name in names] for n in (1, 2))

@@ -133,6 +133,7 @@ def test_the_same_recipe_is_made_once_and_another_content_of_the_file_is_another
     assert [said_by(one, "import motto; print(motto.TEXT)") for one in (first, other)] == ["1.0", "changed"]
 
 
+@pytest.mark.proves("variant-environments")
 def test_two_processes_that_want_the_same_at_once_make_it_once(bench: EnvironmentBench) -> None:
     project = Project(bench.folder)
     project.hold()
