@@ -143,7 +143,8 @@ def _sharing(part: Mapping[str, Any]) -> str:
     head = ["a node takes", "faster by", "shared", "not shared", "nodes that ran", "not shared"]
     return (
         f"## Shared prefixes: {part['variants']} variants x {part['cases']} cases x 10 nodes, branching at the 8th\n\n"
-        f"The fewest nodes that can run are {part['ideal']:,}. Whole commands.\n\n{_table(head, rows)}"
+        f"The fewest nodes that can run are {part['ideal']:,}. Whole commands. {part.get('made', '')}\n\n"
+        f"{_table(head, rows)}"
     )
 
 

@@ -201,16 +201,18 @@ class _FakeRay:
 
 def test_the_example_ends_on_ray_trial_by_trial_as_it_does_locally(tmp_path: Path) -> None:
     with local_ray(2):
-        on_ray = _results(tmp_path / "ray.db", RayConfig())
-    locally = _results(tmp_path / "local.db", None)
+        on_ray = _results(EXAMPLE, tmp_path / "ray.db", RayConfig())
+    locally = _results(EXAMPLE, tmp_path / "local.db", None)
 
     assert len(on_ray) == 837
     assert on_ray == locally
 
 
-def _results(target: Path, ray: RayConfig | None) -> dict[str, tuple[Outcome, Reason | str, float | None, str]]:
+def _results(
+    file: Path, target: Path, ray: RayConfig | None
+) -> dict[str, tuple[Outcome, Reason | str, float | None, str]]:
     with LocalEngine(ray=ray) as engine, open_store(str(target)) as store:
-        loaded = load(EXAMPLE)
+        loaded = load(file)
         record = engine.accept(store, loaded)
         finished = engine.run(store, files_folder(str(target)), record, loaded, on_start=lambda _running: None)
         assert finished.verdict is Verdict.SUCCEEDED
@@ -218,3 +220,24 @@ def _results(target: Path, ray: RayConfig | None) -> dict[str, tuple[Outcome, Re
             result.trial_id: (result.outcome, result.reason, result.score, result.output_digest)
             for result in store.results(record.id)
         }
+
+
+def test_combinations_on_ray_share_what_they_have_in_common(tmp_path: Path) -> None:
+    log, names = tmp_path / "log", [f"n{number}" for number in range(1, 8)]
+    file = batch_file(
+        tmp_path,
+        "branching:build",
+        workflow={
+            "factory": "branching:build",
+            "source": {"path": str(WORKFLOWS)},
+            "sharedPrefix": {"nodes": [{"name": name, "dependsOn": []} for name in names]},
+        },
+        variants={"matrix": {"first": ["a"], "last": ["0", "1", "2"]}},
+        cases=[{"name": "one", "input": {"log": str(log)}}],
+    )
+
+    with local_ray(2):
+        ended = _results(file, tmp_path / "ray.db", RayConfig())
+
+    assert {outcome for outcome, *_ in ended.values()} == {Outcome.PASSED}
+    assert len(log.read_text().split()) == 7 + 3 * 3
