@@ -121,7 +121,11 @@ class OperatorProcess:
         self._process: Running | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -151,7 +155,7 @@ class OperatorProcess:
             self.admit()
         self._process = self._spawn()
         if wait:
-            self.until(30, "the operator to be ready", self.is_ready)
+            self.until(90, "the operator to be ready", self.is_ready)
 
     def admit(self) -> None:
         """Give it its rights, again if the namespace was deleted with them."""

@@ -1,7 +1,4 @@
-"""Batches whose Job or RayCluster a queue holds back, lets in and takes back, on the real cluster.
-
-The queue stands in for Kueue and keeps to its conventions: see ``stand_in_queue``.
-"""
+"""Batches whose Job or RayCluster Kueue holds back, lets in and takes back, on the real cluster."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ import pytest
 
 from batchyard.model.events import EventType
 from cluster import fault_table
+from cluster.kueue_bench import FLAVOUR, PRIORITY_LABEL, QUEUE_LABEL, KueueBench
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail, own_events
-from cluster.stand_in_queue import QUEUE_LABEL, StandInQueue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +18,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 # Some end at once; the others outlast the time that it takes to have a place taken back.
 CASES = [{"name": f"case-{number}", "input": {"seconds": seconds}} for number, seconds in enumerate((0.2, 0.2, 15, 15))]
-LABELS = {QUEUE_LABEL: "team-a", "kueue.x-k8s.io/priority-class": "low"}
 WAITS = "queued by Kueue: waiting for quota in queue team-a"
 # Whether the worker has time for a last word, and what it has noticed by then, is not the same each time.
 MAY_BE_TOLD = frozenset({"LateResult", "TrialErrored", "TrialRetried"})
@@ -56,29 +52,35 @@ def test_a_batch_is_queued_admitted_preempted_and_admitted_again_and_no_finished
     source, test = batch_test(
         "queued", "waits", cases=CASES, variants=["a"], provider=provider, environment=environment
     )
-    test["metadata"]["labels"] = LABELS
-    with StandInQueue(operator.cluster, operator.namespace, kind, tmp_path) as queue:
+    with KueueBench(operator.cluster, operator.namespace) as queue:
+        labels = {QUEUE_LABEL: "team-a", PRIORITY_LABEL: queue.priority("low")}
+        test["metadata"]["labels"] = labels
+        queue.take("other", "low")
+        operator.until(60, "the other Job to be admitted", lambda: queue.admitted("other"))
         operator.apply(source, test)
         first = queued_place(operator, 1)
-        assert operator.status("queued")["message"] == f"0 of 4 trials finished; {WAITS}"
         made = operator.cluster.get(operator.namespace, kind, first)
-        assert made["metadata"]["labels"].items() >= LABELS.items()
-        assert not [place for place in operator.places() if place.startswith("pods/")]
-        queue.says(first, "insufficient unused quota for cpu")
+        assert made["metadata"]["labels"].items() >= labels.items()
+        assert not [place for place in operator.places() if place.startswith("pods/") and "other" not in place]
         operator.until(
             60,
             "Kueue's words in the status",
             lambda: "insufficient unused quota" in operator.status("queued")["environment"]["message"],
             "queued",
         )
+        assert operator.status("queued")["message"].startswith(f"0 of 4 trials finished; {WAITS} (")
 
-        queue.admit(first)
+        queue.give_back("other")
         operator.until(150, "a first result", lambda: bool(operator.results("queued")), "queued")
         before = finals(operator)
-        queue.take_back(first)
+        template = operator.cluster.get(operator.namespace, kind, first)["spec"]
+        template = template["headGroupSpec"]["template"] if kind == "RayCluster" else template["template"]
+        assert template["spec"]["nodeSelector"] == FLAVOUR
+        queue.take("urgent", "high")
         second = queued_place(operator, 2)
         assert operator.cluster.get(operator.namespace, kind, second)["spec"]["suspend"] is True
-        queue.admit(second)
+        assert queue.admitted("urgent")
+        queue.give_back("urgent")
         status = operator.finished("queued", 240)
         # The last of the trail: it is told once the pods are gone.
         operator.until(60, "both places to be told as given back", lambda: released(operator) == 2, "queued")

@@ -54,6 +54,7 @@ class Built:
                 control_plane.forget_requests(self._settings.state)
                 definitions.apply(self.kubectl, self.kubeconfig)
                 self.one_node.kuberay.start()
+                self.one_node.kueue.start()
             say("the API server, the node and KubeRay are up")
             built = building.result()
         images.import_all(self._settings, node.socket(self._settings.state), built)

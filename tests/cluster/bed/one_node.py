@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cluster.bed import archives, control_plane, keys, layout, network, node, remains
 from cluster.bed.fake_nodes import FakeNodes
 from cluster.bed.kuberay import KubeRay
+from cluster.bed.kueue import Kueue
 from cluster.bed.running import BedFailed, holds_within, run, say
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class OneNode:
         self.kubeconfig = self.state / "kubeconfig"
         self._tools = tools
         self.kuberay = KubeRay(tools, self.state, self.kubeconfig)
+        self.kueue = Kueue(tools, self.state, self.kubeconfig)
         self.fake_nodes = FakeNodes(tools, self.state, self.kubeconfig)
 
     @property

@@ -46,7 +46,7 @@ class Tool:
     module: str = ""
     """The module whose data files are wanted too."""
     files: str = ""
-    """Which of that module's YAML files, as a glob."""
+    """Which of that module's YAML files, as a glob; or a folder, which is taken whole."""
 
 
 KUBERAY = {"1.6.2": "kuberay", "1.5.1": "kuberay151"}
@@ -64,6 +64,7 @@ _TOOLS = (
     Tool("coredns", ("coredns",)),
     Tool("kuberay", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
     Tool("kuberay151", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
+    Tool("kueue", ("kueue",), module="sigs.k8s.io/kueue", files="config"),
     Tool("helm", ("helm",), flags=_HELM_FLAGS),
     Tool("kubeconform", ("kubeconform",)),
     Tool("schemas", ()),
@@ -102,7 +103,7 @@ def build(settings: Settings, *names: str) -> None:
     missing = [tool.name for tool, folder in wanted if not folder.is_dir()]
     if missing:
         _check_go()
-        say(f"building {', '.join(missing)} from source (once; about 15 minutes for all on 2 cores)")
+        say(f"building {', '.join(missing)} from source (once; about 30 minutes for all on 2 cores)")
     for tool, folder in wanted:
         with locked(settings.tools / f"{tool.name}.lock", f"it builds {tool.name}"):
             if not folder.is_dir():
@@ -135,14 +136,23 @@ def _compile(tool: Tool, source: Path, unfinished: Path) -> None:
     command = ("build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", tool.flags, "-o", f"{unfinished}/")
     _go(*command, *packages, cwd=source)
     if tool.files:
-        module = Path(_go("list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.module, cwd=source).strip())
-        (unfinished / "files").mkdir()
-        for file in sorted(module.glob(tool.files)):
-            # What the module cache holds is read-only; a copy that keeps this could not be removed.
-            (unfinished / "files" / f"{file.parent.name}-{file.name}").write_bytes(file.read_bytes())
+        _copy_files(tool, source, unfinished / "files")
     absent = [name for name in tool.programs if not (unfinished / name).is_file()]
     if absent:
         raise BedFailed(f"the build of {tool.name} made no {', '.join(absent)}; compare {source / 'go.mod'}")
+
+
+def _copy_files(tool: Tool, source: Path, target: Path) -> None:
+    module = Path(_go("list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.module, cwd=source).strip())
+    # What the module cache holds is read-only; a copy that keeps this could not be removed.
+    whole = module / tool.files
+    if whole.is_dir():
+        copies = {file: target / file.relative_to(module) for file in whole.rglob("*") if file.is_file()}
+    else:
+        copies = {file: target / f"{file.parent.name}-{file.name}" for file in module.glob(tool.files)}
+    for file, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
 
 
 def _packages(source: Path) -> list[str]:
