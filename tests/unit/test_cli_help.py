@@ -70,16 +70,17 @@ def test_the_help_of_every_command_has_examples_of_itself(bench: Bench, path: st
     assert f"batchyard {path}" in examples
 
 
-def test_help_costs_less_than_four_tenths_of_a_second_beyond_pythons_start(bench: Bench) -> None:
+def test_help_costs_less_than_twice_what_its_library_does(bench: Bench) -> None:
     def seconds(words: list[str]) -> float:
         began = time.monotonic()
         subprocess.run(words, env=bench.environment, check=True, capture_output=True)
         return time.monotonic() - began
 
-    bare = min(seconds([sys.executable, "-c", "pass"]) for _ in range(5))
-    helped = min(seconds(command("--help")) for _ in range(5))
+    library = [sys.executable, "-c", "import typer.main, typer.rich_utils"]
+    # Side by side, so that whatever else runs holds up both.
+    rounds = [(seconds(library), seconds(command("--help"))) for _ in range(7)]
 
-    assert helped - bare < 0.4
+    assert min(helped / alone for alone, helped in rounds) < 2
 
 
 @pytest.mark.parametrize("heavy", ["pydantic", "sqlalchemy", "langgraph", "structlog", "yaml", "rich.table", "asyncio"])
