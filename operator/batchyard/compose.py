@@ -274,10 +274,12 @@ class LocalEngine:
         secrets: Collection[str] = (),
         open_trials: int | None = None,
         threads: Threads | None = None,
+        objects: Path | None = None,
     ) -> Iterator[Equipment]:
         """Give what runs the batch's trials until ``deadline_at``; ``secrets`` are masked beside those it knows itself.
 
-        ``open_trials`` is how many are left, if not all of them. ``threads`` is where threads are kept, and fetched.
+        ``open_trials`` is how many are left, if not all of them. ``threads`` is where threads are kept, and fetched;
+        ``objects`` is where the contents of tracked files are, if not in ``files``.
 
         Raises ``EnvironmentUnavailable``.
         """
@@ -299,7 +301,10 @@ class LocalEngine:
                 stack.enter_context(connected(self._ray, cpus_per_trial(loaded.batch) * at_once))
             setup = setup_of(loaded, checkpoints=":memory:")
             prefixes = open_prefixes(loaded, files, batch_id, self._zygotes, setup, environment, self._clock)
-            runner = stack.enter_context(self._runner(batch_id, deadline_at, loaded, environment, files, at_once))
+            contents = objects or objects_folder(files)
+            runner = stack.enter_context(
+                self._runner(batch_id, deadline_at, loaded, environment, files, at_once, contents)
+            )
             if threads is not None:
                 fork = loaded.batch.spec.fork_from
                 runner = stack.enter_context(contextlib.closing(KeepingRunner(runner, threads, fork, self._clock)))
@@ -324,11 +329,12 @@ class LocalEngine:
         environment: InProcessEnvironment,
         files: Path,
         at_once: int,
+        objects: Path,
     ) -> AbstractContextManager[BatchTestRunner]:
         spec = loaded.batch.spec
         left = (deadline_at - self._clock.now()).total_seconds()
-        checkpoints, objects = str(checkpoints_folder(files, batch_id)), str(objects_folder(files))
-        setup = replace(setup_of(loaded, checkpoints=checkpoints, objects=objects), logs=logs.for_child())
+        setup = setup_of(loaded, checkpoints=str(checkpoints_folder(files, batch_id)), objects=str(objects))
+        setup = replace(setup, logs=logs.for_child())
         limits = limits_of(spec, batch_until=self._clock.monotonic() + left)
         if self._ray is not None:
             return open_ray_runner(

@@ -56,7 +56,7 @@ class Desk:
     def moves(self) -> Moves:
         clock, files = SystemClock(), files_folder(self.bench.target)
         trail = BatchTrail(self.bench.store, self.ran.record, files, clock, ())
-        return Moves(self.folders, OneRun(lambda: self.bench.engine, self.loaded, clock), trail, clock)
+        return Moves(self.folders, OneRun(lambda: self.bench.engine, self.loaded, clock, files), trail, clock)
 
     def kept(self, combination: str = "three") -> Source:
         kept = KeptAttempts(files_folder(self.bench.target), self.ran.record.id, self.loaded)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batch_bench import batch_file
 from batchyard.engine.forks import bound
 from batchyard.local_files import checkpoint_files, files_folder, objects_folder
 from batchyard.model.outcome import Outcome, Reason
@@ -16,6 +17,8 @@ from batchyard.workflows.snapshots import read_snapshot
 from command_line import Bench as CommandLine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from batch_bench import BatchBench
     from batchyard.model.trial import AttemptResult
 
@@ -108,3 +111,15 @@ def test_db_check_names_lost_files_and_removes_what_nobody_refers_to(bench: Batc
     assert "1 contents of files that no checkpoint referred to were removed, 8 bytes" in repaired.stdout
     assert broken.returncode == 1
     assert "critical lost_files" in broken.stdout
+
+
+@pytest.mark.timeout(300)
+def test_an_execution_that_is_taken_back_goes_on_with_the_files_of_its_boundary(tmp_path: Path) -> None:
+    line = CommandLine(tmp_path)
+    file = batch_file(tmp_path, "writing:build", cases=CASES[:1], checkpoints={"files": FILES})
+    assert line.run("run", str(file)).returncode == 0
+
+    back = line.json("execution", "rollback", "bench", "left/a/0", "--to", "one")
+    ended = line.json("execution", "resume", back["execution"])
+
+    assert (ended["status"], ended["state"]["log"]) == ("Completed", "a one\na two\n")

@@ -229,7 +229,7 @@ def _moves(engine: Callable[[], LocalEngine], found: Found, interrupted: Callabl
     clock = SystemClock()
     secrets = InProcessEnvironment(found.loaded.batch, found.files / WORKSPACES, {}).secrets
     trail = BatchTrail(found.store, found.record, found.files, clock, secrets)
-    return Moves(HeldFolders(found.files), OneRun(engine, found.loaded, clock), trail, clock, interrupted)
+    return Moves(HeldFolders(found.files), OneRun(engine, found.loaded, clock, found.files), trail, clock, interrupted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from batchyard.engine.attempts import Ended, Order, Stop
 from batchyard.engine.records import redacted
 from batchyard.executions.held import EPOCH
+from batchyard.local_files import objects_folder
 from batchyard.model.execution import Move
 from batchyard.model.outcome import Outcome, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from batchyard.clock import Clock
     from batchyard.compose import LocalEngine
@@ -38,11 +40,15 @@ class Pausing:
 
 @dataclass(frozen=True, slots=True)
 class OneRun:
-    """Runs held executions of one batch, one after the other."""
+    """Runs held executions of one batch, one after the other.
+
+    ``files`` is the store's folder for files: what a batch's trials tracked is there, and what executions track.
+    """
 
     engine: Callable[[], LocalEngine]
     loaded: LoadedBatch
     clock: Clock
+    files: Path
 
     def carry_out(
         self,
@@ -61,7 +67,10 @@ class OneRun:
         order = self._order(held, start, pausing)
         longest = 2 * deadlines.environment_seconds + (order.deadline_seconds or deadlines.trial_seconds)
         until = self.clock.now() + timedelta(seconds=longest + deadlines.grace_seconds + _SPARE_SECONDS)
-        with self.engine().equipped(folder.path, held.batch, until, self.loaded, open_trials=1) as made:
+        objects = objects_folder(self.files)
+        with self.engine().equipped(
+            folder.path, held.batch, until, self.loaded, open_trials=1, objects=objects
+        ) as made:
             made.runner.submit(order)
             result = _to_its_end(made.runner, asked)
             return None if result is None else redacted(result, made.redact)
