@@ -24,6 +24,7 @@ from batchyard.model.status import (
     FailureRow,
     GateCheck,
     GateStatus,
+    ParityStatus,
     ReportStatus,
     TrialCounts,
     Truth,
@@ -108,6 +109,7 @@ def a_whole_status() -> BatchStatus:
         gate=GateStatus(passed=True, checks=(check,)),
         environment=EnvironmentStatus(provider=Provider.KUBE_RAY, name="e", state="Running", message="m"),
         audit=AuditStatus(entries=3, dropped=1, head="0" * 64),
+        parity=ParityStatus(against=Provider.RAY, batch="b", compared=2, matching=1, total=1),
         report=ReportStatus(location="a", digest="b"),
         conditions=(accepted,),
     )

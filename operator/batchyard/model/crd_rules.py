@@ -79,6 +79,7 @@ def rules() -> dict[str, list[dict[str, JSON]]]:
         "spec.retry.retryOn[]": [_only_errored()],
         "spec.environment": [_kube_ray_with_its_provider()],
         "spec.environment.provider": [_provider_in_a_cluster()],
+        "spec.parity": [_threads_in_one_process()],
         "spec.environment.envFrom[]": _exactly_one("object", ("secretRef", "configMapRef")),
         "spec.environment.kubeRay.head.resources.memory": [_enough_memory()],
         "spec.environment.kubeRay.workers.resources.memory": [_enough_memory()],
@@ -249,6 +250,14 @@ def _files_with_sync() -> dict[str, JSON]:
 def _one_file_within_all() -> dict[str, JSON]:
     one, total = _or_default("maxFileBytes", FILE_BYTES), _or_default("maxTotalBytes", TOTAL_BYTES)
     return rule(f"{one} <= {total}", "is more than maxTotalBytes; raise maxTotalBytes too", "maxFileBytes")
+
+
+def _threads_in_one_process() -> dict[str, JSON]:
+    return rule(
+        "!has(self.isolation) || self.isolation != 'Thread' || !has(self.against) || self.against == 'InProcess'",
+        "is for provider InProcess only; write isolation: Process or against: InProcess",
+        "isolation",
+    )
 
 
 def _only_errored() -> dict[str, JSON]:
