@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -243,9 +244,13 @@ class OperatorProcess:
         body = json.dumps({"spec": spec})
         self.cluster.kubectl("patch", "-n", self.namespace, "batchtest", name, "--type=merge", "-p", body)
 
+    def has_finished(self, name: str) -> bool:
+        """Return whether a batch is over."""
+        return self.condition(name, "Finished") == "True"
+
     def finished(self, name: str, seconds: float = 90) -> Object:
         """Wait until the batch is over and its place is gone; return its status."""
-        self.until(seconds, f"{name} to be finished", lambda: self.condition(name, "Finished") == "True", name)
+        self.until(seconds, f"{name} to be finished", partial(self.has_finished, name), name)
         self.until(90, f"the places of {name} to be gone", lambda: not self.places())
         return self.status(name)
 

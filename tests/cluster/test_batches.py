@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_the_same_trials_come_to_the_same_in_processes_in_threads_and_on_ray(ope
     for name, place in places.items():
         operator.apply(*batch_test(name, cases=cases, repeats=2, evaluation=evaluation, **place))
     for name in places:
-        operator.until(240, f"{name} to be finished", lambda name=name: operator.condition(name, "Finished") == "True")
+        operator.until(240, f"{name} to be finished", partial(operator.has_finished, name))
 
     with open_store(operator.store) as store:
         first, *others = (run_of(store, store.batch(name)) for name in places)
