@@ -25,7 +25,7 @@ from batchyard.engine.forks import bound
 from batchyard.engine.parity import Elsewhere
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.local_files import files_folder
-from batchyard.model.outcome import Verdict
+from batchyard.model.outcome import Reason, Verdict
 from batchyard.model.spec_environment import Isolation, Provider
 from batchyard.model.status import Truth
 from batchyard.store.opening import open_store
@@ -127,9 +127,12 @@ def is_unchecked(record: BatchRecord, loaded: LoadedBatch) -> bool:
 def _carry_out(front: Front, record: BatchRecord, loaded: LoadedBatch, output: Output) -> int:
     """Run the batch to its end or interruption, compare it with another place if asked, show how it stands."""
     if not record.phase.final:
-        if not front.go(record, loaded):
-            return EXIT_INTERRUPTED
+        came_to_an_end = front.go(record, loaded)
         record = front.store.batch(record.id)
+        if not came_to_an_end:
+            # One that was ended at once has said so, and its session has written nothing down.
+            stands = record.reason == Reason.INTERRUPTED
+            return show_result(front.store, record.id, output) if stands else EXIT_INTERRUPTED
     if is_unchecked(record, loaded):
         from batchyard.cli.parity_check import verify
 
