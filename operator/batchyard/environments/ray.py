@@ -140,7 +140,11 @@ def _started(ray: Any, cpus: float) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="by-ray-", dir=base, ignore_cleanup_errors=True) as folder:
         try:
             try:
-                _start(ray, cpus, folder)
+                try:
+                    _start(ray, cpus, folder)
+                except Exception:  # Ray gives itself 30 s, which a busy machine may need for its first start
+                    ray.shutdown()
+                    _start(ray, cpus, folder)
             except Exception as err:  # Ray's own, of whatever kind
                 raise EnvironmentUnavailable(
                     f"no Ray could be started on this machine: {err}; see that there is memory and room in {base}, "
