@@ -88,7 +88,7 @@ def _mend(store: SqlStore, named_store: str, findings: Sequence[Finding], now: d
     of_files = [finding for finding in findings if finding.remedy is Remedy.COLLECT_FILES]
     collected = collected_files(named_store) if of_files else []
     rows = [finding for finding in findings if finding not in of_files]
-    if all(finding.remedy in {Remedy.MANUAL, Remedy.NONE} for finding in rows):
+    if not any(finding.can_be_mended for finding in rows):
         return Mended(collected)
     copy = back_up(store, now)
     return Mended([*repair_store(store, rows, now), *collected], copy)
@@ -134,6 +134,6 @@ def _in_sum(findings: Sequence[Finding], mended: Mended, left: Sequence[Finding]
     critical = sum(finding.severity is FindingSeverity.CRITICAL for finding in left)
     if mended.done:
         return f"{len(findings)} findings; {len(left)} are left, {critical} of them critical"
-    mendable = sum(finding.remedy not in {Remedy.MANUAL, Remedy.NONE} for finding in findings)
+    mendable = sum(finding.can_be_mended for finding in findings)
     hint = f"; --repair mends {mendable}" if mendable else ""
     return f"{len(findings)} findings, {critical} of them critical{hint}"

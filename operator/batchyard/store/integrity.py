@@ -73,6 +73,11 @@ class Finding:
     message: str
     remedy: Remedy = Remedy.MANUAL
 
+    @property
+    def can_be_mended(self) -> bool:
+        """Return whether a repair mends it, without anybody judging."""
+        return self.remedy not in {Remedy.MANUAL, Remedy.NONE}
+
 
 def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
     """Return everything found, the whole database first, then batch by batch; nothing is changed.

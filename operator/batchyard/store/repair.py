@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from batchyard.store.integrity import Finding
     from batchyard.store.sql import SqlStore
 
-_BY_PERSON = frozenset({Remedy.MANUAL, Remedy.NONE})
 _DONE = {
     Remedy.DELETE_ORPHANS: "rows that belonged to nothing were deleted",
     Remedy.DELETE_TRAIL: "entries that were left of a deleted audit trail were deleted",
@@ -69,7 +68,7 @@ def repair(store: SqlStore, findings: Iterable[Finding], now: datetime) -> list[
     """
     wanted: dict[str, set[Remedy]] = defaultdict(set)
     for finding in findings:
-        if finding.remedy not in _BY_PERSON:
+        if finding.can_be_mended:
             wanted[finding.batch_id].add(finding.remedy)
     done = []
     for batch_id, remedies in sorted(wanted.items()):
