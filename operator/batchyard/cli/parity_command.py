@@ -31,7 +31,7 @@ def register(app: typer.Typer, panel: str) -> None:
         "batchyard parity batchtest.yaml",
         "batchyard parity batchtest.yaml --against InProcess/Thread --sample 20",
         "batchyard parity batchtest.yaml --strict --output json",
-        "batchyard parity docs-search-3f9k2x docs-search-8c1m0p",
+        "batchyard parity docs-search-parity docs-search-parity-against",
         "batchyard parity docs-search kube:docs-search --namespace team-a",
         panel=panel,
     )(parity)
