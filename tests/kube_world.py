@@ -259,7 +259,9 @@ class World:
 
     def _run_worker(self, place: Object) -> None:
         name, labels, state = place["metadata"]["name"], place["metadata"]["labels"], place["status"]["state"]
-        provider = self.cluster.all(BATCH_TESTS)[0]["spec"]["environment"]["provider"]
+        uid = labels["batchyard.dev/uid"]
+        (test,) = (one for one in self.cluster.all(BATCH_TESTS) if one["metadata"]["uid"] == uid)
+        provider = test["spec"]["environment"]["provider"]
         runs = state == PlaceState.RUNNING or (state == PlaceState.READY and provider == "InProcess")
         if not runs:
             self.workers.pop(name, None)

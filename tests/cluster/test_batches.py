@@ -12,10 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from batchyard.cli.parity_check import run_of
-from batchyard.engine.parity import compare
-from batchyard.judge.parity import ParityConfig
-from batchyard.store.opening import open_store
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail
 from cluster.pods import logs, restricted_pod, wait_for_phase
 
@@ -58,22 +54,45 @@ def test_the_same_trials_come_to_the_same_in_processes_in_threads_and_on_ray(ope
         for n in range(4)
     ]
     evaluation = {"evaluators": [{"name": "exactMatch", "config": {"field": "count"}}]}
+    strict = {"enabled": True, "sampleSize": 16, "metricTolerance": 0, "absoluteTolerance": 0}
     places: dict[str, dict[str, Any]] = {
-        "processes": {},
-        "threads": {"environment": {"isolation": "Thread"}},
-        "on-ray": {"provider": "KubeRay"},
+        "processes": {"parity": {**strict, "against": "KubeRay"}},
+        "threads": {"environment": {"isolation": "Thread"}, "parity": strict},
     }
 
     for name, place in places.items():
         operator.apply(*batch_test(name, cases=cases, repeats=2, evaluation=evaluation, **place))
     for name in places:
-        operator.until(240, f"{name} to be finished", partial(operator.has_finished, name))
+        operator.until(240, f"{name} to be compared", partial(is_compared, operator, name), name)
 
-    with open_store(operator.store) as store:
-        first, *others = (run_of(store, store.batch(name)) for name in places)
-        for other in others:
-            report = compare(first, other, ParityConfig.strict())
-            assert (report.compared, report.total) == (16, 0), report.discrepancies
+    for name in places:
+        parity = operator.status(name)["parity"]
+        assert operator.condition(name, "ParityVerified") == "True", operator.status(name)
+        assert (parity["compared"], parity["matching"]) == (16, 16)
+        (owner,) = operator.get(f"{name}-parity")["metadata"]["ownerReferences"]
+        assert owner["name"] == name
+        check_trail(operator, name)
+    operator.cluster.kubectl("delete", "-n", operator.namespace, "batchtest", *places, "--timeout=30s")
+    listed = partial(operator.cluster.kubectl, "get", "-n", operator.namespace, "batchtests", "-o", "name")
+    operator.until(45, "both twins to go with them", lambda: not listed())
+
+
+def test_a_workflow_that_depends_on_its_place_is_found_out_and_keeps_its_verdict(operator: OperatorProcess) -> None:
+    code, test = batch_test("placed", "placed", cases=[{"name": "one", "input": {"case": "one"}}])
+    test["spec"] |= {"variants": {"matrix": {"tells": ["case", "host"]}}, "parity": {"enabled": True}}
+    operator.apply(code, test)
+    operator.until(120, "it to be compared", partial(is_compared, operator, "placed"), "placed")
+
+    status = operator.status("placed")
+    assert status["phase"] == "Succeeded"
+    assert operator.condition("placed", "ParityVerified") == "False"
+    (row,) = status["parity"]["discrepancies"]
+    assert (row["type"], row["trial"]) == ("FinalState", "host/one/0")
+    check_trail(operator, "placed")
+
+
+def is_compared(operator: OperatorProcess, name: str) -> bool:
+    return operator.condition(name, "ParityVerified") != ""
 
 
 def run_locally(operator: OperatorProcess) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""A workflow that says the same everywhere or, in variant ``process``, which process it ran in."""
+"""A workflow that says the same everywhere or, in the variants ``process`` and ``host``, where it ran."""
 
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
@@ -24,7 +25,13 @@ def build(variants: Mapping[str, str]) -> StateGraph[State, None, State, State]:
     """Return one node that tells what its variant asks for."""
 
     def tell(state: State) -> dict[str, Any]:
-        told = state["case"] if variants["tells"] == "case" else f"process {os.getpid()}"
+        match variants["tells"]:
+            case "process":
+                told = f"process {os.getpid()}"
+            case "host":
+                told = f"host {socket.gethostname()}"
+            case _:
+                told = state["case"]
         return {"told": told, "metrics": {"words": len(told.split()), "latency_ms": os.getpid()}}
 
     graph: StateGraph[State, None, State, State] = StateGraph(State)

@@ -4,7 +4,7 @@ What the operator may do. The same set as in deploy/kustomize/base/rbac.yaml; a 
 
 {{/* In the namespaces of BatchTests. */}}
 {{- define "batchyard.rules.batches" -}}
-- {apiGroups: [batchyard.dev], resources: [batchtests], verbs: [get, list, watch, delete]}
+- {apiGroups: [batchyard.dev], resources: [batchtests], verbs: [get, list, watch, create, delete]}
 - {apiGroups: [batchyard.dev], resources: [batchtests/status], verbs: [patch]}
 - {apiGroups: [batch], resources: [jobs], verbs: [get, list, watch, create, delete]}
 - {apiGroups: [ray.io], resources: [rayclusters], verbs: [get, list, watch, create, delete]}

@@ -19,17 +19,16 @@ from batchyard.engine.parity import (
     Elsewhere,
     Run,
     compare,
+    compared_status,
     config_of,
-    parity_condition,
     parity_entries,
-    parity_status,
     twin,
+    uncompared_status,
 )
 from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.sources import LoadedBatch
 from batchyard.local_sessions import this_process
 from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable, SpecInvalid
-from batchyard.model.status import Truth
 from batchyard.store.lookup import finals_of
 
 if TYPE_CHECKING:
@@ -50,7 +49,8 @@ def verify(front: Front, record: BatchRecord, loaded: LoadedBatch) -> bool:
     try:
         second = run_twin(front, record, other)
     except (EnvironmentUnavailable, SpecInvalid) as err:
-        _write(front.store, record, _unknown(record, str(err)))
+        status = uncompared_status(stores.status_of(record), "EnvironmentFailed", str(err), SystemClock().now())
+        _write(front.store, record, status)
         front.say(f"parity was not verified: {err}; try again with: batchyard resume {record.id}")
         return True
     if second is None:
@@ -94,22 +94,9 @@ def run_of(store: SqlStore, record: BatchRecord, loaded: LoadedBatch | None = No
 
 
 def _conclude(store: SqlStore, record: BatchRecord, there: Elsewhere, twin_id: str, report: ParityReport) -> None:
-    now = SystemClock().now()
     names = ("this batch", place_name(there))
-    truth = Truth.UNKNOWN if not report.compared else Truth.TRUE if report.equivalent else Truth.FALSE
-    told = f"against {there}: {report.sentence()}"
-    status = stores.status_of(record).model_copy(
-        update={
-            "parity": parity_status(there, twin_id, report, names),
-            "conditions": (parity_condition(truth, told, now),),
-        }
-    )
-    _write(store, record, status, report, names)
-
-
-def _unknown(record: BatchRecord, why: str) -> BatchStatus:
-    condition = parity_condition(Truth.UNKNOWN, why, SystemClock().now(), "EnvironmentFailed")
-    return stores.status_of(record).model_copy(update={"conditions": (condition,)})
+    now = SystemClock().now()
+    _write(store, record, compared_status(stores.status_of(record), there, twin_id, report, names, now), report, names)
 
 
 def _write(

@@ -8,7 +8,16 @@ from batchyard.decide.finish import EXIT_FAILED, EXIT_PLACE_FAILED, EXIT_SUCCEED
 from batchyard.model.outcome import Phase, Reason
 from batchyard.model.status import Truth
 
-_NOT_BY_ITSELF = frozenset({Reason.BATCH_DEADLINE_EXCEEDED, Reason.FAIL_FAST})
+_NOT_BY_ITSELF = frozenset(
+    {
+        Reason.BATCH_DEADLINE_EXCEEDED,
+        Reason.BATCH_BUDGET_EXCEEDED,
+        Reason.ENVIRONMENT_DEADLINE_EXCEEDED,
+        Reason.ENVIRONMENT_FAILED,
+        Reason.FAIL_FAST,
+        Reason.INVALID_SPEC,
+    }
+)
 
 
 def sample(total: int, size: int, seed: str) -> tuple[int, ...]:

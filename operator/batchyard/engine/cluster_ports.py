@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from batchyard.engine.ports import BatchStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from batchyard.engine.ports import BatchRecord, BatchUpdate, Session
@@ -132,6 +132,10 @@ class ClusterStore(BatchStore, Protocol):
 
     def batch_of(self, uid: str) -> BatchRecord | None:
         """Return the batch of a BatchTest, without ``spec`` and ``status``, which may be large."""
+        ...
+
+    def finals(self, batch_id: str, ordinals: Sequence[int] | None) -> Iterator[AttemptResult]:
+        """Yield the final results of these trials, in this order; of all, by ordinal, if none are named."""
         ...
 
     def newest_of(self, namespace: str, name: str) -> BatchRecord | None:

@@ -17,6 +17,7 @@ from batchyard.model.spec_environment import Isolation, Provider
 from batchyard.model.spec_evaluation import Gate, Parity
 from batchyard.model.status import (
     MAX_PARITY_ROWS,
+    BatchStatus,
     Condition,
     ConditionType,
     ParityRow,
@@ -158,6 +159,21 @@ def _results(run: Run, other: Run, rank: _Rank) -> Iterator[AttemptResult]:
 
 
 # -- what is written down of it --------------------------------------------------------------------------------------
+
+
+def compared_status(
+    status: BatchStatus, there: Elsewhere, batch_id: str, report: ParityReport, names: tuple[str, str], now: datetime
+) -> BatchStatus:
+    """Return a finished batch's status with what the comparison with batch ``batch_id`` came to."""
+    truth = Truth.UNKNOWN if not report.compared else Truth.TRUE if report.equivalent else Truth.FALSE
+    condition = parity_condition(truth, f"against {there}: {report.sentence()}", now)
+    told = parity_status(there, batch_id, report, names)
+    return status.model_copy(update={"parity": told, "conditions": (condition,)})
+
+
+def uncompared_status(status: BatchStatus, reason: str, why: str, now: datetime) -> BatchStatus:
+    """Return a finished batch's status with why it could not be compared."""
+    return status.model_copy(update={"conditions": (parity_condition(Truth.UNKNOWN, why, now, reason),)})
 
 
 def parity_status(there: Elsewhere, batch_id: str, report: ParityReport, names: tuple[str, str]) -> ParityStatus:

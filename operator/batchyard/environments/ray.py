@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchyard import config
@@ -46,6 +47,10 @@ _KNOCK_SECONDS = 10.0
 _ONE_TRY = {"RAY_gcs_server_port_wait_time_s": "1"}
 """Has Ray try once, 40 s, to find the cluster it joins; else it tries twenty times."""
 
+_PATIENCE = {"RAY_gcs_server_port_wait_time_s": "120"}
+"""Ray gives its first process 30 s, which a busy machine may need."""
+
+_LONGEST_WORDS = 300
 _OBJECT_STORE_BYTES = 128 * 1024**2  # results pass through it one by one, and what is over goes to disk
 _LONGEST_FOLDER = 24  # characters, for Ray's sockets below it have names of up to 80, and 107 is a socket's limit
 
@@ -140,15 +145,11 @@ def _started(ray: Any, cpus: float) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="by-ray-", dir=base, ignore_cleanup_errors=True) as folder:
         try:
             try:
-                try:
-                    _start(ray, cpus, folder)
-                except Exception:  # Ray gives itself 30 s, which a busy machine may need for its first start
-                    ray.shutdown()
-                    _start(ray, cpus, folder)
+                _start(ray, cpus, folder)
             except Exception as err:  # Ray's own, of whatever kind
                 raise EnvironmentUnavailable(
-                    f"no Ray could be started on this machine: {err}; see that there is memory and room in {base}, "
-                    "or use --runner threads"
+                    f"no Ray could be started on this machine: {err}{_last_words(Path(folder))}; "
+                    f"see that there is memory and room in {base}, or use --runner threads"
                 ) from err
             yield
         finally:
@@ -156,7 +157,7 @@ def _started(ray: Any, cpus: float) -> Iterator[None]:
 
 
 def _start(ray: Any, cpus: float, folder: str) -> None:
-    with _kept(signal.SIGTERM):
+    with _kept(signal.SIGTERM), config.exported(_PATIENCE):
         ray.init(
             address="local",  # never a cluster that happens to run here
             num_cpus=max(1, math.ceil(cpus)),
@@ -167,6 +168,16 @@ def _start(ray: Any, cpus: float, folder: str) -> None:
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=folder,
         )
+
+
+def _last_words(folder: Path) -> str:
+    """Return what the processes of a Ray that did not start said last; its folder will be gone."""
+    said = []
+    for log in sorted(folder.glob("session_2*/logs/*.[eo][ru][rt]")):
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        last = [line.strip() for line in lines if line.strip()][-1:]
+        said += [f"{log.name}: {line[:_LONGEST_WORDS]}" for line in last]
+    return f" ({'; '.join(said)})" if said else ""
 
 
 @functools.cache

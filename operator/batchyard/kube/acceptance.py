@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from batchyard.kube.batches import ActiveBatch, Batches
     from batchyard.kube.objects import BatchTestObject, Objects
     from batchyard.kube.statuses import StatusWriter
+    from batchyard.kube.twins import Twins
     from batchyard.model.trial import JSON
 
 _LOOK_AGAIN_SECONDS = 10.0
@@ -63,6 +64,7 @@ class Acceptance:
         statuses: StatusWriter,
         clock: Clock,
         *,
+        twins: Twins,
         recorded: Callable[[], None],
         faults_of_place: Callable[[PlaceRequest], Sequence[Fault]],
     ) -> None:
@@ -72,6 +74,7 @@ class Acceptance:
         """
         self._api, self._batches, self._objects = api, batches, objects
         self._statuses, self._clock, self._recorded = statuses, clock, recorded
+        self._twins = twins
         self._faults_of_place = faults_of_place
 
     async def accept(self, seen: BatchTestObject) -> ActiveBatch | float | None:
@@ -114,6 +117,9 @@ class Acceptance:
             )
 
     async def _read(self, body: Mapping[str, JSON], ref: ClusterRef) -> LoadedBatch | _Missing:
+        twin = await self._twins.read(body, ref)
+        if twin is not None:
+            return self._checked(ref, twin)
         names = config_maps_needed(body)
         # Before it is asked for: anything else would be a path, and could lead out of the namespace.
         faults = _faults_of_names(body, names)
@@ -130,10 +136,14 @@ class Acceptance:
             text = f"waiting for ConfigMap {', '.join(missing)} in namespace {ref.namespace}; apply it"
             return _Missing(Reason.CONFIG_MAP_MISSING, text)
         loaded = load_from_cluster(body, maps)
+        return await self._forked(ref, self._checked(ref, loaded))
+
+    def _checked(self, ref: ClusterRef, loaded: LoadedBatch) -> LoadedBatch:
+        """Return the batch. Raises ``SpecInvalid`` if no place can be made for it."""
         faults = [*self._faults_of_place(self._place_of(ref, loaded))]
         if faults:
             raise SpecInvalid(f"BatchTest {ref.name}", faults)
-        return await self._forked(ref, loaded)
+        return loaded
 
     async def _forked(self, ref: ClusterRef, loaded: LoadedBatch) -> LoadedBatch | _Missing:
         """Return the batch with what ``forkFrom`` means now; it stays that, whatever gets the name later."""

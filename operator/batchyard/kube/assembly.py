@@ -27,6 +27,7 @@ from batchyard.kube.retention import Retention
 from batchyard.kube.sources import Sources
 from batchyard.kube.statuses import StatusWriter
 from batchyard.kube.steps import Steps
+from batchyard.kube.twins import Twins
 from batchyard.model.spec_environment import Provider
 
 if TYPE_CHECKING:
@@ -92,11 +93,12 @@ class Assembly:
             store, api, clock, metrics, in_thread=in_thread, instance=settings.identity, health=health
         )
         statuses = StatusWriter(api, self.objects, self.batches, clock)
+        twins = Twins(api, self.batches, self.objects, clock, self.publisher.wake)
         self.reconciler = Reconciler(
             batches=self.batches,
             objects=self.objects,
             acceptance=Acceptance(
-                api, self.batches, self.objects, statuses, clock, recorded=self.publisher.wake,
+                api, self.batches, self.objects, statuses, clock, twins=twins, recorded=self.publisher.wake,
                 faults_of_place=partial(faults_of_place, defaults=_defaults(settings)),
             ),
             steps=Steps(
@@ -104,7 +106,7 @@ class Assembly:
                 endings=Endings(self.batches, clock, metrics, traces), metrics=metrics, recorded=self.publisher.wake,
                 token=partial(token_of, key), results_url=settings.results_url,
             ),
-            finished=Finished(api, self.batches, self.objects, statuses, clock),
+            finished=Finished(api, self.batches, self.objects, statuses, twins, clock),
             statuses=statuses,
             clock=clock,
             metrics=metrics,

@@ -1,4 +1,4 @@
-"""What is left to do for a BatchTest that is over: its status if a crash came before it, and its end after its time.
+"""What is left to do for a BatchTest that is over: a status that is behind, a comparison, its end after its time.
 
 Costs a finished BatchTest no write unless something is out of step.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchyard.kube.batches import Batches
     from batchyard.kube.objects import BatchTestObject, Objects
     from batchyard.kube.statuses import StatusWriter
+    from batchyard.kube.twins import Twins
 
 _LONGEST_TIMER_SECONDS = 3600.0
 _FINAL = frozenset(phase.value for phase in Phase if phase.final)
@@ -28,11 +29,11 @@ class Finished:
     """Looks after BatchTests whose batches are over and whose places are given back."""
 
     def __init__(
-        self, api: ApiClient, batches: Batches, objects: Objects, statuses: StatusWriter, clock: Clock
+        self, api: ApiClient, batches: Batches, objects: Objects, statuses: StatusWriter, twins: Twins, clock: Clock
     ) -> None:
         """Take what is needed to look and to write."""
         self._api, self._batches, self._objects = api, batches, objects
-        self._statuses, self._clock = statuses, clock
+        self._statuses, self._twins, self._clock = statuses, twins, clock
 
     async def tidy(self, seen: BatchTestObject | None, record: BatchRecord) -> float | None:
         """Heal the status if it is behind, delete the object if its time is over; return when to look again."""
@@ -42,10 +43,16 @@ class Finished:
             self._objects.forget(seen.ref.uid)
             return None
         if not _says_so(seen, record):
-            environments = await self._batches.threads(lambda: self._batches.store.environments(record.id))
-            full = await self._batches.threads(lambda: self._batches.store.batch(record.id))
-            await self._statuses.write_final(seen, full, environments[-1] if environments else None)
-        return await self.expire(seen, record.completed_at)
+            await self._write(seen, await self._batches.threads(lambda: self._batches.store.batch(record.id)))
+            seen = self._objects.get(seen.ref.uid) or seen
+        compared, again = await self._twins.verify(seen, record)
+        if compared is not None:
+            await self._write(seen, compared)
+        return await self.expire(seen, record.completed_at) if again is None else again
+
+    async def _write(self, seen: BatchTestObject, full: BatchRecord) -> None:
+        environments = await self._batches.threads(lambda: self._batches.store.environments(full.id))
+        await self._statuses.write_final(seen, full, environments[-1] if environments else None)
 
     async def expire(self, seen: BatchTestObject, over_at: datetime | None) -> float | None:
         """Delete an object that has been over for its time; return when to look again."""

@@ -52,9 +52,14 @@ def registry_of(objects: Objects, queue: WorkQueue, heard: Callable[[], None]) -
     async def _batch_test(event: Mapping[str, Any], **_: Any) -> None:
         heard()
         queue.add(objects.see(event["object"], deleted=event["type"] == "DELETED").ref.uid)
+        # One that runs trials of another again: that one waits for it.
+        _wake_owners(event)
 
     async def _child(event: Mapping[str, Any], **_: Any) -> None:
         heard()
+        _wake_owners(event)
+
+    def _wake_owners(event: Mapping[str, Any]) -> None:
         for owner in event["object"]["metadata"].get("ownerReferences") or []:
             if owner["kind"] == _KIND:
                 queue.add(owner["uid"])

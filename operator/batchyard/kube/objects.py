@@ -38,6 +38,7 @@ class BatchTestObject:
     suspend: bool = False
     cancel: bool = False
     ttl_seconds: float | None = None
+    parity: bool = False
     phase: str = ""
     packed_status: bytes = _NO_STATUS
     exists: bool = True
@@ -54,6 +55,7 @@ class BatchTestObject:
             suspend=spec.get("suspend") is True,
             cancel=spec.get("cancel") is True,
             ttl_seconds=float(ttl) if isinstance(ttl, int | float) and not isinstance(ttl, bool) else None,
+            parity=_parity_of(spec).get("enabled") is True,
             phase=str(status.get("phase") or ""),
             # As an object it would take fifty times the room, and there is one for every finished BatchTest.
             packed_status=zlib.compress(orjson.dumps(status), _FAST) if status else _NO_STATUS,
@@ -66,6 +68,11 @@ class BatchTestObject:
         """Return the status, unpacked anew each time."""
         found: dict[str, JSON] = orjson.loads(zlib.decompress(self.packed_status))
         return found
+
+
+def _parity_of(spec: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    found = spec.get("parity")
+    return found if isinstance(found, dict) else {}
 
 
 class Objects:

@@ -210,6 +210,11 @@ def _facts(record: BatchRecord, environment: EnvironmentRecord | None, gate: JSO
         failed = "; ".join(check["message"] for check in gate["checks"] if not check["passed"])
         reason = "GatePassed" if gate["passed"] else Reason.GATE_FAILED
         facts.append(_Fact(ConditionType.GATE_PASSED, _truth(gate["passed"]), reason, failed))
+    facts += [
+        _Fact(ConditionType.PARITY_VERIFIED, Truth(one["status"]), one["reason"], one["message"])
+        for one in (record.status or {}).get("conditions") or []
+        if one["type"] == ConditionType.PARITY_VERIFIED
+    ]
     kept = record.audit_dropped == 0
     facts.append(_Fact(ConditionType.AUDIT_PERSISTED, _truth(kept), "AllStored" if kept else "EntriesDropped"))
     facts += _facts_of_kstatus(record, why, f"{failed}; {record.message}" if failed and final else record.message)

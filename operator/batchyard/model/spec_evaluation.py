@@ -61,7 +61,9 @@ class Parity(SpecModel):
     """Running a sample of the trials a second time in another place and comparing what comes out."""
 
     enabled: bool = Field(default=False, description="Whether the check is made.")
-    against: Provider = Field(default=Provider.IN_PROCESS, description="The other provider.")
+    against: Provider = Field(
+        default=Provider.IN_PROCESS, description="The other provider; in a cluster Ray means KubeRay."
+    )
     isolation: Isolation = Field(
         default=Isolation.PROCESS, description="What stands between two trials there; Thread only with InProcess."
     )

@@ -19,6 +19,7 @@ from batchyard.model.outcome import Phase
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
 from batchyard.store.cluster_events import ClusterEvents, add_to_outbox
+from batchyard.store.lookup import finals_of
 from batchyard.store.retention import prune
 from batchyard.store.sql import NEWEST_FIRST, SqlStore
 from batchyard.store.tables import (
@@ -156,6 +157,10 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         with self._read() as connection:
             row = connection.execute(query.where(cluster_batches.c.uid == uid)).mappings().first()
         return None if row is None else rows.batch_from(row)
+
+    def finals(self, batch_id: str, ordinals: Sequence[int] | None) -> Iterator[AttemptResult]:
+        """Yield the final results of these trials, in this order; of all, by ordinal, if none are named."""
+        return finals_of(self, batch_id, ordinals)
 
     def newest_of(self, namespace: str, name: str) -> BatchRecord | None:
         """Return the batch that was accepted last of a BatchTest of this name, without ``status``."""
