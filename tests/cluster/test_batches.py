@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail
 from cluster.pods import logs, restricted_pod, wait_for_phase
+from package_bench import a_wheel
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -89,6 +91,34 @@ def test_a_workflow_that_depends_on_its_place_is_found_out_and_keeps_its_verdict
     (row,) = status["parity"]["discrepancies"]
     assert (row["type"], row["trial"]) == ("FinalState", "host/one/0")
     check_trail(operator, "placed")
+
+
+@pytest.mark.parametrize("provider", ["InProcess", "KubeRay"])
+def test_two_versions_of_one_package_run_side_by_side_in_a_place(
+    operator: OperatorProcess, provider: str, tmp_path: Path
+) -> None:
+    versions = {"old": "1.0", "new": "2.0"}
+    wheels = {name: a_wheel(tmp_path, version=version) for name, version in versions.items()}
+    source, test = batch_test(
+        "packages", "quoting", cases=[{"name": "one", "input": {"name": "one"}}], provider=provider
+    )
+    source["binaryData"] = {wheel.name: b64encode(wheel.read_bytes()).decode() for wheel in wheels.values()}
+    test["spec"]["variants"] = {
+        "matrix": {"motto": list(versions)},
+        "overrides": [
+            {"match": {"motto": name}, "packages": [f"./{wheel.name}"], "env": {"MOTTO": name}}
+            for name, wheel in wheels.items()
+        ],
+    }
+
+    operator.apply(source, test)
+
+    assert operator.finished("packages", 150)["phase"] == "Succeeded"
+    seen = {result.combination: result.output for result in operator.results("packages")}
+    assert {
+        name: (output["text"], output["variable"]) for name, output in seen.items() if isinstance(output, dict)
+    } == {name: (version, name) for name, version in versions.items()}
+    assert len({str(output["prefix"]) for output in seen.values() if isinstance(output, dict)}) == 2
 
 
 def is_compared(operator: OperatorProcess, name: str) -> bool:
