@@ -76,10 +76,12 @@ class WatchedCluster(FakeCluster):
     def begin_watch(self, asked: Asked) -> Iterator[bytes] | None:
         with self._lock:
             kind, namespace = _target(asked.path)
-            if namespace in self.closed:
+            since = int(asked.query["resourceVersion"])
+            # A watch may just have been between two requests: what it was to be told it still is.
+            if namespace in self.closed and not self._fresh(kind, namespace, since):
                 return None
             self.asked.append(asked)
-        return self._told_since(kind, namespace, int(asked.query["resourceVersion"]))
+        return self._told_since(kind, namespace, since)
 
     def answer(self, asked: Asked) -> tuple[int, Any, Mapping[str, str], bool]:
         found = self._discovery().get(asked.path.rstrip("/"))
