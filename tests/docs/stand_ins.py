@@ -57,6 +57,11 @@ STAND_INS = (
         "needs the peers and a machine that does nothing else",
     ),
     StandIn(
+        r"benchmarks\.ray_overhead --trials 200 --rounds 5",
+        "benchmarks.ray_overhead --help",
+        "a minute and a half, and test_ray_rate runs a small one",
+    ),
+    StandIn(
         r"^batchyard (operator|worker)\b.*",
         r"\g<0> --help",
         "they serve until they are stopped; the cluster's tests run both. `--help` still refuses an unknown option",
