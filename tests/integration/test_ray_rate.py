@@ -14,6 +14,7 @@ LEAST_SHARE = 0.8
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.proves("p0-ray-stub")
 def test_trials_on_ray_reach_four_fifths_of_the_rate_of_rays_own_tasks() -> None:
     command = [sys.executable, "-m", "benchmarks.ray_overhead", "--trials", "40", "--rounds", "3"]
 

@@ -35,6 +35,7 @@ def fails_in_the_twin(world: World) -> None:
     world.outcome = lambda trial, _: Outcome.FAILED if world.executed.count(trial.id) == 2 else Outcome.PASSED
 
 
+@pytest.mark.proves("missing-parity")
 def test_a_batch_is_compared_with_a_sample_of_itself_in_another_place(world: World) -> None:
     live(world)
 
