@@ -38,7 +38,8 @@ check: setup ## Format, lint, types, layers
 
 test: check ## Everything that must pass before a change lands
 	@rm -rf $(PROOFS)
-	$(PYTEST) -n 2 --dist worksteal -m "not hostile and not kill and not cluster and not soak" $(PYTEST_ARGS)
+	$(PYTEST) -n 2 --dist worksteal -m "not hostile and not kill and not cluster and not soak and not alone" $(PYTEST_ARGS)
+	$(PYTEST) -m "alone and not cluster" $(PYTEST_ARGS)
 	$(PYTEST) -m "(hostile or kill) and not cluster" $(PYTEST_ARGS)
 	@$(BED) up --if-possible
 	$(PYTEST) -n 3 -m "cluster and not alone" tests/cluster $(PYTEST_ARGS)

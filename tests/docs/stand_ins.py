@@ -72,6 +72,11 @@ STAND_INS = (
         rf"batchyard audit export docs-search > trail.jsonl; \1 $({_HEAD})",
         "the example stands before the one that exports",
     ),
+    StandIn(
+        r"^batchyard parity \S+ kube:.*",
+        "batchyard parity --help",
+        "it wants one batch here and one in a cluster; test_kube_cli compares such two",
+    ),
     StandIn(r"postgresql://me@db/batchyard", "'{postgres}'", "the tests have a PostgreSQL of their own"),
     StandIn(
         r"^batchyard bundle .* --provider KubeRay --workers 4\b",
