@@ -14,7 +14,6 @@ from batchyard.cli import stores
 from batchyard.cli.run import Place, place_name
 from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
-from batchyard.decide.parity import sample
 from batchyard.engine.parity import (
     Elsewhere,
     Run,
@@ -22,7 +21,7 @@ from batchyard.engine.parity import (
     compared_status,
     config_of,
     parity_entries,
-    twin,
+    sampled_twin,
     uncompared_status,
 )
 from batchyard.engine.ports import BatchUpdate
@@ -45,7 +44,7 @@ def verify(front: Front, record: BatchRecord, loaded: LoadedBatch) -> bool:
     """Compare a finished batch as its spec asks and write down what came of it; return whether that came to an end."""
     parity = loaded.batch.spec.parity
     there = Elsewhere(parity.against, parity.isolation)
-    other = twin(loaded, there, of=record.id, only=sample(len(loaded.plan), parity.sample_size, record.spec_digest))
+    other = sampled_twin(record, loaded, there)
     try:
         second = run_twin(front, record, other)
     except (EnvironmentUnavailable, SpecInvalid) as err:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from batchyard.decide.parity import sample
 from batchyard.judge.parity import ParityChecker, ParityConfig
 from batchyard.model.audit import AuditEntry
 from batchyard.model.errors import NotComparable
@@ -109,6 +110,12 @@ def twin(
     batch = loaded.batch.model_copy(update={"metadata": metadata, "spec": spec.model_copy(update=bare)})
     plan = loaded.plan if only is None else replace(loaded.plan, only=only)
     return replace(loaded, batch=batch, plan=plan, twin_of=of)
+
+
+def sampled_twin(record: BatchRecord, loaded: LoadedBatch, there: Elsewhere) -> LoadedBatch:
+    """Return the batch that runs the sample of a finished one that its ``spec.parity`` asks for."""
+    only = sample(len(loaded.plan), loaded.batch.spec.parity.sample_size, record.spec_digest)
+    return twin(loaded, there, of=record.id, only=only)
 
 
 def compare(left: Run, right: Run, config: ParityConfig) -> ParityReport:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import Conflict, Forbidden, Invalid, NotFound
-from batchyard.decide.parity import is_comparable, sample
+from batchyard.decide.parity import is_comparable
 from batchyard.decide.publish import choose
 from batchyard.engine.parity import (
     Elsewhere,
@@ -20,7 +20,7 @@ from batchyard.engine.parity import (
     compared_status,
     config_of,
     parity_entries,
-    twin,
+    sampled_twin,
     uncompared_status,
 )
 from batchyard.engine.ports import BatchUpdate
@@ -77,7 +77,9 @@ class Twins:
         for owner in body["metadata"].get("ownerReferences") or []:
             record = await self._batches.threads(partial(self._batches.store.batch_of, owner["uid"]))
             if record is not None and record.id == of and (await self._batches.ref_of(of)).namespace == ref.namespace:
-                return _twin_of(await self._full(of))
+                full = await self._full(of)
+                loaded = LoadedBatch.from_json(full.spec, Path("/"))
+                return sampled_twin(full, loaded, _there(loaded.batch))
         fault = Fault(
             f"metadata.annotations.{PARITY_OF}", of, "is of no batch that this BatchTest belongs to", "take it out"
         )
@@ -167,10 +169,11 @@ class Twins:
 
         def write() -> BatchRecord:
             session = store.open_session(full.id, self._batches.owner, now)
-            entries = parity_entries(full.id, session.epoch, report, names, now) if report is not None else []
+            kept = full.audit_pruned_at is None  # a trail that was deleted after its time takes nothing more
+            entries = parity_entries(full.id, session.epoch, report, names, now) if report is not None and kept else []
             store.commit_step(
                 session,
-                entries=entries if full.audit_pruned_at is None else [],
+                entries=entries,
                 outbox=choose(entries, 0).indexes,
                 batch=BatchUpdate(full.phase, full.reason, full.message, status.to_json()),
                 closed_at=now,
@@ -213,12 +216,6 @@ def twin_body(whole: Mapping[str, JSON], batch_id: str, batch: BatchTest, name: 
         },
         "spec": spec,
     }
-
-
-def _twin_of(full: BatchRecord) -> LoadedBatch:
-    loaded = LoadedBatch.from_json(full.spec, Path("/"))
-    only = sample(len(loaded.plan), loaded.batch.spec.parity.sample_size, full.spec_digest)
-    return twin(loaded, _there(loaded.batch), of=full.id, only=only)
 
 
 def _there(batch: BatchTest) -> Elsewhere:

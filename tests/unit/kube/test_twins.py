@@ -196,45 +196,36 @@ def test_a_batchtest_with_a_time_to_live_stays_until_it_is_compared(world: World
     assert [one["status"] for one in status["conditions"] if one["type"] == "ParityVerified"] == ["True"]
 
 
-@pytest.mark.parametrize("owned", [False, True])
-def test_who_says_to_be_a_twin_and_is_none_is_refused(world: World, owned: bool) -> None:
+def forge(world: World, of: str = "", *, owned: bool = True, namespace: str = "team") -> Object:
+    """Apply a BatchTest that says to be the twin of a finished one; return its status after a while."""
+
     async def life() -> None:
         world.begin(a_batch_test())
         await world.until(lambda: world.finished and world.is_quiet)
         record = world.store.newest_of("team", NAME)
         assert record is not None
+        owners = [{"kind": "BatchTest", "uid": world.test["metadata"]["uid"]}] if owned else []
         forged = a_batch_test()
-        forged["metadata"] = {"name": "forged", "annotations": {PARITY_OF: record.id if not owned else "another-1"}}
-        if owned:
-            forged["metadata"]["ownerReferences"] = [{"kind": "BatchTest", "uid": world.test["metadata"]["uid"]}]
-        world.cluster.apply(BATCH_TESTS, forged)
+        forged["metadata"] = {"name": "forged", "annotations": {PARITY_OF: of or record.id}, "ownerReferences": owners}
+        world.cluster.apply(BATCH_TESTS, forged, namespace)
         await world.turns(10)
 
     asyncio.run(life())
+    found: Object = world.cluster.get(BATCH_TESTS, "forged", namespace)["status"]
+    return found
 
-    status = world.cluster.get(BATCH_TESTS, "forged")["status"]
+
+@pytest.mark.parametrize(("of", "owned"), [("", False), ("another-1", True)], ids=["not-owned", "of-another"])
+def test_who_says_to_be_a_twin_and_is_none_is_refused(world: World, of: str, owned: bool) -> None:
+    status = forge(world, of, owned=owned)
+
     assert (status["phase"], status["reason"]) == ("Failed", "InvalidSpec")
     assert PARITY_OF in status["message"]
 
 
 def test_a_batch_of_another_namespace_is_nobodys_twin(world: World) -> None:
-    async def life() -> None:
-        world.begin(a_batch_test())
-        await world.until(lambda: world.finished and world.is_quiet)
-        record = world.store.newest_of("team", NAME)
-        assert record is not None
-        forged = a_batch_test()
-        forged["metadata"] = {
-            "name": "forged",
-            "annotations": {PARITY_OF: record.id},
-            "ownerReferences": [{"kind": "BatchTest", "uid": world.test["metadata"]["uid"]}],
-        }
-        world.cluster.apply(BATCH_TESTS, forged, "elsewhere")
-        await world.turns(10)
+    status = forge(world, namespace="elsewhere")
 
-    asyncio.run(life())
-
-    status = world.cluster.get(BATCH_TESTS, "forged", "elsewhere")["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "InvalidSpec")
 
 
