@@ -29,6 +29,14 @@ _NEWEST = (
     "batchyard list --limit 1 --output json"
     """ | python3 -c 'import json, sys; print(json.load(sys.stdin)["batches"][0]["id"])'"""
 )
+_EXECUTION = (
+    "batchyard execution list docs-search --output json"
+    """ | python3 -c 'import json, sys; print(json.load(sys.stdin)["executions"][0]["execution"])'"""
+)
+_PAUSED = (
+    "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items --break-before read"
+    """ --output json | python3 -c 'import json, sys; print(json.load(sys.stdin)["execution"])'"""
+)
 _HEAD = """tail -n 1 trail.jsonl | python3 -c 'import json, sys; print(json.load(sys.stdin)["head"])'"""
 
 STAND_INS = (
@@ -77,6 +85,19 @@ STAND_INS = (
         "batchyard parity --help",
         "it wants one batch here and one in a cluster; test_kube_cli compares such two",
     ),
+    StandIn(
+        r"^batchyard execution (?:resume .*--answer|pause).*",
+        "batchyard execution resume --help",
+        "no execution of the example asks, and none runs meanwhile; docs/executions.md answers one",
+        pages="docs/cli.md",
+    ),
+    StandIn(
+        r"^(batchyard execution (?:resume|stop)) x-4k2m9q7a",
+        rf'\1 "$({_PAUSED})"',
+        "the examples before have ended the one that there was",
+        pages="docs/cli.md",
+    ),
+    StandIn(r"x-4k2m9q7a", f'"$({_EXECUTION})"', "ids are given by chance", pages="docs/cli.md"),
     StandIn(r"postgresql://me@db/batchyard", "'{postgres}'", "the tests have a PostgreSQL of their own"),
     StandIn(
         r"^batchyard bundle .* --provider KubeRay --workers 4\b",

@@ -244,7 +244,7 @@ def test_a_run_is_paused_from_another_terminal_and_forked(tmp_path: Path) -> Non
     asked = bench.json("execution", "pause", held["execution"])
     until.touch()
     told = json.loads(running.communicate()[0])
-    forked = bench.json("execution", "fork", held["execution"], "--from", "one", "--variant", "last=other")
+    forked = bench.json("execution", "fork", "bench", held["trial"], "--from", "one", "--variant", "last=other")
 
     assert (held["status"], asked["status"], refused.returncode) == ("Running", "Running", 2)
     assert (told["status"], told["next"], running.returncode) == ("Paused", ["three"], 0)

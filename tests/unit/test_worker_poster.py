@@ -44,6 +44,13 @@ class Posting:
             self.spool.put(self.put, body)
             self.poster.queued(self.put)
 
+    def spooled_at_once(self, *bodies: bytes) -> None:
+        """Put segments into the spool and tell the poster of the last, so that it hears of all at once."""
+        for body in bodies:
+            self.put += 1
+            self.spool.put(self.put, body)
+        self.poster.queued(self.put)
+
     def until_end(self) -> Exception | None:
         """Wait until nothing can be sent any more, and return what was said of it."""
         await_true(lambda: self.ends, "the end of sending")
@@ -161,7 +168,7 @@ def test_what_the_operator_has_already_is_not_sent_again(tmp_path: Path) -> None
     operator = FakeOperator(deque([Unavailable("away"), OutOfOrder(3)]), next=3)
 
     with posting(operator, tmp_path) as sending:
-        sending.spooled(b"one", b"two", b"three")
+        sending.spooled_at_once(b"one", b"two", b"three")
         sent = sending.poster.wait_sent(LONG)
 
     assert sent

@@ -71,8 +71,8 @@ def _values(option: str, given: list[str] | None) -> dict[str, Any]:
 @command(
     execution_app,
     "run",
-    "batchyard execution run batchtest.yaml --combination bm25-first --case class-counter",
-    "batchyard execution run batchtest.yaml --case class-counter --break-before read",
+    "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items",
+    "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items --break-before read",
 )
 def run(
     file: FileArgument,
@@ -116,8 +116,8 @@ def list_(
     execution_app,
     "show",
     "batchyard execution show x-4k2m9q7a",
-    "batchyard execution show docs-search bm25-first/class-counter/0",
-    "batchyard execution show docs-search bm25-first/class-counter/0#1 --output json",
+    "batchyard execution show docs-search bm25-first/leftover-items/0",
+    "batchyard execution show x-4k2m9q7a --output json",
 )
 def show(
     what: WhatArgument, trial: TrialArgument = "", store: StoreOption = "", output: OutputOption = Output.TEXT
@@ -132,7 +132,7 @@ def show(
     execution_app,
     "history",
     "batchyard execution history x-4k2m9q7a",
-    "batchyard execution history docs-search bm25-first/class-counter/0 --output json",
+    "batchyard execution history docs-search bm25-first/leftover-items/0 --output json",
 )
 def history(
     what: WhatArgument, trial: TrialArgument = "", store: StoreOption = "", output: OutputOption = Output.TEXT
@@ -147,7 +147,7 @@ def history(
     execution_app,
     "state",
     "batchyard execution state x-4k2m9q7a",
-    "batchyard execution state docs-search bm25-first/class-counter/0 --to retrieve --output json",
+    "batchyard execution state docs-search bm25-first/leftover-items/0 --to retrieve --output json",
 )
 def state(
     what: WhatArgument,
@@ -195,8 +195,8 @@ def edit(
     execution_app,
     "resume",
     "batchyard execution resume x-4k2m9q7a",
-    "batchyard execution resume x-4k2m9q7a --answer '\"yes\"'",
-    "batchyard execution resume docs-search bm25-first/class-counter/0 --until retrieve",
+    "batchyard execution resume x-4k2m9q7a --until read",
+    "batchyard execution resume docs-search bm25-first/leftover-items/0 --answer '\"yes\"'",
 )
 def resume(
     what: WhatArgument,
@@ -244,7 +244,7 @@ def stop(
     execution_app,
     "rollback",
     "batchyard execution rollback x-4k2m9q7a --to retrieve",
-    "batchyard execution rollback docs-search bm25-first/class-counter/0 --to retrieve",
+    "batchyard execution rollback docs-search bm25-first/leftover-items/0 --to retrieve",
 )
 def rollback(
     what: WhatArgument,
@@ -263,7 +263,7 @@ def rollback(
     execution_app,
     "fork",
     "batchyard execution fork x-4k2m9q7a --from retrieve --variant reader=vote",
-    "batchyard execution fork docs-search bm25-first/class-counter/0 --from retrieve --set 'candidates=[3]'",
+    "batchyard execution fork docs-search bm25-first/leftover-items/0 --from retrieve --set 'candidates=[3]'",
 )
 def fork(
     what: WhatArgument,

@@ -29,7 +29,7 @@ from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.executions.held import Held, HeldFolders
 from batchyard.executions.moves import Moves, Source, target_of
 from batchyard.executions.running import OneRun
-from batchyard.executions.sources import KeptAttempts, held_of_attempt, held_source
+from batchyard.executions.sources import KeptAttempts, held_of_attempt, held_of_trial, held_source
 from batchyard.executions.trail import BatchTrail
 from batchyard.local_files import WORKSPACES, files_folder
 from batchyard.local_sessions import this_process
@@ -192,10 +192,13 @@ def _of_trial(named: str, store: SqlStore, record: BatchRecord, loaded: LoadedBa
     ordinal = ordinal_of(loaded.plan, trial)
     if ordinal is None or (number and not number.isdecimal()):
         raise BatchNotFound(f'batch {record.id} has no trial "{named}"; see `batchyard execution list {record.id}`')
+    folders = HeldFolders(files)
+    if not number and (made := held_of_trial(folders, record.id, trial)):
+        return made
     kept = KeptAttempts(files, record.id, loaded)
     source = kept.one(trial, int(number) if number else None, attempts_of(store, record.id, ordinal))
     # What a person made of the attempt stands for it from then on.
-    return held_of_attempt(HeldFolders(files), record.id, source.held.origin) or source
+    return held_of_attempt(folders, record.id, source.held.origin) or source
 
 
 def _combination(found: Found, variants: Mapping[str, str]) -> Combination:

@@ -83,5 +83,12 @@ def held_of_attempt(folders: HeldFolders, batch: str, origin: str) -> Source | N
     return held_source(found[-1]) if found else None
 
 
+def held_of_trial(folders: HeldFolders, batch: str, trial: str) -> Source | None:
+    """Return the execution that was made for a trial which never ran, the newest of several; None without one."""
+    held = [(folder, folder.load()) for folder in folders.of_batch(batch)]
+    found = [folder for folder, one in held if one.trial == trial and not one.origin]
+    return held_source(found[-1]) if found else None
+
+
 def _number(source: Source) -> int:
     return int(source.held.origin.rpartition("#")[2])
