@@ -22,6 +22,7 @@ COMMANDS = [
     "validate",
     "expand",
     "bundle",
+    "import",
     "list",
     "show",
     "compare",

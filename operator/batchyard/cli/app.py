@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batchyard import __version__
-from batchyard.cli import bundle_command, crd, parity_command, services
+from batchyard.cli import bundle_command, crd, import_command, parity_command, services
 from batchyard.cli.environments import environments_app
 from batchyard.cli.execution_group import execution_app
 from batchyard.cli.groups import audit_app, db_app
@@ -191,6 +191,7 @@ def expand(
 
 
 bundle_command.register(app, _FILES)
+import_command.register(app, _FILES)
 
 
 # -- results ---------------------------------------------------------------------------------------------------------

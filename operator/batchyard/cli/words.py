@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 def plan_sentence(plan: Plan) -> str:
     """Return how many trials there are, and of what."""
-    parts = [_counted(len(plan.combinations), "combination"), _counted(len(plan.cases), "case")]
+    parts = [counted(len(plan.combinations), "combination"), counted(len(plan.cases), "case")]
     if plan.repeats > 1:
-        parts.append(_counted(plan.repeats, "repeat"))
+        parts.append(counted(plan.repeats, "repeat"))
     sampled = "a sample of " if plan.only is not None else ""
-    return f"{_counted(len(plan), 'trial')} ({sampled}{' x '.join(parts)})"
+    return f"{counted(len(plan), 'trial')} ({sampled}{' x '.join(parts)})"
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

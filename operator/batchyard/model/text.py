@@ -32,11 +32,28 @@ _SCALARS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "boo
 _CLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def _without(*kinds: str) -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    dropped = {f"tag:yaml.org,2002:{kind}" for kind in kinds}
+    resolvers = yaml.SafeLoader.yaml_implicit_resolvers.items()
+    return {first: [pair for pair in pairs if pair[0] not in dropped] for first, pairs in resolvers}
+
+
 class _Loader(_CLoader):  # type: ignore[misc,valid-type]
-    yaml_implicit_resolvers: ClassVar = {
-        first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
-        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers: ClassVar = _without("timestamp")
+
+
+class _CoreLoader(_CLoader):  # type: ignore[misc,valid-type]
+    """Reads plain words as YAML 1.2 does, where `no` and 12:30 are text."""
+
+    yaml_implicit_resolvers: ClassVar = _without("timestamp", "bool", "int", "float")
+
+
+for _kind, _pattern, _first in (
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)\Z", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?\Z", "-+.0123456789"),
+):
+    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +87,17 @@ def parse_json(text: str, root: str) -> Parsed:
         return Parsed(None, (_too_deep(root),))
 
 
-def parse_text(text: str, root: str = "") -> Parsed:
-    """Return what a YAML or JSON text says, and what is wrong with it. Paths begin at ``root``."""
+def parse_text(text: str, root: str = "", *, core: bool = False) -> Parsed:
+    """Return what a YAML or JSON text says, and what is wrong with it. Paths begin at ``root``.
+
+    With ``core``, the plain words of YAML are those of version 1.2, as other tools than Kubernetes have them.
+    """
     if not text.strip():
         return Parsed(None, (Fault(root or "file", "", "is empty", "write a document"),))
     try:
         # Proper JSON first: tabs and surrogate pairs are read otherwise by YAML.
         parsed = _parse_proper_json(text, root) if text.lstrip()[0] in "{[" else None
-        return parsed or _parse_yaml(text, root)
+        return parsed or _parse_yaml(text, root, _CoreLoader if core else _Loader)
     except yaml.YAMLError as err:
         return Parsed(None, (_yaml_fault(err, root),))
     except _TextFault as err:
@@ -117,9 +137,9 @@ def _object(pairs: list[tuple[str, JSON]]) -> _Object:
     return made
 
 
-def _parse_yaml(text: str, root: str) -> Parsed:
+def _parse_yaml(text: str, root: str, loaded_by: type[yaml.SafeLoader]) -> Parsed:
     _check_shape(text, root)
-    loader = _Loader(text)
+    loader = loaded_by(text)
     try:
         node = loader.get_single_node()
         if node is None:
