@@ -14,7 +14,7 @@ from batchyard.engine.summary import Summary
 from batchyard.judge.gate import Check, GateResult
 from batchyard.kube.status import build_status, rejected_status
 from batchyard.model.matrix import Plan
-from batchyard.model.outcome import Outcome, Phase, Reason
+from batchyard.model.outcome import GateOutcome, Outcome, Phase, Reason
 from batchyard.model.trial import Case, Combination
 from judge_builders import a_result
 from status_builders import NOW, an_environment
@@ -85,8 +85,8 @@ def _status(record: BatchRecord, gate: GateResult | None = None, ended: int = 2,
 
 
 _CASE = Case("c", {}, None, 1.0, None)
-_GATE_FAILED = GateResult(False, (Check("minSuccessRate", False, 0.5, 0.9, "success rate 0.5 is below 0.9"),))
-_GATE_PASSED = GateResult(True, (Check("minSuccessRate", True, 1.0, 0.9, "success rate 1 reaches 0.9"),))
+_GATE_FAILED = GateResult((Check("minSuccessRate", GateOutcome.FAILED, 0.5, 0.9, "success rate 0.5 is below 0.9"),))
+_GATE_PASSED = GateResult((Check("minSuccessRate", GateOutcome.PASSED, 1.0, 0.9, "success rate 1 reaches 0.9"),))
 
 
 def _rejected(reason: str, message: str, *, final: bool) -> Object:

@@ -10,7 +10,7 @@ from batchyard.engine.ports import BatchRecord
 from batchyard.engine.summary import Summary
 from batchyard.judge.gate import Check, GateResult
 from batchyard.model.matrix import Plan
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import GateOutcome, Outcome, Phase
 from batchyard.model.spec import MAX_COMBINATIONS, Provider
 from batchyard.model.status import (
     MAX_FAILURE_ROWS,
@@ -23,6 +23,7 @@ from batchyard.model.status import (
     EnvironmentStatus,
     FailureRow,
     GateCheck,
+    GateDifference,
     GateStatus,
     ParityStatus,
     ReportStatus,
@@ -59,7 +60,7 @@ def the_fullest_record() -> BatchRecord:
         summary.add(a_result(f"v{number}", score=1.0 if number == 0 else 0.5))
     for number in range(MOST - FAILURES, MOST):
         summary.add(a_result(f"v{number}", Outcome.FAILED, score=0.0))
-    gate = GateResult(True, (Check("minScore", True, 1.0, 0.5, "score 1 is at least 0.5"),))
+    gate = GateResult((Check("minScore", GateOutcome.PASSED, 1.0, 0.5, "score 1 is at least 0.5"),))
     return replace(record, status=summary.status(record, running=0, gate=gate))
 
 
@@ -90,7 +91,13 @@ def a_whole_status() -> BatchStatus:
         metric_trials={"cost": 1, "tokens per second": 1},
     )
     failure = FailureRow(trial="a/c/0", attempt=1, outcome=Outcome.TIMED_OUT, reason="TrialDeadlineExceeded")
-    check = GateCheck(name="minScore", passed=True, actual=0.75, threshold=0.5, message="is enough")
+    check = GateCheck(
+        name="baseline", passed=True, outcome=GateOutcome.PASSED, actual=0.75, threshold=0.5, message="is enough",
+        difference=GateDifference(
+            estimate=0.25, low=0.1, high=0.4, confidence=0.95, p_value=0.001, cases=9, groups=8, unpaired=1,
+            cases_needed=12,
+        ),
+    )  # fmt: skip
     accepted = Condition(
         type=ConditionType.ACCEPTED, status=Truth.TRUE, last_transition_time=NOW, reason="Accepted", message="m"
     )
@@ -106,7 +113,7 @@ def a_whole_status() -> BatchStatus:
         combinations=(row,),
         failures=(failure,),
         best=Best(combination="a", score=0.75, margin=0.25),
-        gate=GateStatus(passed=True, checks=(check,)),
+        gate=GateStatus(passed=True, outcome=GateOutcome.PASSED, checks=(check,)),
         environment=EnvironmentStatus(provider=Provider.KUBE_RAY, name="e", state="Running", message="m"),
         audit=AuditStatus(entries=3, dropped=1, head="0" * 64),
         parity=ParityStatus(against=Provider.RAY, batch="b", compared=2, matching=1, total=1),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from batchyard.decide.deadlines import Stage, stage_after
 from batchyard.decide.finish import Ending, exit_code, verdict
 from batchyard.decide.retries import retry_delay
-from batchyard.model.outcome import Outcome, Reason, Verdict
+from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
 
 STAGES = list(Stage)
 instants = st.floats(0, 1e7)
@@ -91,7 +91,7 @@ def test_waits_never_shrink_from_one_attempt_to_the_next(max_attempts: int, base
     st.builds(
         Ending,
         counts=st.dictionaries(st.sampled_from(Outcome), st.integers(0, 10)),
-        gate_passed=st.none() | st.booleans(),
+        gate=st.none() | st.sampled_from(GateOutcome),
         cancelled=st.booleans(),
         deadline_passed=st.booleans(),
         failed_fast=st.booleans(),
@@ -102,7 +102,8 @@ def test_only_a_batch_that_passed_something_undisturbed_succeeds_and_exits_with_
     ended_as, reason = verdict(ending)
 
     disturbed = ending.cancelled or ending.deadline_passed or ending.failed_fast or ending.environment_failed
-    succeeded = not disturbed and ending.gate_passed is not False and ending.counts.get(Outcome.PASSED, 0) > 0
+    opened = ending.gate in {None, GateOutcome.PASSED}
+    succeeded = not disturbed and opened and ending.counts.get(Outcome.PASSED, 0) > 0
     assert (ended_as is Verdict.SUCCEEDED) == succeeded
     assert (reason is Reason.NONE) == succeeded
     assert (exit_code(ended_as, reason) == 0) == succeeded

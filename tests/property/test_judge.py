@@ -163,9 +163,8 @@ def test_whatever_evaluators_answer_a_score_is_within_0_and_1_or_absent(answers:
 def test_a_gate_opens_only_on_numbers_that_reach_it(
     results: list[AttemptResult], minimum: float, regression: float
 ) -> None:
-    gate = Gate(
-        min_score=minimum, min_success_rate=minimum, baseline=Baseline(combination="a", max_regression=regression)
-    )
+    baseline = Baseline(combination="a", max_regression=regression, confidence=None)
+    gate = Gate(min_score=minimum, min_success_rate=minimum, baseline=baseline)
 
     result = check(compare(results, NAMES), gate)
 

@@ -16,7 +16,7 @@ from batchyard.engine.summary import Summary
 from batchyard.judge.gate import Check, GateResult
 from batchyard.kube.status import STATUS_BYTES, build_status, fit, is_news, is_urgent, patch_of, rejected_status
 from batchyard.model.matrix import Plan
-from batchyard.model.outcome import Outcome, Phase, Reason
+from batchyard.model.outcome import GateOutcome, Outcome, Phase, Reason
 from batchyard.model.trial import AttemptResult, Case, Combination
 from kube_fakes import check_status, merged
 
@@ -47,9 +47,10 @@ def summaries(draw: st.DrawFn) -> dict[str, Any]:
     for ordinal in range(draw(st.integers(0, count))):
         summary.add(a_result(plan, ordinal, outcomes[ordinal % len(outcomes)], message, metrics))
     checks = tuple(
-        Check(f"check-{number}", False, None, 0.5, draw(MESSAGES)) for number in range(draw(st.integers(0, 3)))
+        Check(f"check-{number}", GateOutcome.FAILED, None, 0.5, draw(MESSAGES))
+        for number in range(draw(st.integers(0, 3)))
     )
-    gate = GateResult(not checks, checks)
+    gate = GateResult(checks)
     return summary.status(a_record(count), running=draw(st.integers(0, 9)), gate=draw(st.sampled_from([gate, None])))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batchyard.decide.finish import Ending, ends_batch, exit_code, verdict
-from batchyard.model.outcome import Outcome, Reason, Verdict
+from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
 
 SOME_PASSED = {Outcome.PASSED: 1, Outcome.FAILED: 2}
 NONE_PASSED = {Outcome.FAILED: 3, Outcome.ERRORED: 1}
@@ -28,7 +28,13 @@ def test_a_failed_trial_does_not_fail_the_batch() -> None:
 
 
 def test_a_batch_whose_gate_passed_succeeded() -> None:
-    assert verdict(Ending(SOME_PASSED, gate_passed=True)) == (Verdict.SUCCEEDED, Reason.NONE)
+    assert verdict(Ending(SOME_PASSED, gate=GateOutcome.PASSED)) == (Verdict.SUCCEEDED, Reason.NONE)
+
+
+def test_a_batch_whose_gate_stayed_open_is_inconclusive() -> None:
+    ended = verdict(Ending(SOME_PASSED, gate=GateOutcome.INCONCLUSIVE))
+
+    assert ended == (Verdict.INCONCLUSIVE, Reason.GATE_INCONCLUSIVE)
 
 
 @pytest.mark.parametrize("counts", [NONE_PASSED, {}, {Outcome.PASSED: 0}], ids=["all failed", "none at all", "zero"])
@@ -42,7 +48,7 @@ CAUSES: list[tuple[dict[str, Any], tuple[Verdict, Reason]]] = [
     ({"deadline_passed": True}, (Verdict.FAILED, Reason.BATCH_DEADLINE_EXCEEDED)),
     ({"failed_fast": True}, (Verdict.FAILED, Reason.FAIL_FAST)),
     ({"counts": NONE_PASSED}, (Verdict.FAILED, Reason.ALL_TRIALS_FAILED)),
-    ({"gate_passed": False}, (Verdict.FAILED, Reason.GATE_FAILED)),
+    ({"gate": GateOutcome.FAILED}, (Verdict.FAILED, Reason.GATE_FAILED)),
 ]
 
 
@@ -62,7 +68,7 @@ def test_of_several_causes_the_one_that_cut_the_batch_short_names_the_ending(fir
         (Verdict.FAILED, Reason.GATE_FAILED, 1),
         (Verdict.FAILED, Reason.ALL_TRIALS_FAILED, 1),
         (Verdict.FAILED, Reason.FAIL_FAST, 1),
-        (Verdict.INCONCLUSIVE, Reason.ALL_TRIALS_FAILED, 1),
+        (Verdict.INCONCLUSIVE, Reason.GATE_INCONCLUSIVE, 1),
         (Verdict.FAILED, Reason.BATCH_DEADLINE_EXCEEDED, 3),
         (Verdict.FAILED, Reason.ENVIRONMENT_FAILED, 4),
         (Verdict.FAILED, Reason.ENVIRONMENT_DEADLINE_EXCEEDED, 4),

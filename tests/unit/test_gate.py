@@ -14,7 +14,7 @@ from judge_builders import a_result, compare
 
 
 def a_baseline(max_regression: float = 0.02, name: str = "base") -> Gate:
-    return Gate(baseline=Baseline(combination=name, max_regression=max_regression))
+    return Gate(baseline=Baseline(combination=name, max_regression=max_regression, confidence=None))
 
 
 def only_check(comparison: Comparison, gate: Gate) -> Check:
@@ -170,7 +170,7 @@ def test_a_rival_without_a_score_fails_where_the_baseline_has_one() -> None:
 
 def test_a_score_that_is_not_a_number_never_passes() -> None:
     row = CombinationRow("a", {}, dict.fromkeys(Outcome, 1), math.nan, math.nan, 1.0, {})
-    gate = Gate(min_success_rate=0.0, min_score=0.0, baseline=Baseline(combination="a"))
+    gate = Gate(min_success_rate=0.0, min_score=0.0, baseline=Baseline(combination="a", confidence=None))
 
     result = check(Comparison((row,), None, ()), gate)
 
@@ -190,10 +190,12 @@ def test_the_json_is_the_contract_s() -> None:
 
     assert json.loads(json.dumps(result.to_json())) == {
         "passed": True,
+        "outcome": "Passed",
         "checks": [
             {
                 "name": "minScore",
                 "passed": True,
+                "outcome": "Passed",
                 "actual": 0.5,
                 "threshold": 0.5,
                 "message": "score 0.5 of 'a' reaches 0.5",

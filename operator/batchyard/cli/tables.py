@@ -14,11 +14,11 @@ from rich.text import Text
 
 from batchyard.cli.terminal import printable
 from batchyard.cli.words import first_line, metric, number, rate, seconds
-from batchyard.model.outcome import Outcome, Reason
+from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
 from batchyard.model.status import ConditionType, Truth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console, OverflowMethod
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 _FAILURES_SHOWN = 5
 _UNBOUNDED = 100_000
+_GATE_WORDS: Mapping[GateOutcome, tuple[str, str]] = {
+    GateOutcome.PASSED: ("pass", "green"),
+    GateOutcome.FAILED: ("FAIL", "red"),
+    GateOutcome.INCONCLUSIVE: ("open", "yellow"),
+}
 
 
 class Column(NamedTuple):
@@ -138,7 +143,7 @@ def print_gate(console: Console, status: BatchStatus) -> None:
         return
     console.print()
     for check in status.gate.checks:
-        word, style = ("pass", "green") if check.passed else ("FAIL", "red")
+        word, style = _GATE_WORDS[check.outcome]
         line(console, f"gate {word}  {check.name}: {check.message}", style=style)
 
 
@@ -190,7 +195,8 @@ def print_closing(console: Console, record: BatchRecord, status: BatchStatus, or
     if record.completed_at and record.started_at:
         took = f" after {seconds((record.completed_at - record.started_at).total_seconds())}"
     best = f" {'Best' if record.phase.final else 'Best so far'}: {best_sentence(status)}." if status.best else ""
-    line(console, f"{record.id}: {record.phase}{why}{took}: {record.message}.{best}", style="bold")
+    word = Verdict.INCONCLUSIVE if record.reason == Reason.GATE_INCONCLUSIVE else record.phase
+    line(console, f"{record.id}: {word}{why}{took}: {record.message}.{best}", style="bold")
     if not record.phase.final:
         line(console, _next_step(record, origin))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchyard.model.outcome import Outcome, Reason, Verdict
+from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,11 +24,11 @@ EXIT_INTERRUPTED = 130
 class Ending:
     """What is known when the last trial is final.
 
-    ``gate_passed`` is None before the gate was asked. ``no_place`` is why the trials had no place to run in the end.
+    ``gate`` is None before the gate was asked. ``no_place`` is why the trials had no place to run in the end.
     """
 
     counts: Mapping[Outcome, int]
-    gate_passed: bool | None = None
+    gate: GateOutcome | None = None
     cancelled: bool = False
     deadline_passed: bool = False
     budget_exceeded: bool = False
@@ -58,8 +58,10 @@ def verdict(ending: Ending) -> tuple[Verdict, Reason]:
         return Verdict.FAILED, Reason.FAIL_FAST
     if ending.counts.get(Outcome.PASSED, 0) == 0:
         return Verdict.FAILED, Reason.ALL_TRIALS_FAILED
-    if ending.gate_passed is False:
+    if ending.gate is GateOutcome.FAILED:
         return Verdict.FAILED, Reason.GATE_FAILED
+    if ending.gate is GateOutcome.INCONCLUSIVE:
+        return Verdict.INCONCLUSIVE, Reason.GATE_INCONCLUSIVE
     return Verdict.SUCCEEDED, Reason.NONE
 
 

@@ -64,6 +64,7 @@ _ACTIONS: Mapping[EventType, str] = {
     EventType.BUDGET_EXCEEDED: "EndAtBudget",
     EventType.GATE_PASSED: "Evaluate",
     EventType.GATE_FAILED: "Evaluate",
+    EventType.GATE_INCONCLUSIVE: "Evaluate",
     EventType.PARITY_MISMATCH: "Evaluate",
     EventType.ORPHAN_REMOVED: "Sweep",
     EventType.TRIAL_TIMED_OUT: "EndAtDeadline",

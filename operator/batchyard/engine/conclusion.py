@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from batchyard.decide.finish import Ending, verdict
 from batchyard.judge.gate import GateResult, check
 from batchyard.model.events import EventType
-from batchyard.model.outcome import Phase, Reason, Verdict
+from batchyard.model.outcome import GateOutcome, Phase, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,12 @@ PHASE_OF: Mapping[Verdict, Phase] = {
     Verdict.CANCELLED: Phase.CANCELLED,
 }
 
+_GATE_EVENTS: Mapping[GateOutcome, EventType] = {
+    GateOutcome.PASSED: EventType.GATE_PASSED,
+    GateOutcome.FAILED: EventType.GATE_FAILED,
+    GateOutcome.INCONCLUSIVE: EventType.GATE_INCONCLUSIVE,
+}
+
 _NO_PLACE = frozenset({Reason.ENVIRONMENT_FAILED, Reason.ENVIRONMENT_DEADLINE_EXCEEDED, Reason.WORKFLOW_INVALID})
 
 
@@ -47,11 +53,11 @@ class Conclusion:
 
 def conclude(summary: Summary, gate: Gate, stop: str, why: str = "") -> Conclusion:
     """Return how a batch ends that was cut short for the reason ``stop``, "" if it was not; ``why`` says more of it."""
-    checked = check(summary.comparison(), gate)
+    checked = check(summary.comparison(), gate, summary.cases)
     ended, reason = verdict(
         Ending(
             counts=summary.counts,
-            gate_passed=checked.passed,
+            gate=checked.outcome,
             cancelled=stop == Reason.CANCELLED,
             environment_failed=summary.environment_failed,
             deadline_passed=stop == Reason.BATCH_DEADLINE_EXCEEDED,
@@ -67,8 +73,9 @@ def conclude(summary: Summary, gate: Gate, stop: str, why: str = "") -> Conclusi
     if ended is Verdict.CANCELLED:
         told.append((EventType.BATCH_CANCELLED, why or "cancelled", {}))
     elif checked.checks:
-        kind = EventType.GATE_PASSED if checked.passed else EventType.GATE_FAILED
-        told.append((kind, "; ".join(made.message for made in checked.checks), checked.to_json()))
+        told.append(
+            (_GATE_EVENTS[checked.outcome], "; ".join(made.message for made in checked.checks), checked.to_json())
+        )
     said = f"{ended}{f' ({reason})' if reason else ''}: {text}"
     told.append((EventType.BATCH_FINISHED, said, {"verdict": ended}))
     return Conclusion(ended, reason, text, checked, tuple(told))

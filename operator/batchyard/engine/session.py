@@ -79,7 +79,7 @@ class BatchSession(TrialLoop):
             fork_point=fork_point, prefixes=prefixes,
         )  # fmt: skip
         self._record, self._session, self._store = record, session, store
-        self._summary = Summary(plan)
+        self._summary = Summary(plan, spec.gate)
         self._next_heartbeat = self._next_status = clock.monotonic()
 
     def run(self) -> Finished:

@@ -1,6 +1,7 @@
 """What a session knows of its batch as a whole while it runs: counts, the comparison so far, the first failures.
 
-Bounded whatever the number of trials. Not for rows: those are in the store.
+Bounded whatever the number of trials; a gate that compares by case adds combinations x cases. Not for rows: those are
+in the store.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from batchyard.judge.cases import CaseTable
 from batchyard.judge.comparison import Comparison, ComparisonBuilder
 from batchyard.model.outcome import Outcome, Reason
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from batchyard.engine.ports import BatchRecord
     from batchyard.judge.gate import GateResult
     from batchyard.model.matrix import Plan
+    from batchyard.model.spec_evaluation import Gate
     from batchyard.model.trial import JSON, AttemptResult
 
 _FAILURES_KEPT = 20
@@ -24,9 +27,11 @@ _NO_FAILURE = frozenset({Outcome.PASSED, Outcome.NOT_RUN, Outcome.CANCELLED})
 class Summary:
     """Adds up final results as they come."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Begin with nothing finished."""
+    def __init__(self, plan: Plan, gate: Gate | None = None) -> None:
+        """Begin with nothing finished. What each case came to is kept only for a ``gate`` that asks for it."""
         self._plan = plan
+        by_case = gate is not None and gate.baseline is not None and gate.baseline.confidence is not None
+        self.cases = CaseTable(plan.cases) if by_case else None
         self._builder = ComparisonBuilder(plan.combinations)
         self._failures: list[AttemptResult] = []
         self._no_place = 0
@@ -44,6 +49,8 @@ class Summary:
         self._over_budget += result.reason == Reason.BATCH_BUDGET_EXCEEDED
         self._cancelled += result.reason == Reason.CANCELLED
         self._builder.add(result)
+        if self.cases is not None:
+            self.cases.add(result)
         if result.outcome not in _NO_FAILURE and len(self._failures) < _FAILURES_KEPT:
             self._failures.append(result)
 

@@ -91,7 +91,7 @@ class _Tally:
         if result.outcome not in JUDGED:
             return
         self.passes.add(1.0 if result.outcome is Outcome.PASSED else 0.0, result.weight)
-        score = _earned(result)
+        score = earned(result)
         if score is not None:
             self.scores.add(score, result.weight)
             self.scored |= result.weight > 0
@@ -116,7 +116,7 @@ class _Tally:
         )
 
 
-def _earned(result: AttemptResult) -> float | None:
+def earned(result: AttemptResult) -> float | None:
     """Return the score that the workflow's answer was given, None if none was or if the judging itself failed."""
     judged = result.outcome is Outcome.PASSED or result.reason == Reason.BELOW_THRESHOLD
     if not judged or result.score is None or not 0.0 <= result.score <= 1.0:

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 from batchyard.judge.exact import finite
 from batchyard.judge.ranking import Measure, leader, measure_of
+from batchyard.judge.regression import against
+from batchyard.model.outcome import GateOutcome
 
 if TYPE_CHECKING:
+    from batchyard.judge.cases import CaseTable
     from batchyard.judge.comparison import Comparison
+    from batchyard.judge.regression import GateDifference
     from batchyard.judge.row import CombinationRow
     from batchyard.model.spec_evaluation import Baseline, Gate
     from batchyard.model.trial import JSON
@@ -25,42 +29,72 @@ _WORDS = {Measure.SCORE: "score", Measure.SUCCESS_RATE: "success rate"}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One threshold and how the batch did. ``actual`` and ``threshold`` are None where there is nothing to compare."""
+    """One threshold and how the batch did. ``actual`` and ``threshold`` are None where there is nothing to compare.
+
+    ``difference`` is there for a rule that was decided by case.
+    """
 
     name: str
-    passed: bool
+    outcome: GateOutcome
     actual: float | None
     threshold: float | None
     message: str
+    difference: GateDifference | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the rule is met."""
+        return self.outcome is GateOutcome.PASSED
 
     def to_json(self) -> dict[str, JSON]:
         """Return the check as the contract writes it."""
         return {
             "name": self.name,
             "passed": self.passed,
+            "outcome": self.outcome.value,
             "actual": self.actual,
             "threshold": self.threshold,
             "message": self.message,
+            **({"difference": self.difference.to_json()} if self.difference else {}),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """All checks; the gate passes if every one does, and so if there is none."""
+    """All checks, and what they come to: one that failed is a failure, else one that shows nothing leaves it open."""
 
-    passed: bool
     checks: tuple[Check, ...]
+
+    @property
+    def outcome(self) -> GateOutcome:
+        """Return what the gate came to; one without checks passes."""
+        came_to = {made.outcome for made in self.checks}
+        for worst in (GateOutcome.FAILED, GateOutcome.INCONCLUSIVE):
+            if worst in came_to:
+                return worst
+        return GateOutcome.PASSED
+
+    @property
+    def passed(self) -> bool:
+        """Return whether every rule is met."""
+        return self.outcome is GateOutcome.PASSED
 
     def to_json(self) -> dict[str, JSON]:
         """Return the contract's ``gate``."""
-        return {"passed": self.passed, "checks": [check.to_json() for check in self.checks]}
+        return {
+            "passed": self.passed,
+            "outcome": self.outcome.value,
+            "checks": [check.to_json() for check in self.checks],
+        }
 
 
-def check(comparison: Comparison, gate: Gate | None) -> GateResult:
+def check(comparison: Comparison, gate: Gate | None, cases: CaseTable | None = None) -> GateResult:
     """Hold the comparison against the gate.
 
     ``minSuccessRate`` and ``minScore`` ask it of the leading combination. ``baseline`` asks that the best of the
-    others is at most ``maxRegression`` below the baseline, by score, or by success rate in a batch without scores.
+    others is at most ``maxRegression`` below the baseline, by score, or by success rate in a batch without scores:
+    case by case and with its ``confidence``, or without one by the means alone. Raises ``ValueError`` if ``cases`` are
+    not there for that.
     """
     checks: list[Check] = []
     if gate is not None:
@@ -70,26 +104,35 @@ def check(comparison: Comparison, gate: Gate | None) -> GateResult:
         if gate.min_score is not None:
             checks.append(_minimum("minScore", first, Measure.SCORE, gate.min_score))
         if gate.baseline is not None:
-            checks.append(_against_baseline(comparison.rows, gate.baseline))
-    return GateResult(passed=all(made.passed for made in checks), checks=tuple(checks))
+            checks.append(_against_baseline(comparison.rows, gate.baseline, cases))
+    return GateResult(tuple(checks))
 
 
 def _minimum(name: str, row: CombinationRow | None, measure: Measure, threshold: float) -> Check:
     word = _WORDS[measure]
     if row is None:
         return Check(
-            name, False, None, threshold, f"{_NOTHING_PASSED}, so there is no {word} to hold against {threshold:g}"
+            name,
+            GateOutcome.FAILED,
+            None,
+            threshold,
+            f"{_NOTHING_PASSED}, so there is no {word} to hold against {threshold:g}",
         )
     actual = measure.of(row)
     if actual is None or not finite(actual):
         advice = "; configure spec.evaluation.evaluators or drop gate.minScore" if measure is Measure.SCORE else ""
-        return Check(name, False, None, threshold, f"combination {row.name!r} has no {word}{advice}")
+        return Check(name, GateOutcome.FAILED, None, threshold, f"combination {row.name!r} has no {word}{advice}")
     passed = actual >= threshold
     relation = "reaches" if passed else "is below"
-    return Check(name, passed, actual, threshold, f"{word} {_shown(actual)} of {row.name!r} {relation} {threshold:g}")
+    said = f"{word} {_shown(actual)} of {row.name!r} {relation} {threshold:g}"
+    return Check(name, _outcome(passed), actual, threshold, said)
 
 
-def _against_baseline(rows: tuple[CombinationRow, ...], baseline: Baseline) -> Check:
+def _outcome(passed: bool) -> GateOutcome:
+    return GateOutcome.PASSED if passed else GateOutcome.FAILED
+
+
+def _against_baseline(rows: tuple[CombinationRow, ...], baseline: Baseline, cases: CaseTable | None) -> Check:
     """Compare the best of the other combinations with the baseline."""
     base = next((row for row in rows if row.name == baseline.combination), None)
     if base is None:
@@ -108,20 +151,22 @@ def _against_baseline(rows: tuple[CombinationRow, ...], baseline: Baseline) -> C
     if actual is None or not finite(actual):
         return _unknown(f"combination {candidate.name!r} has no {word} to hold against the baseline")
     threshold = float(_decimal(wanted) - _decimal(baseline.max_regression))
+    means = f"{word} {_shown(actual)} of {candidate.name!r}"
+    of_base = f"the {_shown(wanted)} of baseline {base.name!r}"
+    if baseline.confidence is not None:
+        if cases is None:
+            raise ValueError("a gate with a confidence is asked with the table of cases")
+        others = [row.name for row in rows if row is not base and row.passed]
+        shown = against(cases, base.name, others, candidate.name, measure, baseline.max_regression, baseline.confidence)
+        return Check("baseline", shown.outcome, actual, threshold, f"{means} {shown.text(of_base)}", shown.difference)
     passed = actual >= threshold
     relation = "is not more than" if passed else "is more than"
-    return Check(
-        "baseline",
-        passed,
-        actual,
-        threshold,
-        f"{word} {_shown(actual)} of {candidate.name!r} {relation} {baseline.max_regression:g} "
-        f"below the {_shown(wanted)} of baseline {base.name!r}",
-    )
+    said = f"{means} {relation} {baseline.max_regression:g} below {of_base}"
+    return Check("baseline", _outcome(passed), actual, threshold, said)
 
 
 def _unknown(message: str) -> Check:
-    return Check("baseline", False, None, None, message)
+    return Check("baseline", GateOutcome.FAILED, None, None, message)
 
 
 def _decimal(value: float) -> Decimal:

@@ -341,7 +341,7 @@ class Batches:
         session = self.store.open_session(batch_id, self.owner, opened_at)
         full = self.store.batch(batch_id)
         loaded = LoadedBatch.from_json(full.spec, Path("/"))
-        summary, final = Summary(loaded.plan), bytearray(full.total)
+        summary, final = Summary(loaded.plan, loaded.batch.spec.gate), bytearray(full.total)
         for result in self.store.results(batch_id):
             final[result.ordinal] = 1
             summary.add(result)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from batchyard.engine.cluster_ports import EnvironmentState
-from batchyard.model.outcome import Phase, Reason
+from batchyard.model.outcome import GateOutcome, Phase, Reason
 from batchyard.model.plain_json import plain_text
-from batchyard.model.status import ConditionType, Truth
+from batchyard.model.status import ConditionType, Truth, gate_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +41,13 @@ KEPT = "Kept"
 _READY_STATES = frozenset({EnvironmentState.READY, EnvironmentState.RUNNING})
 # They move with every entry, also with those that tell of the end; a write for them alone would never stop.
 _NO_NEWS = ("audit",)
+
+
+_GATE_SAID: Mapping[GateOutcome, tuple[Truth, Reason | str]] = {
+    GateOutcome.PASSED: (Truth.TRUE, "GatePassed"),
+    GateOutcome.FAILED: (Truth.FALSE, Reason.GATE_FAILED),
+    GateOutcome.INCONCLUSIVE: (Truth.UNKNOWN, Reason.GATE_INCONCLUSIVE),
+}
 
 
 class _Fact(NamedTuple):
@@ -208,8 +215,7 @@ def _facts(record: BatchRecord, environment: EnvironmentRecord | None, gate: JSO
     failed = ""
     if gate and gate.get("checks"):
         failed = "; ".join(check["message"] for check in gate["checks"] if not check["passed"])
-        reason = "GatePassed" if gate["passed"] else Reason.GATE_FAILED
-        facts.append(_Fact(ConditionType.GATE_PASSED, _truth(gate["passed"]), reason, failed))
+        facts.append(_Fact(ConditionType.GATE_PASSED, *_GATE_SAID[gate_outcome(gate)], failed))
     facts += [
         _Fact(ConditionType.PARITY_VERIFIED, Truth(one["status"]), one["reason"], one["message"])
         for one in (record.status or {}).get("conditions") or []

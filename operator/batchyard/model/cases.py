@@ -36,7 +36,7 @@ _KIND_OF_SUFFIX: dict[str, CaseFileKind] = {
     ".json": "yaml",
     ".csv": "csv",
 }
-_PLAIN_FIELDS = {"name", "weight", "deadlineSeconds"}
+_PLAIN_FIELDS = {"name", "weight", "deadlineSeconds", "group"}
 _JSON_MARK = ":json"
 
 
@@ -56,7 +56,7 @@ def kind_of(name: str) -> CaseFileKind | None:
 def case_of(spec: CaseSpec) -> Case:
     """Return a validated case as the engine's own."""
     answers = tuple(ScriptedAnswer(given.value, given.node or "", given.question or "") for given in spec.answers)
-    return Case(spec.name, spec.input, spec.expected, spec.weight, spec.deadline_seconds, answers)
+    return Case(spec.name, spec.input, spec.expected, spec.weight, spec.deadline_seconds, answers, spec.group)
 
 
 def case_json(case: Case) -> dict[str, JSON]:
@@ -68,6 +68,8 @@ def case_json(case: Case) -> dict[str, JSON]:
         spelled["weight"] = case.weight
     if case.deadline_seconds is not None:
         spelled["deadlineSeconds"] = case.deadline_seconds
+    if case.group:
+        spelled["group"] = case.group
     if case.answers:
         spelled["answers"] = [_answer_json(answer) for answer in case.answers]
     return spelled

@@ -64,6 +64,7 @@ class EventType(StrEnum):
     BUDGET_EXCEEDED = "BudgetExceeded"
     GATE_PASSED = "GatePassed"
     GATE_FAILED = "GateFailed"
+    GATE_INCONCLUSIVE = "GateInconclusive"
     PARITY_MISMATCH = "ParityMismatch"
     PARITY_VERIFIED = "ParityVerified"
     EXECUTION_MOVED = "ExecutionMoved"
@@ -105,6 +106,7 @@ _SEVERITY: Mapping[EventType, Severity] = {
     EventType.BUDGET_EXCEEDED: Severity.ERROR,
     EventType.GATE_PASSED: Severity.SUCCESS,
     EventType.GATE_FAILED: Severity.ERROR,
+    EventType.GATE_INCONCLUSIVE: Severity.WARNING,
     EventType.PARITY_MISMATCH: Severity.ERROR,
     EventType.PARITY_VERIFIED: Severity.SUCCESS,
     EventType.AUDIT_DROPPED: Severity.ERROR,

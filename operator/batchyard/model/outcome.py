@@ -26,6 +26,15 @@ class Verdict(StrEnum):
     CANCELLED = "Cancelled"
 
 
+class GateOutcome(StrEnum):
+    """What one rule of a gate, or the whole gate, came to."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+    """The results show neither that it is met nor that it is not."""
+
+
 class Phase(StrEnum):
     """Where a batch stands."""
 
@@ -56,6 +65,7 @@ class Reason(StrEnum):
     BATCH_BUDGET_EXCEEDED = "BatchBudgetExceeded"
     ALL_TRIALS_FAILED = "AllTrialsFailed"
     GATE_FAILED = "GateFailed"
+    GATE_INCONCLUSIVE = "GateInconclusive"
     CANCELLED = "Cancelled"
     FAIL_FAST = "FailFast"
     SUSPENDED = "Suspended"

@@ -45,6 +45,10 @@ class Baseline(SpecModel):
     max_regression: Share = Field(
         default=0.02, description="How far the best combination's score may be below the baseline's."
     )
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = Field(
+        default=0.95,
+        description="How sure the gate must be, either way, over the cases; null compares the means as they are.",
+    )
 
 
 class Gate(SpecModel):

@@ -193,6 +193,10 @@ class CaseSpec(SpecModel):
     input: dict[str, JSON] = Field(default_factory=dict, description="What the workflow is given.")
     expected: JSON = Field(default=None, description="What the evaluators compare the final state with.")
     weight: Weight = Field(default=1.0, description="How much the case counts in a combination's score.")
+    group: Annotated[str, StringConstraints(max_length=253)] = Field(
+        default="",
+        description="What it has in common with others, a document say; cases of a group count as one witness.",
+    )
     deadline_seconds: Seconds | None = Field(
         default=None, description="Deadline of its trials instead of `trialSeconds`."
     )

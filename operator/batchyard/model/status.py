@@ -3,14 +3,15 @@
 Not for how a batch stands while it runs (``engine.summary``) nor for rows of single trials (the store).
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import GateOutcome, Outcome, Phase
 from batchyard.model.spec_environment import Isolation, Provider
 from batchyard.model.spec_workload import MAX_COMBINATIONS
 from batchyard.model.trial import JSON
@@ -97,20 +98,54 @@ class Best(StatusModel):
     by: str = Field(default="score", description="What the margin is measured in: score or successRate.")
 
 
-class GateCheck(StatusModel):
+def gate_outcome(told: Mapping[str, JSON]) -> GateOutcome:
+    """Return what a gate, or one rule of it, came to; older batches tell only whether it passed."""
+    return GateOutcome(told.get("outcome") or (GateOutcome.PASSED if told["passed"] else GateOutcome.FAILED))
+
+
+class GateDifference(StatusModel):
+    """How two combinations differ over the cases that both have."""
+
+    estimate: float = Field(description="Mean difference of a case, above 0 if the combination is better.")
+    low: float = Field(description="What the difference is not below, with the gate's confidence.")
+    high: float = Field(description="What the difference is not above, with the gate's confidence.")
+    confidence: float = Field(description="The confidence of either bound.")
+    p_value: float = Field(description="Of the claim that the rule is met, adjusted for the number of combinations.")
+    cases: Count = Field(default=0, description="Cases that both have.")
+    groups: Count = Field(
+        default=0, description="Groups of cases, or cases without a group: the independent witnesses."
+    )
+    unpaired: Count = Field(default=0, description="Cases left out because one of the two lost all its trials of it.")
+    cases_needed: Count | None = Field(
+        default=None, description="About how many cases would decide; null if decided or if none would."
+    )
+
+
+class _Decided(StatusModel):
+    passed: bool = Field(description="Whether it is met.")
+    outcome: GateOutcome = Field(description="Passed, Failed, or Inconclusive: neither is shown.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_batch(cls, told: dict[str, JSON]) -> dict[str, JSON]:
+        return {**told, "outcome": gate_outcome(told)} if "passed" in told else told
+
+
+class GateCheck(_Decided):
     """One rule of the gate, applied."""
 
     name: str = Field(description="Name of the rule.")
-    passed: bool = Field(description="Whether it is met.")
     actual: float | None = Field(default=None, description="What was reached.")
     threshold: float | None = Field(default=None, description="What was asked for.")
     message: Message = Field(default="", description="Both in a sentence.")
+    difference: GateDifference | None = Field(
+        default=None, description="The difference to the baseline over the cases; null for other rules."
+    )
 
 
-class GateStatus(StatusModel):
+class GateStatus(_Decided):
     """What the gate said."""
 
-    passed: bool = Field(description="Whether every rule is met.")
     checks: tuple[GateCheck, ...] = Field(default=(), max_length=8, description="The rules, one by one.")
 
 

@@ -31,7 +31,7 @@ class Combination:
 class Case:
     """One input with an optional expectation. ``deadline_seconds`` overrides ``deadlines.trialSeconds``.
 
-    ``answers`` is the script for what the workflow asks.
+    ``answers`` is the script for what the workflow asks. Cases of one ``group`` are not independent of each other.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Case:
     weight: float = 1.0
     deadline_seconds: float | None = None
     answers: tuple[ScriptedAnswer, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

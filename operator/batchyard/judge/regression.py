@@ -1,0 +1,148 @@
+"""Whether a combination is worse than the baseline, case by case: it is, it is not, or the cases do not show it.
+
+"No difference was found" is no answer here: few cases find none. So there are two claims, each of which must be shown
+with the gate's confidence: that the difference is above the margin (not worse: passed), and that it is below (worse:
+failed). See ``paired`` for the interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchyard.judge.paired import Difference, difference, holm
+from batchyard.model.outcome import GateOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchyard.judge.cases import CaseTable
+    from batchyard.judge.ranking import Measure
+    from batchyard.model.trial import JSON
+
+MOST_UNPAIRED = 0.05
+"""With a larger share of cases lost by one of the two, what is left need not be like the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateDifference:
+    """The paired difference to the baseline, as the status has it; bounds are one-sided, each of ``confidence``."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+    p_value: float
+    cases: int
+    groups: int
+    unpaired: int
+    cases_needed: int | None
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return it as the contract writes it."""
+        return {
+            "estimate": self.estimate,
+            "low": self.low,
+            "high": self.high,
+            "confidence": self.confidence,
+            "pValue": self.p_value,
+            "cases": self.cases,
+            "groups": self.groups,
+            "unpaired": self.unpaired,
+            "casesNeeded": self.cases_needed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the cases show of one candidate. ``difference`` is None if no case was judged for both."""
+
+    outcome: GateOutcome
+    margin: float
+    compared: int
+    difference: GateDifference | None
+    why: str = ""
+
+    def text(self, baseline: str) -> str:
+        """Return it in words, to follow what the candidate reached; ``baseline`` is what the baseline reached."""
+        found = self.difference
+        if found is None:
+            return f"cannot be held against {baseline}: {self.why}"
+        sure = f"{found.confidence * 100:g}% sure"
+        span = f"{found.low:+.4f} to {found.high:+.4f} over {_counted(found)}"
+        many = f", the best of {self.compared}" if self.compared > 1 else ""
+        match self.outcome:
+            case GateOutcome.PASSED:
+                said = f"is not more than {self.margin:g} below {baseline}, {sure}"
+            case GateOutcome.FAILED:
+                said = f"is more than {self.margin:g} below {baseline}, {sure}"
+            case _:
+                said = f"may or may not be more than {self.margin:g} below {baseline}{self.why}"
+        return f"{said} (difference {found.estimate:+.4f}, {span}{many})"
+
+
+def against(
+    table: CaseTable,
+    base: str,
+    others: Sequence[str],
+    candidate: str,
+    measure: Measure,
+    max_regression: float,
+    confidence: float,
+) -> Shown:
+    """Hold ``candidate``, the best of ``others``, against the combination ``base``.
+
+    That it is not worse must be shown as if each of the others had had the chance to show it (Holm); that it is worse
+    needs no such care, since the best was chosen for being the least so.
+    """
+    error, margin = 1.0 - confidence, -max_regression
+    found = {name: _difference(table, base, name, measure) for name in others}
+    adjusted = dict(zip(others, holm([_p_above(one, margin) for one in found.values()]), strict=True))
+    unpaired, mine = table.pairs(base, candidate, measure).unpaired, found[candidate]
+    if mine is None:
+        return Shown(GateOutcome.INCONCLUSIVE, max_regression, len(others), None, "no case was judged for both")
+    lost = unpaired / (unpaired + mine.cases)
+    why, needed = "", None
+    if lost > MOST_UNPAIRED:
+        outcome = GateOutcome.INCONCLUSIVE
+        why = f": one of the two lost its trials of {unpaired} of {unpaired + mine.cases} cases with their place"
+    elif adjusted[candidate] <= error:
+        outcome = GateOutcome.PASSED
+    elif mine.p_below(margin) <= error:
+        outcome = GateOutcome.FAILED
+    else:
+        outcome = GateOutcome.INCONCLUSIVE
+        needed = mine.cases_needed(margin, 1 - error / len(others))
+        why = f"; about {needed:,} cases like these would show it" if needed else ""
+    return Shown(
+        outcome,
+        max_regression,
+        len(others),
+        GateDifference(
+            estimate=mine.estimate,
+            low=mine.low(confidence),
+            high=mine.high(confidence),
+            confidence=confidence,
+            p_value=adjusted[candidate],
+            cases=mine.cases,
+            groups=mine.groups,
+            unpaired=unpaired,
+            cases_needed=needed,
+        ),
+        why,
+    )
+
+
+def _difference(table: CaseTable, base: str, name: str, measure: Measure) -> Difference | None:
+    pairs = table.pairs(base, name, measure).pairs
+    return difference(pairs) if pairs else None
+
+
+def _p_above(found: Difference | None, than: float) -> float:
+    return 1.0 if found is None else found.p_above(than)
+
+
+def _counted(found: GateDifference) -> str:
+    if found.groups < found.cases:
+        return f"{found.cases} cases in {found.groups} groups"
+    return f"{found.cases} case{'' if found.cases == 1 else 's'}"
