@@ -157,6 +157,18 @@ def test_compare_shows_as_many_cases_as_asked_and_says_how_many_more_there_are(b
     assert "third" not in shown
 
 
+def test_compare_says_how_sure_the_differences_are(bench: Bench) -> None:
+    shown = bench.run("compare", "small").stdout
+    compared = bench.json("compare", "small")
+
+    (contrast,) = compared["contrasts"]
+    assert {compared["against"], contrast["combination"]} == {"yes", "no"}
+    assert (contrast["cases"], contrast["confidence"]) == (3, 0.95)
+    assert contrast["low"] < contrast["estimate"] < contrast["high"]
+    assert f"against {compared['against']}" in shown
+    assert compared["reliability"] == []  # no case was repeated
+
+
 # -- audit ---------------------------------------------------------------------------------------------------------
 
 

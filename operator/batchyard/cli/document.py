@@ -45,11 +45,13 @@ def print_batch(
     write("}\n")
 
 
-def print_comparison(record: BatchRecord, status: BatchStatus, cells: Iterable[JSON]) -> None:
+def print_comparison(
+    record: BatchRecord, status: BatchStatus, cells: Iterable[JSON], statistics: Mapping[str, JSON]
+) -> None:
     """Print the document of a comparison, with a line for each cell of combination x case."""
     sys.stdout.write(f'{{"batch": {_text(batch_json(record))}')
     print_list("matrix", cells)
-    for name, value in summary_json(record, status).items():
+    for name, value in {**statistics, **summary_json(record, status)}.items():
         sys.stdout.write(f',\n"{name}": {_text(value)}')
     sys.stdout.write("}\n")
 

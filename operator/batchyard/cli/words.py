@@ -47,6 +47,16 @@ def metric(value: float | None) -> str:
     return "-" if value is None else f"{value:.5g}"
 
 
+def signed(value: float) -> str:
+    """Return a difference of scores or rates, with its sign."""
+    return f"{value:+.4f}"
+
+
+def p_value(value: float) -> str:
+    """Return a p-value: small ones only as small."""
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
 def _cut(value: float, places: int) -> Decimal:
     return Decimal(repr(value)).quantize(Decimal(1).scaleb(-places), rounding=ROUND_DOWN)
 
