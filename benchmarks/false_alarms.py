@@ -8,6 +8,7 @@ often the interval between the two bounds holds a difference that is really ther
 from __future__ import annotations
 
 import argparse
+import json
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -133,7 +134,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--gates", type=int, default=10_000, help="gates a cell")
     options.add_argument("--seed", type=int, default=2026)
+    options.add_argument("--json", type=int, metavar="CASES", help="print the rates of so many cases, write nothing")
     given = options.parse_args()
+    if given.json:
+        print(json.dumps([simulate(kind, given.json, given.gates, given.seed)._asdict() for kind in KINDS]))
+        return
     jobs = [(kind, cases) for cases in reversed(CASES) for kind in KINDS]
     with ProcessPoolExecutor() as pool:
         running = [pool.submit(_one, KINDS.index(kind), cases, given.gates, given.seed) for kind, cases in jobs]

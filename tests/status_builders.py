@@ -94,7 +94,8 @@ def a_whole_status() -> BatchStatus:
     check = GateCheck(
         name="baseline", passed=True, outcome=GateOutcome.PASSED, actual=0.75, threshold=0.5, message="is enough",
         difference=GateDifference(
-            estimate=0.25, low=0.1, high=0.4, confidence=0.95, p_value=0.001, cases=9, groups=8, unpaired=1,
+            combination="a", against="b", estimate=0.25, low=0.1, high=0.4, confidence=0.95, p_value=0.001,
+            cases=9, groups=8, unpaired=1,
             cases_needed=12,
         ),
     )  # fmt: skip

@@ -130,6 +130,30 @@ def test_the_end_is_one_sentence_with_verdict_time_counts_and_best() -> None:
     )
 
 
+def test_the_end_says_how_sure_the_lead_over_the_baseline_is() -> None:
+    difference = {
+        "combination": "bold", "against": "meek", "estimate": 0.5, "low": 0.25, "high": 0.75, "confidence": 0.95,
+        "pValue": 0.001, "cases": 40, "groups": 40, "unpaired": 0,
+    }  # fmt: skip
+    rule = {"name": "baseline", "passed": True, "outcome": "Passed", "message": "fine", "difference": difference}
+
+    lines = shown(status(gate={"passed": True, "outcome": "Passed", "checks": [rule]}))
+
+    assert lines[-1].endswith(
+        "Best: bold, score 1.0000, 0.5000 ahead in score; +0.5000 over meek, 95% sure of at least +0.2500."
+    )
+
+
+def test_a_gate_that_stayed_open_is_no_failure_and_no_success() -> None:
+    rule = {"name": "baseline", "passed": False, "outcome": "Inconclusive", "message": "may or may not"}
+    record = replace(RECORD, phase=Phase.FAILED, reason="GateInconclusive")
+
+    lines = shown(status(gate={"passed": False, "outcome": "Inconclusive", "checks": [rule]}), record)
+
+    assert "gate open  baseline: may or may not" in lines
+    assert lines[-1].startswith("small-abc123: Inconclusive (GateInconclusive) after 2.5 s")
+
+
 @pytest.mark.parametrize(
     ("reason", "advice"),
     [

@@ -28,6 +28,8 @@ MOST_UNPAIRED = 0.05
 class GateDifference:
     """The paired difference to the baseline, as the status has it; bounds are one-sided, each of ``confidence``."""
 
+    combination: str
+    against: str
     estimate: float
     low: float
     high: float
@@ -41,6 +43,8 @@ class GateDifference:
     def to_json(self) -> dict[str, JSON]:
         """Return it as the contract writes it."""
         return {
+            "combination": self.combination,
+            "against": self.against,
             "estimate": self.estimate,
             "low": self.low,
             "high": self.high,
@@ -119,6 +123,8 @@ def against(
         max_regression,
         len(others),
         GateDifference(
+            combination=candidate,
+            against=base,
             estimate=mine.estimate,
             low=mine.low(confidence),
             high=mine.high(confidence),

@@ -106,6 +106,8 @@ def gate_outcome(told: Mapping[str, JSON]) -> GateOutcome:
 class GateDifference(StatusModel):
     """How two combinations differ over the cases that both have."""
 
+    combination: str = Field(description="The one that was held against the baseline: the best of the others.")
+    against: str = Field(description="The baseline.")
     estimate: float = Field(description="Mean difference of a case, above 0 if the combination is better.")
     low: float = Field(description="What the difference is not below, with the gate's confidence.")
     high: float = Field(description="What the difference is not above, with the gate's confidence.")
