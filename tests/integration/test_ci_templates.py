@@ -163,6 +163,26 @@ def test_the_steps_of_a_template_run_and_end_as_the_verdict_does(project: Projec
     assert (project.folder / "batchyard-results.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("github-actions", "github/action.yml"),
+        ("github-workflows", "templates/github-actions.yml"),
+        ("gitlab-ci", "templates/gitlab-ci.yml"),
+        ("azure-pipelines", "templates/azure-pipelines.yml"),
+        ("circle-ci", "templates/circleci.yml"),
+    ],
+)
+def test_a_file_is_as_the_published_schema_of_its_system_has_it(schema: str, file: str) -> None:
+    # Some of the published patterns are none that a strict reader of Unicode takes.
+    options = ["--regex-variant", "nonunicode", "--builtin-schema", f"vendor.{schema}"]
+    command = [sys.executable, "-m", "check_jsonschema", *options, str(CI / file)]
+
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_the_workflow_of_github_calls_the_action_with_inputs_that_it_has() -> None:
     steps = template("github-actions.yml")["jobs"]["gate"]["steps"]
     call = next(step for step in steps if "ci/github@" in step.get("uses", ""))
