@@ -18,6 +18,7 @@ from batchyard import config, logs
 from batchyard.clock import Clock, SystemClock
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.decide.sessions import Liveness
+from batchyard.engine.carrying import CarryOver
 from batchyard.engine.forks import forks_of
 from batchyard.engine.ports import BatchRecord, Session, StateAdapter
 from batchyard.engine.records import accepted_event
@@ -44,6 +45,7 @@ from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner
 from batchyard.runners.zygotes import Zygotes
 from batchyard.setups import limits_of, setup_of
+from batchyard.store.carrying import SqlPastResults
 from batchyard.store.retention import prune
 from batchyard.store.writer import GroupCommitWriter
 from batchyard.tracing import Traces, open_traces
@@ -253,6 +255,7 @@ class LocalEngine:
                 redact=made.redact,
                 fork_point=None if forks is None else forks.point,
                 prefixes=made.prefixes,
+                carry_over=CarryOver(SqlPastResults(store), store, loaded) if loaded.carries_from else None,
             )
             on_start(Running(made.bus, batch_session))
             if not record.audit_entries:

@@ -14,6 +14,7 @@ from batchyard.cli.execution_group import execution_app
 from batchyard.cli.groups import audit_app, db_app
 from batchyard.cli.options import (
     OPERATOR_NAMESPACE,
+    AmendOption,
     BatchArgument,
     ContextOption,
     FileArgument,
@@ -24,6 +25,7 @@ from batchyard.cli.options import (
     OutputOption,
     QuietOption,
     RayAddressOption,
+    ReuseOption,
     RunnerOption,
     StoreOption,
     origin_of,
@@ -94,6 +96,7 @@ def _settings(
     "batchyard run batchtest.yaml",
     "batchyard run batchtest.yaml --store results.db --output json > result.json",
     "batchyard run batchtest.yaml --runner ray",
+    "batchyard run batchtest.yaml --amend docs-search",
     "sed 's/parallelism: 2/parallelism: 4/' batchtest.yaml | batchyard run -",
     panel=_RUNNING,
 )
@@ -104,6 +107,8 @@ def run(
     quiet: QuietOption = False,
     runner: RunnerOption = None,
     ray_address: RayAddressOption = "",
+    amend: AmendOption = "",
+    reuse: ReuseOption = False,
 ) -> int:
     """Run a BatchTest on this machine and show which combination did best.
 
@@ -111,9 +116,13 @@ def run(
     file or usage (nothing was created), 3 the batch's deadline passed or its budget was exceeded, 4 the environment
     or the store failed, 130 interrupted: `batchyard resume` goes on, and no finished trial runs twice.
     """
+    from batchyard.cli.earlier import Earlier
     from batchyard.cli.run import Place, run_file
 
-    return run_file(file, store, output, Place(runner, ray_address), quiet=quiet)
+    if amend and reuse:
+        raise typer.BadParameter("give --amend or --reuse, and not both")
+
+    return run_file(file, store, output, Place(runner, ray_address), Earlier(amend, reuse), quiet=quiet)
 
 
 @command(

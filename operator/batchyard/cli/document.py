@@ -11,6 +11,8 @@ import sys
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from batchyard.engine.carrying import origin_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
@@ -37,7 +39,7 @@ def print_batch(
     write = sys.stdout.write
     write(f'{{"batch": {_text(batch_json(record))},\n"counts": {_text(_model(status.trials))}')
     if trials is not None:
-        print_list("trials", (trial_json(result, variants) for result in trials))
+        print_list("trials", (trial_json(result, variants, record.id) for result in trials))
     for name, value in summary_json(record, status).items():
         write(f',\n"{name}": {_text(value)}')
     if conditions:
@@ -101,8 +103,14 @@ def batch_json(record: BatchRecord) -> dict[str, JSON]:
     }
 
 
-def trial_json(result: AttemptResult, variants: Mapping[str, Mapping[str, str]]) -> dict[str, JSON]:
-    """Return one attempt of a trial; ``variants`` has the choices of every combination by name."""
+def trial_json(
+    result: AttemptResult, variants: Mapping[str, Mapping[str, str]], batch_id: str = ""
+) -> dict[str, JSON]:
+    """Return one attempt of a trial; ``variants`` has the choices of every combination by name.
+
+    One that another batch than ``batch_id`` ran says so.
+    """
+    origin = origin_of(result, batch_id) if batch_id else ""
     return {
         "id": result.trial_id,
         "combination": variants.get(result.combination, {}),
@@ -118,6 +126,7 @@ def trial_json(result: AttemptResult, variants: Mapping[str, Mapping[str, str]])
         "startTime": instant(result.started_at),
         "completionTime": instant(result.ended_at),
         "nodes": [boundary.node for boundary in result.boundaries],
+        **({"carriedFrom": origin} if origin else {}),
     }
 
 

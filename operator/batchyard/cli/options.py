@@ -146,3 +146,19 @@ RayAddressOption = Annotated[
         show_default=False,
     ),
 ]
+AmendOption = Annotated[
+    str,
+    typer.Option(
+        "--amend",
+        metavar="BATCH",
+        help="Finished batch (id or name) whose results stand for trials that would run the same again; only the "
+        "others run.",
+        show_default=False,
+    ),
+]
+ReuseOption = Annotated[
+    bool,
+    typer.Option(
+        "--reuse", help="As --amend, with every earlier batch of this name that ran with the same code and settings."
+    ),
+]

@@ -39,6 +39,8 @@ class PlainView:
         if outcome is None:
             if event.type is EventType.TRIAL_RETRIED:
                 self._ended -= 1
+            elif event.type is EventType.TRIAL_CARRIED_OVER:
+                self._ended += 1
             return
         if event.details.get("reason") == Reason.INTERRUPTED:
             return

@@ -27,7 +27,15 @@ OUTCOME_OF = {
     EventType.TRIAL_CANCELLED: Outcome.CANCELLED,
     EventType.TRIAL_ERRORED: Outcome.ERRORED,
 }
-HEARD = frozenset({*OUTCOME_OF, EventType.TRIAL_STARTED, EventType.TRIAL_RETRIED, EventType.TRIALS_NOT_RUN})
+HEARD = frozenset(
+    {
+        *OUTCOME_OF,
+        EventType.TRIAL_STARTED,
+        EventType.TRIAL_RETRIED,
+        EventType.TRIALS_NOT_RUN,
+        EventType.TRIAL_CARRIED_OVER,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,8 @@ class Progress:
                 # Only what the place broke is tried again; the attempt was counted as the trial's end just now.
                 self._counts[Outcome.ERRORED] -= 1
                 self._retried += 1
+            elif event.type is EventType.TRIAL_CARRIED_OVER:
+                self._counts[Outcome(event.details["outcome"])] += 1
             elif event.type is EventType.TRIALS_NOT_RUN:
                 self._counts[Outcome.NOT_RUN] += int(event.details.get("count", 0))
 

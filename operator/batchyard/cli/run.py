@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from batchyard import logs
 from batchyard.cli import document, stores, tables, terminal, words
+from batchyard.cli.earlier import NOTHING_EARLIER, Earlier
 from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.live import LiveView
@@ -23,8 +24,10 @@ from batchyard.decide.finish import EXIT_INTERRUPTED, exit_code
 from batchyard.decide.parity import is_comparable, with_parity
 from batchyard.engine.forks import bound
 from batchyard.engine.parity import Elsewhere
+from batchyard.engine.settings import setting_of
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.local_files import files_folder
+from batchyard.model.events import EventType
 from batchyard.model.outcome import Reason, Verdict
 from batchyard.model.spec_environment import Isolation, Provider
 from batchyard.model.status import Truth
@@ -81,7 +84,15 @@ def place_name(place: Elsewhere) -> str:
             return "worker processes"
 
 
-def run_file(file: Path, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:
+def here(loaded: LoadedBatch, ray: RayConfig | None) -> Elsewhere:
+    """Return the place on this machine that a batch's trials run in."""
+    provider = Provider.IN_PROCESS if ray is None else Provider.RAY
+    return Elsewhere(provider, loaded.batch.spec.environment.isolation)
+
+
+def run_file(
+    file: Path, named_store: str, output: Output, place: Place, earlier: Earlier = NOTHING_EARLIER, *, quiet: bool
+) -> int:
     """Run a BatchTest's file; return the exit code. Raises ``SpecInvalid`` before anything is made."""
     loaded = load(file)
     ray = place.ray(loaded.batch)
@@ -96,7 +107,8 @@ def run_file(file: Path, named_store: str, output: Output, place: Place, *, quie
         target = stores.target(named_store)
         with open_store(target) as store:
             end_abandoned(store, target, quiet=quiet)
-            loaded = bound(store, loaded)
+            loaded = replace(bound(store, loaded), setting=setting_of(loaded, place_name(here(loaded, ray))))
+            loaded = earlier.taken(store, loaded, quiet=quiet)
             record = engine.accept(store, loaded, files_folder(target))
             front = Front(engine, store, target, interrupts, quiet=quiet)
             return _carry_out(front, record, loaded, output)
@@ -193,6 +205,8 @@ class Front:
         def listen(running: Running) -> None:
             nonlocal view
             view = self._view(running, loaded, finished)
+            if not self._quiet:
+                running.bus.subscribe(lambda event: view.note(event.message), frozenset({EventType.BATCH_AMENDED}))
             self._interrupts.on_first(lambda: _stop(running, view))
 
         try:

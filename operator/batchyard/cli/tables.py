@@ -14,6 +14,7 @@ from rich.text import Text
 
 from batchyard.cli.terminal import printable
 from batchyard.cli.words import first_line, metric, number, rate, seconds, signed
+from batchyard.model.events import EventType
 from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
 from batchyard.model.status import ConditionType, Truth
 
@@ -50,6 +51,7 @@ def print_result(console: Console, record: BatchRecord, status: BatchStatus, ori
         console.print(ranking(console, status))
     print_gate(console, status)
     print_parity(console, record, status)
+    _print_carried(console, record, status)
     _print_failures(console, record, status, origin)
     print_closing(console, record, status, origin)
 
@@ -162,6 +164,13 @@ def print_parity(console: Console, record: BatchRecord, status: BatchStatus) -> 
 
 
 _PARITY_WORDS = {Truth.TRUE: ("pass", "green"), Truth.FALSE: ("FAIL", "red"), Truth.UNKNOWN: ("unknown", "yellow")}
+
+
+def _print_carried(console: Console, record: BatchRecord, status: BatchStatus) -> None:
+    if status.trials.carried_over:
+        told = f"{status.trials.carried_over} of {status.trials.total} trials were carried over and not run again"
+        console.print()
+        line(console, f"{told}: batchyard audit list {record.id} --type {EventType.TRIAL_CARRIED_OVER}")
 
 
 def _print_failures(console: Console, record: BatchRecord, status: BatchStatus, origin: Origin | None) -> None:

@@ -64,6 +64,10 @@ class Backlog:
         """Return how many trials are not final."""
         return self._done.count(0)
 
+    def is_finished(self, ordinal: int) -> bool:
+        """Return whether a trial is final."""
+        return bool(self._done[ordinal])
+
     @property
     def nothing_waits(self) -> bool:
         """Return whether every open trial has been handed out."""

@@ -109,7 +109,8 @@ def twin(
     metadata = loaded.batch.metadata.model_copy(update={"name": with_suffix(loaded.batch.metadata.name, suffix)})
     batch = loaded.batch.model_copy(update={"metadata": metadata, "spec": spec.model_copy(update=bare)})
     plan = loaded.plan if only is None else replace(loaded.plan, only=only)
-    return replace(loaded, batch=batch, plan=plan, twin_of=of)
+    # It runs all of it again, and with what else is for its own place to say.
+    return replace(loaded, batch=batch, plan=plan, twin_of=of, setting=None, carries_from=())
 
 
 def sampled_twin(record: BatchRecord, loaded: LoadedBatch, there: Elsewhere) -> LoadedBatch:

@@ -13,13 +13,14 @@ import structlog
 
 from batchyard.decide.finish import ends_batch
 from batchyard.engine.attempts import BatchTestRunner, Stop
+from batchyard.engine.carrying import origin_of
 from batchyard.engine.conclusion import NOT_RUN_CHUNK, PHASE_OF, conclude
 from batchyard.engine.dispatch import TrialLoop
 from batchyard.engine.ports import BatchRecord, BatchStore, BatchUpdate, ResultWriter, Session
 from batchyard.engine.records import not_run
 from batchyard.engine.summary import Summary
 from batchyard.model.errors import StaleSession, StoreError
-from batchyard.model.events import EventType
+from batchyard.model.events import Event, EventType
 from batchyard.model.outcome import Outcome, Phase, Reason, Verdict
 from batchyard.model.usage import Usage
 
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
 
     from batchyard.clock import Clock
     from batchyard.decide.forking import ForkPoint
+    from batchyard.engine.carrying import CarryOver
     from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.events import AuditTrail, EventBus
     from batchyard.judge.gate import GateResult
     from batchyard.model.matrix import Plan
     from batchyard.model.spec import BatchTestSpec
-    from batchyard.model.trial import AttemptResult
+    from batchyard.model.trial import JSON, AttemptResult
 
 _log = structlog.get_logger(__name__)
 
@@ -71,8 +73,12 @@ class BatchSession(TrialLoop):
         redact: Callable[[str], str],
         fork_point: Callable[[int], ForkPoint] | None = None,
         prefixes: SharedPrefixes | None = None,
+        carry_over: CarryOver | None = None,
     ) -> None:
-        """Take everything made; ``run`` does the rest. See ``TrialLoop``."""
+        """Take everything made; ``run`` does the rest. See ``TrialLoop``.
+
+        ``carry_over`` has results of other batches that stand for trials of this one.
+        """
         super().__init__(
             batch_id=record.id, epoch=session.epoch, deadline_at=record.deadline_at, spec=spec, plan=plan,
             writer=writer, runner=runner, bus=bus, trail=trail, clock=clock, redact=redact,
@@ -80,6 +86,7 @@ class BatchSession(TrialLoop):
         )  # fmt: skip
         self._record, self._session, self._store = record, session, store
         self._summary = Summary(plan, spec.gate)
+        self._carry_over, self._carried = carry_over, 0
         self._next_heartbeat = self._next_status = clock.monotonic()
 
     def run(self) -> Finished:
@@ -101,6 +108,7 @@ class BatchSession(TrialLoop):
         for result in self._store.results(self._record.id):
             self._backlog.finish(result.ordinal)
             self._summary.add(result)
+            self._carried += self._was_carried(result)
             if result.outcome is Outcome.ERRORED:
                 final.add((result.ordinal, result.attempt))
         self._stop = self._stop_by_results()
@@ -112,7 +120,11 @@ class BatchSession(TrialLoop):
         if self._allowed:
             # Attempts that were tried again cost money too.
             for result in self._store.results(self._record.id, final_only=False):
-                self._ledger.ended(result.ordinal, Usage.of(result.metrics))
+                if not self._was_carried(result):
+                    self._ledger.ended(result.ordinal, Usage.of(result.metrics))
+
+    def _was_carried(self, result: AttemptResult) -> bool:
+        return self._carry_over is not None and bool(origin_of(result, self._record.id))
 
     def _stop_by_results(self) -> Stop | None:
         """Return what ended the batch early, as the results have it."""
@@ -127,6 +139,41 @@ class BatchSession(TrialLoop):
     def _begin(self) -> None:
         started = None if self._record.started_at is not None else self._clock.now()
         self._write(batch=self._update(Phase.RUNNING, started_at=started))
+        if self._carry_over is not None:
+            self._take_over(self._carry_over)
+
+    def _take_over(self, carry_over: CarryOver) -> None:
+        """Carry over what stands for trials of this batch; a session that was killed in it left whole steps."""
+        self._writer.flush()
+        for step in carry_over.steps(self._session.epoch, self._backlog):
+            for result in step.results:
+                self._tell_carried(result, step.source)
+                self._backlog.finish(result.ordinal)
+                self._summary.add(result)
+            self._carried += len(step.results)
+            drained = self._trail.drain()
+            carry_over.write(self._session, step, drained.entries, drained.dropped)
+            if self._asked is not None:
+                break
+        details: dict[str, JSON] = {"carriedOver": self._carried, "total": len(self._plan)}
+        for sentence in carry_over.told:
+            self._tell(EventType.BATCH_AMENDED, sentence, details)
+        self._write(batch=self._update(Phase.RUNNING))
+        self._stop = self._stop or self._stop_by_results()
+
+    def _tell_carried(self, result: AttemptResult, source: str) -> None:
+        self._bus.publish(
+            Event(
+                type=EventType.TRIAL_CARRIED_OVER,
+                at=self._clock.now(),
+                batch_id=self._batch_id,
+                message=f"{result.outcome} in {source}",
+                epoch=self._epoch,
+                trial_id=result.trial_id,
+                attempt=result.attempt,
+                details={"outcome": result.outcome, "batch": source, "thread": result.thread_id},
+            )
+        )
 
     # -- while running -----------------------------------------------------------------------------------------
 
@@ -209,4 +256,6 @@ class BatchSession(TrialLoop):
         text = message or f"{self._summary.finished} of {len(self._plan)} trials finished"
         record = replace(self._record, phase=phase, reason=reason, message=text, completed_at=completed_at)
         status = self._summary.status(record, running=running, gate=gate)
+        if self._carried:
+            status["trials"]["carriedOver"] = self._carried
         return BatchUpdate(phase, reason, text, status, started_at, completed_at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -18,6 +18,7 @@ from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.model.matrix import Plan, expand_combinations
 from batchyard.model.parse import Draft, in_file_order, read_draft, trial_cap_faults
 from batchyard.model.rules import Place
+from batchyard.model.setting import Setting
 from batchyard.model.spec import MAX_INLINE_CASES_BYTES, BatchTest, CaseSpec
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _CHANGEABLE = ("suspend", "cancel", "ttlSecondsAfterFinished")
 _FORKED_FROM = "forkedFrom"
 """Where a batch's document has what a name in it meant when it was accepted."""
 
+_SETTING, _CARRIES_FROM = "setting", "carriesFrom"
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedBatch:
@@ -53,7 +56,9 @@ class LoadedBatch:
     folder that relative paths are relative to. ``digest`` (SHA-256) is of everything that decides what is run:
     the spec and the cases' contents, but not the fields that may change while a batch runs. ``forked_from`` is the id
     of the batch that ``spec.forkFrom`` named when this one was accepted, "" if none or before that. ``twin_of`` is the
-    batch whose trials, or some of them (``plan.only``), are run again to compare.
+    batch whose trials, or some of them (``plan.only``), are run again to compare. ``setting`` is what else decides
+    its trials, if that was looked at; ``carries_from`` are the batches whose results stand for trials of this one.
+    ``own_files`` are the files that it was read from.
     """
 
     batch: BatchTest
@@ -62,6 +67,9 @@ class LoadedBatch:
     digest: str
     forked_from: str = ""
     twin_of: str = ""
+    setting: Setting | None = None
+    carries_from: tuple[str, ...] = ()
+    own_files: tuple[Path, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the BatchTest as JSON with all its cases inline, so that no file is needed to go on with it."""
@@ -70,6 +78,10 @@ class LoadedBatch:
             document[_FORKED_FROM] = self.forked_from
         if self.twin_of or self.plan.only is not None:
             document[_TWIN] = {"of": self.twin_of, "only": self.plan.only and list(self.plan.only)}
+        if self.setting is not None:
+            document[_SETTING] = self.setting.to_json()
+        if self.carries_from:
+            document[_CARRIES_FROM] = list(self.carries_from)
         return document
 
     @classmethod
@@ -78,12 +90,20 @@ class LoadedBatch:
         spec = document["spec"]
         bare = {**document, "spec": {key: value for key, value in spec.items() if key != "cases"}}
         forked_from, twin = bare.pop(_FORKED_FROM, ""), bare.pop(_TWIN, {"of": "", "only": None})
+        setting, carries_from = bare.pop(_SETTING, None), bare.pop(_CARRIES_FROM, ())
         batch = BatchTest.model_validate_json(json.dumps(bare))
         cases = tuple(case_of(CaseSpec.model_validate_json(json.dumps(case))) for case in spec["cases"])
         loaded = loaded_from(batch, cases, base)
         only = None if twin["only"] is None else tuple(twin["only"])
         plan = replace(loaded.plan, only=only)
-        return replace(loaded, plan=plan, forked_from=forked_from, twin_of=twin["of"])
+        return replace(
+            loaded,
+            plan=plan,
+            forked_from=forked_from,
+            twin_of=twin["of"],
+            setting=None if setting is None else Setting.from_json(setting),
+            carries_from=tuple(carries_from),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +120,15 @@ class Reading:
     groups: tuple[tuple[Case, ...], ...]
     faults: tuple[Fault, ...]
     file_faults: tuple[Fault, ...]
+    file: Path | None = None
 
     def loaded(self) -> LoadedBatch:
         """Return the batch. Raises ``SpecInvalid`` with every fault."""
         if self.draft.batch is None or self.faults or self.file_faults:
             raise SpecInvalid(self.source, (*self.faults, *self.file_faults))
-        return loaded_from(self.draft.batch, tuple(chain.from_iterable(self.groups)), self.base)
+        loaded = loaded_from(self.draft.batch, tuple(chain.from_iterable(self.groups)), self.base)
+        cases = [self.base / entry.path for entry in self.draft.batch.spec.cases_from if entry.path]
+        return replace(loaded, own_files=(*(() if self.file is None else (self.file,)), *cases))
 
 
 def load(path: Path, stdin: BinaryIO | None = None) -> LoadedBatch:
@@ -138,7 +161,8 @@ def read_file(path: Path, stdin: BinaryIO | None = None, *, for_cluster: bool = 
     groups, faults, file_faults = _cases(draft, base, for_cluster=for_cluster)
     faults += _source_faults(Place(draft.document, ""), base)
     ordered = in_file_order([*draft.faults, *faults], draft.document)
-    return Reading(source, base, draft, groups, ordered, tuple(file_faults))
+    own = None if path == STDIN else path.resolve()
+    return Reading(source, base, draft, groups, ordered, tuple(file_faults), own)
 
 
 def loaded_from(batch: BatchTest, cases: tuple[Case, ...], base: Path) -> LoadedBatch:

@@ -58,6 +58,7 @@ class TrialCounts(StatusModel):
     cancelled: Count = Field(default=0, description="Ended by a cancel.")
     not_run: Count = Field(default=0, description="Never begun because the batch ended first.")
     retried: Count = Field(default=0, description="Attempts that were made again.")
+    carried_over: Count = Field(default=0, description="Final results that another batch's trials had come to.")
 
 
 class CombinationRow(StatusModel):

@@ -215,6 +215,16 @@ class SqlStore:
         """
         self._commit(session, results, entries, dropped, batch)
 
+    def write_also(
+        self,
+        session: Session,
+        entries: Sequence[AuditEntry],
+        dropped: int,
+        also: Callable[[sa.Connection, int], None],
+    ) -> None:
+        """Write entries and what ``also`` writes, all or nothing; raises as ``commit`` does."""
+        self._commit(session, (), entries, dropped, None, also)
+
     def _commit(
         self,
         session: Session,

@@ -1,0 +1,195 @@
+"""Results of finished batches that stand for trials of a new one: which batches, which results, step by step.
+
+Not for whether a result may stand for a trial (``decide.amending``) nor for the rows (``store.carrying``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import ValidationError
+
+from batchyard.decide.amending import Carrying, Side, Tally, Why, differences
+from batchyard.engine.sources import LoadedBatch
+from batchyard.model.errors import BatchNotFound, Fault, SpecInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batchyard.engine.ports import BatchRecord, BatchStore, Session
+    from batchyard.model.audit import AuditEntry
+    from batchyard.model.trial import AttemptResult
+
+STEP = 500
+"""How many results are carried over in one commit."""
+
+MOST_EARLIER = 20
+"""How many earlier batches of a name are looked at for results to use again."""
+
+
+class PastResults(Protocol):
+    """Reads and copies results of other batches within a store."""
+
+    def results(self, batch_id: str, *, with_nodes: bool) -> Iterator[AttemptResult]:
+        """Yield a batch's final results by ordinal, without outputs; of those that passed without nodes unless wanted."""
+        ...
+
+    def earlier(self, name: str, limit: int) -> Sequence[BatchRecord]:
+        """Return the newest finished batches of a name, with their specs, newest first."""
+        ...
+
+    def carry_over(
+        self, session: Session, source: str, pairs: Sequence[Pair], entries: Sequence[AuditEntry], dropped: int
+    ) -> None:
+        """Copy final results of ``source`` to trials of the session's batch, with what tells of it, all or nothing.
+
+        Raises ``StoreError`` if one of them is not there, or its trial has a result already.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A result by its trial's number in the finished batch, the trial that it stands for, and that one's weight."""
+
+    old: int
+    new: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Results that are carried over together. ``results`` are as the new batch has them, without outputs."""
+
+    source: str
+    pairs: tuple[Pair, ...]
+    results: tuple[AttemptResult, ...]
+
+
+class Open(Protocol):
+    """Which trials have no result yet."""
+
+    @property
+    def open_count(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def is_finished(self, ordinal: int) -> bool:
+        """Return whether a trial has one."""
+        ...
+
+
+class CarryOver:
+    """Everything that one batch carries over. ``told`` has a sentence for each batch of which something was."""
+
+    def __init__(self, past: PastResults, store: BatchStore, loaded: LoadedBatch) -> None:
+        """``loaded`` names the batches; what has gone from the store since is passed over."""
+        self._past, self._store, self._loaded = past, store, loaded
+        self.told: list[str] = []
+
+    def steps(self, epoch: int, trials: Open) -> Iterator[Step]:
+        """Yield what is left to be carried over; whoever takes a step closes its ``trials`` before the next one."""
+        for source in self._loaded.carries_from:
+            if not trials.open_count:
+                return
+            try:
+                record = self._store.batch(source)
+            except BatchNotFound:
+                self.told.append(f"{source} is not in the store any more")
+                continue
+            old = LoadedBatch.from_json(record.spec, Path(record.base))
+            yield from self._steps(source, Carrying(side_of(self._loaded), side_of(old)), epoch, trials)
+
+    def _steps(self, source: str, carrying: Carrying, epoch: int, trials: Open) -> Iterator[Step]:
+        tally = Tally(len(self._loaded.plan))
+        alone = len(self._loaded.carries_from) == 1
+        # The trail holds a step's entries until they are written, and drops what it has no room for.
+        size = min(STEP, self._loaded.batch.spec.audit.max_entries // 2)
+        found = self._found(source, carrying, tally, epoch, trials)
+        carried = 0
+        while pairs := list(islice(found, size)):
+            carried += len(pairs)
+            yield Step(source, tuple(pair for pair, _ in pairs), tuple(result for _, result in pairs))
+        if carried or (alone and epoch == 1):
+            self.told.append(tally.sentence(source) if alone else tally.brief(source))
+
+    def _found(
+        self, source: str, carrying: Carrying, tally: Tally, epoch: int, trials: Open
+    ) -> Iterator[tuple[Pair, AttemptResult]]:
+        plan = self._loaded.plan
+        for result in self._past.results(source, with_nodes=carrying.looks_at_nodes):
+            number = carrying.number_of(result)
+            done = not isinstance(number, Why) and trials.is_finished(number)
+            if not done or len(self._loaded.carries_from) == 1:
+                tally.add(number)
+            if isinstance(number, Why) or done:
+                continue
+            weight = plan.trial(number).case.weight
+            yield Pair(result.ordinal, number, weight), replace(result, ordinal=number, weight=weight, epoch=epoch)
+
+    def write(self, session: Session, step: Step, entries: Sequence[AuditEntry], dropped: int) -> None:
+        """Carry a step over, with what tells of it. Raises ``StoreError``."""
+        self._past.carry_over(session, step.source, step.pairs, entries, dropped)
+
+
+def side_of(loaded: LoadedBatch) -> Side:
+    """Return what decides the trials of a batch."""
+    return Side(loaded.batch.spec, loaded.plan, loaded.setting, loaded.forked_from)
+
+
+def origin_of(result: AttemptResult, batch_id: str) -> str:
+    """Return the batch that ran an attempt if it was not ``batch_id``, else ""."""
+    ran = result.thread_id.partition("/")[0]
+    return "" if ran == batch_id else ran
+
+
+# -- which batches -------------------------------------------------------------------------------------------------
+
+
+def amending(store: BatchStore, loaded: LoadedBatch, reference: str) -> LoadedBatch:
+    """Return the batch as one that amends the finished batch of this id or name.
+
+    Raises ``BatchNotFound``, ``BatchAmbiguous``, and ``SpecInvalid`` with everything because of which no result of it
+    can be carried over.
+    """
+    record = store.batch(reference)
+    source = f"batch {record.id}"
+    if not record.phase.final:
+        raise _refused(loaded, source, "is not finished", f"go on with it: batchyard resume {record.id}")
+    old = _read(record)
+    if old is None:
+        raise _refused(loaded, source, "was never accepted", "name a batch whose trials ran")
+    found = differences(side_of(loaded), side_of(old))
+    if found:
+        remedy = "put it back as it was, or run all of it anew: without --amend"
+        faults = [Fault("--amend", source, f"cannot be amended: {one}", remedy) for one in found]
+        raise SpecInvalid(f"BatchTest {loaded.batch.metadata.name}", faults)
+    return replace(loaded, carries_from=(record.id,))
+
+
+def reusing(past: PastResults, loaded: LoadedBatch) -> tuple[LoadedBatch, str]:
+    """Return the batch as one that takes what it can from earlier batches of its name, newest first; else why not."""
+    side, why = side_of(loaded), "there is no finished batch of this name"
+    sources = []
+    for place, record in enumerate(past.earlier(loaded.batch.metadata.name, MOST_EARLIER)):
+        old = _read(record)
+        found = ("it was never accepted",) if old is None else differences(side, side_of(old))
+        if not found:
+            sources.append(record.id)
+        elif place == 0:
+            why = f"{record.id} differs: {'; '.join(found)}"
+    return replace(loaded, carries_from=tuple(sources)), "" if sources else f"nothing can be used again: {why}"
+
+
+def _read(record: BatchRecord) -> LoadedBatch | None:
+    try:
+        return LoadedBatch.from_json(record.spec, Path(record.base))
+    except (ValidationError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _refused(loaded: LoadedBatch, source: str, message: str, remedy: str) -> SpecInvalid:
+    return SpecInvalid(f"BatchTest {loaded.batch.metadata.name}", [Fault("--amend", source, message, remedy)])

@@ -1,0 +1,54 @@
+"""What a batch ran with beyond its spec: the code, the packages, Python and the place. Plain data.
+
+Not for finding it out (``engine.settings``) nor for holding two against each other (``decide.amending``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchyard.model.trial import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What decides a trial's course and stands in no spec.
+
+    ``files`` are the digests of the workflow's files by their path in its folder; ``apart`` are paths there that are
+    no code but the batch's own file and its cases. ``packages`` has name and version of each that is installed.
+    ``unknown`` is why the code is not known, "" if it is.
+    """
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    python: str = ""
+    place: str = ""
+    unknown: str = ""
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return it as JSON."""
+        return {
+            "files": dict(self.files),
+            "apart": list(self.apart),
+            "packages": list(self.packages),
+            "python": self.python,
+            "place": self.place,
+            "unknown": self.unknown,
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, JSON]) -> Setting:
+        """Return what ``to_json`` gave. Raises ``KeyError`` or ``TypeError`` for anything else."""
+        return cls(
+            files=dict(body["files"]),
+            apart=tuple(body["apart"]),
+            packages=tuple(body["packages"]),
+            python=body["python"],
+            place=body["place"],
+            unknown=body["unknown"],
+        )
