@@ -12,6 +12,7 @@ import structlog
 
 from batchyard import config
 from batchyard.decide.retention import keep_thread
+from batchyard.engine.carrying import origin_of
 from batchyard.local_files import KeptThreads, checkpoint_files, objects_folder
 from batchyard.model.errors import EnvironmentUnavailable, NotKept, StoreError
 from batchyard.model.execution import ExecutionNotFound, Keep
@@ -74,7 +75,7 @@ def settle_files(store: BatchStore, files: Path, batch_id: str, wanted: Checkpoi
         if wanted.keep is Keep.ALWAYS and kept.worker_bytes() <= left:
             return
         for result in store.results(batch_id, final_only=False) if wanted.keep is not Keep.NEVER else ():
-            file = kept.find(result.thread_id, result.worker)
+            file = None if origin_of(result, batch_id) else kept.find(result.thread_id, result.worker)
             if file is not None and keep_thread(Keep.ON_FAILURE, result.outcome):
                 with suppress(ExecutionNotFound):  # it was over before its first checkpoint
                     piece = export_thread(file, result.thread_id)

@@ -58,6 +58,7 @@ class KeptThreads:
 
     def __init__(self, files: Path, batch_id: str) -> None:
         """``files`` is the store's folder for files."""
+        self._files, self._batch = files, batch_id
         self._own, self._workers = files / KEPT / batch_id, checkpoints_folder(files, batch_id)
 
     def own_file(self, thread_id: str) -> Path:
@@ -65,7 +66,15 @@ class KeptThreads:
         return self._own / f"{thread_id.replace('/', '_')}.db"
 
     def find(self, thread_id: str, worker: str) -> Path | None:
-        """Return the checkpoint file that may have a thread, None if it was not kept."""
+        """Return the checkpoint file that may have a thread, None if it was not kept.
+
+        That of a result which was carried over is where the batch that ran it left it.
+        """
+        ran = thread_id.partition("/")[0]
+        if ran != self._batch:
+            found = KeptThreads(self._files, ran).find(thread_id, worker)
+            if found is not None:
+                return found
         own, shared = self.own_file(thread_id), self._workers / f"{worker}.db"
         if own.is_file():
             return own

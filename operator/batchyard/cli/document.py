@@ -103,9 +103,7 @@ def batch_json(record: BatchRecord) -> dict[str, JSON]:
     }
 
 
-def trial_json(
-    result: AttemptResult, variants: Mapping[str, Mapping[str, str]], batch_id: str = ""
-) -> dict[str, JSON]:
+def trial_json(result: AttemptResult, variants: Mapping[str, Mapping[str, str]], batch_id: str = "") -> dict[str, JSON]:
     """Return one attempt of a trial; ``variants`` has the choices of every combination by name.
 
     One that another batch than ``batch_id`` ran says so.

@@ -34,7 +34,10 @@ class PastResults(Protocol):
     """Reads and copies results of other batches within a store."""
 
     def results(self, batch_id: str, *, with_nodes: bool) -> Iterator[AttemptResult]:
-        """Yield a batch's final results by ordinal, without outputs; of those that passed without nodes unless wanted."""
+        """Yield a batch's final results by ordinal, without outputs.
+
+        Those that passed come without nodes unless these are wanted.
+        """
         ...
 
     def earlier(self, name: str, limit: int) -> Sequence[BatchRecord]:

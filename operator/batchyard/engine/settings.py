@@ -10,7 +10,6 @@ import os
 import platform
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchyard.engine.code_folder import read_code
@@ -20,6 +19,7 @@ from batchyard.model.spec import API_VERSION, KIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from batchyard.engine.sources import LoadedBatch
 

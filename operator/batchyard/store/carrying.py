@@ -6,7 +6,7 @@ What a row holds is copied by the database itself, so that outputs, however larg
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -28,27 +28,33 @@ if TYPE_CHECKING:
     from batchyard.store.sql import SqlStore
 
 _PAGE = 500
-_CHANGED = {
+_CHANGED: dict[str, sa.ColumnElement[Any]] = {
     "batch_id": sa.bindparam("new_batch", type_=sa.Text),
     "ordinal": sa.bindparam("new_ordinal", type_=sa.Integer),
     "epoch": sa.bindparam("new_epoch", type_=sa.Integer),
     "weight": sa.bindparam("new_weight", type_=sa.Double),
 }
+_UNREAD: dict[str, sa.ColumnElement[Any]] = {"output": sa.null().label("output")}
+# Of what did not pass they tell where it went wrong.
+_NODES_UNREAD: dict[str, sa.ColumnElement[Any]] = {
+    "boundaries": sa.case((attempts.c.outcome == Outcome.PASSED.value, "[]"), else_=attempts.c.boundaries).label(
+        "boundaries"
+    )
+}
+
+
+def _columns(instead: dict[str, sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
+    return [instead.get(column.name, column) for column in attempts.c]
+
+
 _COPY = attempts.insert().from_select(
     [column.name for column in attempts.c],
-    sa.select(*(_CHANGED.get(column.name, column) for column in attempts.c)).where(
+    sa.select(*_columns(_CHANGED)).where(
         attempts.c.batch_id == sa.bindparam("old_batch", type_=sa.Text),
         attempts.c.ordinal == sa.bindparam("old_ordinal", type_=sa.Integer),
         IS_FINAL,
     ),
 )
-_UNREAD = {"output": sa.null().label("output")}
-# Of what did not pass they tell where it went wrong.
-_NODES_UNREAD = {
-    "boundaries": sa.case((attempts.c.outcome == Outcome.PASSED.value, "[]"), else_=attempts.c.boundaries).label(
-        "boundaries"
-    )
-}
 
 
 class SqlPastResults:
@@ -60,10 +66,9 @@ class SqlPastResults:
         self._place = place_of(store.engine.url)
 
     def results(self, batch_id: str, *, with_nodes: bool) -> Iterator[AttemptResult]:
-        """Yield a batch's final results by ordinal, without outputs; of those that passed without nodes unless they are wanted."""
+        """Yield a batch's final results by ordinal; see ``engine.carrying.PastResults``."""
         unread = _UNREAD if with_nodes else _UNREAD | _NODES_UNREAD
-        wanted = sa.select(*(unread.get(column.name, column) for column in attempts.c))
-        query = wanted.where(attempts.c.batch_id == batch_id, IS_FINAL)
+        query = sa.select(*_columns(unread)).where(attempts.c.batch_id == batch_id, IS_FINAL)
         key = (attempts.c.ordinal,)
         page = paged(self._store.engine, self._place, query, key=key, after=(-1,), size=_PAGE)
         return (rows.attempt_from(row) for row in page)

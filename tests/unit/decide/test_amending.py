@@ -242,8 +242,7 @@ def test_the_sentence_counts_what_is_run_and_why() -> None:
         tally.add(carrying.number_of(result_of(trial)))
 
     assert tally.sentence("old-1") == (
-        "4 of 12 trials carried over from old-1, "
-        "8 to run: 4 new, 4 of cases with another input, expectation or script"
+        "4 of 12 trials carried over from old-1, 8 to run: 4 new, 4 of cases with another input, expectation or script"
     )
 
 
