@@ -57,6 +57,17 @@ _COPY = attempts.insert().from_select(
 )
 
 
+_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(attempts)
+    .where(
+        attempts.c.batch_id == sa.bindparam("batch"),
+        attempts.c.ordinal.in_(sa.bindparam("ordinals", expanding=True)),
+        IS_FINAL,
+    )
+)
+
+
 class SqlPastResults:
     """Looks at and copies results between the batches of one store. Safe to call from any thread."""
 
@@ -102,8 +113,12 @@ class SqlPastResults:
             for pair in pairs
         ]
 
+        taken = [pair.new for pair in pairs]
+
         def copy(connection: sa.Connection, _newest: int) -> None:
-            copied = connection.execute(_COPY, moved).rowcount
+            connection.execute(_COPY, moved)
+            # Asked, because not every driver counts what many statements did.
+            copied = connection.scalars(_COUNT, {"batch": session.batch_id, "ordinals": taken}).one()
             if copied != len(moved):
                 raise StoreError(
                     f"store {self._place.shown}: only {copied} of {len(moved)} results of batch {source} are still "
