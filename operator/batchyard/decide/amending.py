@@ -298,9 +298,10 @@ class Tally:
     def sentence(self, source: str) -> str:
         """Return what came of it in one line, why not more included."""
         left = self._total - self.carried
-        why = {one: count for one, count in self._not_carried.items() if one is not Why.NO_SUCH_TRIAL}
+        why: Counter[Why] = Counter(self._not_carried)
+        del why[Why.NO_SUCH_TRIAL]
         new = left - sum(why.values())
-        parts = [f"{new} new" if new else "", *(f"{why[one]} {one}" for one in Why if why.get(one))]
+        parts = [f"{new} new" if new else "", *(f"{why[one]} {one}" for one in Why if why[one])]
         told = ", ".join(filter(None, parts))
         to_run = f"{left} to run: {told}" if left else "none to run"
         return f"{self.brief(source)}, {to_run}"
