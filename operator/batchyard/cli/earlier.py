@@ -1,12 +1,17 @@
-"""``run --amend`` and ``run --reuse``: which earlier batches a new one carries results over from."""
+"""``run --amend`` and ``run --reuse``: which earlier batches a new one carries results over from.
+
+And, of a batch that is resumed, whether what it runs with is still the same.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchyard.cli import terminal
+from batchyard.decide.amending import setting_differences
 from batchyard.engine.carrying import amending, reusing
+from batchyard.engine.settings import setting_of
 from batchyard.store.carrying import SqlPastResults
 
 if TYPE_CHECKING:
@@ -34,3 +39,19 @@ class Earlier:
 
 
 NOTHING_EARLIER = Earlier()
+
+
+def as_it_is_now(store: SqlStore, batch_id: str, loaded: LoadedBatch, place: str, *, quiet: bool) -> LoadedBatch:
+    """Return a batch that is resumed; if it goes on with something else than it began with, that is written down."""
+    was = loaded.setting
+    if was is None or was.unknown:
+        return loaded
+    changed = list(setting_differences(setting_of(loaded, place), was))
+    if not changed:
+        return loaded
+    told = "; ".join(changed)
+    if not quiet:
+        terminal.say(f"note: not all is as it was when the batch began: {told}; the trials that are left run with this")
+    mixed = replace(loaded, setting=replace(was, unknown=f"it was resumed after a change: {told}"))
+    SqlPastResults(store).write_setting(batch_id, mixed.to_json())
+    return mixed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from batchyard import logs
 from batchyard.cli import document, stores, tables, terminal, words
-from batchyard.cli.earlier import NOTHING_EARLIER, Earlier
+from batchyard.cli.earlier import NOTHING_EARLIER, Earlier, as_it_is_now
 from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.live import LiveView
@@ -124,7 +124,10 @@ def resume_batch(reference: str, named_store: str, output: Output, place: Place,
             return show_result(store, record.id, output)
         target = stores.target(named_store)
         end_abandoned(store, target, quiet=quiet)
-        with Interrupts() as interrupts, LocalEngine(ray=place.ray(loaded.batch)) as engine:
+        ray = place.ray(loaded.batch)
+        if not record.phase.final:
+            loaded = as_it_is_now(store, record.id, loaded, place_name(here(loaded, ray)), quiet=quiet)
+        with Interrupts() as interrupts, LocalEngine(ray=ray) as engine:
             front = Front(engine, store, target, interrupts, quiet=quiet)
             return _carry_out(front, record, loaded, output)
 

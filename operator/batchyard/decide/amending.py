@@ -82,10 +82,11 @@ def differences(new: Side, old: Side) -> tuple[str, ...]:
 
     These are what decides every trial: code, packages, place, and the parts of the spec that are for all of them.
     """
-    return (*_setting_differences(new.setting, old.setting), *_spec_differences(new, old))
+    return (*setting_differences(new.setting, old.setting), *_spec_differences(new, old))
 
 
-def _setting_differences(new: Setting | None, old: Setting | None) -> Iterator[str]:
+def setting_differences(new: Setting | None, old: Setting | None) -> Iterator[str]:
+    """Yield, as a sentence each, in what two batches ran otherwise that stands in no spec."""
     for setting, whose in ((new, "this batch"), (old, "the finished batch")):
         if setting is None:
             yield f"it is not known what {whose} ran with: it was not run by `batchyard run`"

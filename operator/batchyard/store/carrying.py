@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from batchyard.model.errors import StoreError
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.store import rows
+from batchyard.store.connect import for_writing
 from batchyard.store.faults import StoreBusy, place_of, reported
 from batchyard.store.paging import paged
 from batchyard.store.tables import IS_FINAL, attempts, batches, documents
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from batchyard.engine.carrying import Pair
     from batchyard.engine.ports import BatchRecord, Session
     from batchyard.model.audit import AuditEntry
-    from batchyard.model.trial import AttemptResult
+    from batchyard.model.trial import JSON, AttemptResult
     from batchyard.store.sql import SqlStore
 
 _PAGE = 500
@@ -96,6 +97,15 @@ class SqlPastResults:
         )
         with reported(self._place, "read"), self._store.engine.connect() as connection:
             return [rows.batch_from(row) for row in connection.execute(newest).mappings()]
+
+    def write_setting(self, batch_id: str, document: JSON) -> None:
+        """Write a batch's document anew, because what it runs with is not what it was any more."""
+        change = documents.update().where(documents.c.batch_id == batch_id)
+        with (
+            reported(self._place, "write what the batch runs with"),
+            for_writing(self._store.engine).begin() as connection,
+        ):
+            connection.execute(change, {"spec": rows.to_json(document)})
 
     def carry_over(
         self, session: Session, source: str, pairs: Sequence[Pair], entries: Sequence[AuditEntry], dropped: int

@@ -1,0 +1,80 @@
+"""What a user sees of amending: how much is carried over, why not more, and what refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from command_line import Bench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GRAPH = """
+from typing import TypedDict
+
+from langgraph.graph import END, START, StateGraph
+
+
+class State(TypedDict, total=False):
+    case: str
+
+
+def build(variants):
+    graph = StateGraph(State)
+    graph.add_node("only", lambda state: {"case": state["case"]})
+    graph.add_edge(START, "only")
+    graph.add_edge("only", END)
+    return graph
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    (tmp_path / "graph.py").write_text(GRAPH)
+    made = Bench(tmp_path)
+    made.write(**own_code())
+    return made
+
+
+def own_code(**spec: Any) -> dict[str, Any]:
+    return {"workflow": {"factory": "graph:build", "source": {"path": "."}}, **spec}
+
+
+def test_the_rest_is_run_and_the_whole_is_shown(bench: Bench) -> None:
+    first = bench.json("run", "batch.yaml")
+    more = bench.write("more.yaml", **own_code(repeats=2))
+
+    told = bench.run("run", more, "--amend", "small")
+    shown = bench.json("show", "small", "--trials")
+
+    assert told.returncode == 0, told.stderr
+    assert f"4 of 8 trials carried over from {first['batch']['id']}, 4 to run: 4 new" in told.stderr
+    assert "4 of 8 trials were carried over and not run again" in told.stdout
+    assert shown["counts"]["carriedOver"] == 4
+    ran_in = {trial["id"]: trial.get("carriedFrom") for trial in shown["trials"]}
+    assert ran_in["x/one/0"] == first["batch"]["id"]
+    assert ran_in["x/one/1"] is None
+
+
+def test_changed_code_is_named_and_nothing_is_made(bench: Bench) -> None:
+    bench.json("run", "batch.yaml")
+    (bench.folder / "graph.py").write_text(GRAPH + "# changed\n")
+
+    refused = bench.run("run", "batch.yaml", "--amend", "small")
+    reused = bench.run("run", "batch.yaml", "--reuse")
+
+    assert refused.returncode == 2
+    assert "cannot be amended: code: graph.py is another" in refused.stderr
+    assert reused.returncode == 0
+    assert "note: nothing can be used again" in reused.stderr
+    assert "carried over" not in reused.stdout
+    assert len(bench.json("list")["batches"]) == 2
+
+
+def test_to_amend_and_to_reuse_is_one_too_many(bench: Bench) -> None:
+    done = bench.run("run", "batch.yaml", "--amend", "small", "--reuse")
+
+    assert done.returncode == 2
+    assert "not both" in done.stderr
