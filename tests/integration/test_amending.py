@@ -82,7 +82,7 @@ def test_only_new_cases_variants_and_repeats_are_run(bench: BatchBench) -> None:
 def test_the_whole_is_judged_as_one_that_ran_anew(bench: BatchBench) -> None:
     scored: dict[str, Any] = {
         "evaluation": {"evaluators": [{"name": "jsonPath", "config": {"path": "$.variants.side", "equals": "left"}}]},
-        "gate": {"minScore": 0.9, "baseline": {"combination": "right"}},
+        "gate": {"minScore": 0.9, "baseline": {"combination": "right", "confidence": 0.9}},
     }
     more: dict[str, Any] = {
         **scored,
