@@ -44,7 +44,7 @@ class Bench:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=110,
         )
 
     def json(self, *arguments: str, exit_code: int = 0) -> Any:

@@ -28,6 +28,9 @@ from runner_bench import await_all_dead, await_true
 if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
+# A Ray starts in most of them, which takes its time on a machine that is busy.
+pytestmark = pytest.mark.timeout(300)
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "docs_search" / "batchtest.yaml"
 
 
