@@ -63,14 +63,10 @@ def test_changed_code_is_named_and_nothing_is_made(bench: Bench) -> None:
     (bench.folder / "graph.py").write_text(GRAPH + "# changed\n")
 
     refused = bench.run("run", "batch.yaml", "--amend", "small")
-    reused = bench.run("run", "batch.yaml", "--reuse")
 
     assert refused.returncode == 2
     assert "cannot be amended: code: graph.py is another" in refused.stderr
-    assert reused.returncode == 0
-    assert "note: nothing can be used again" in reused.stderr
-    assert "carried over" not in reused.stdout
-    assert len(bench.json("list")["batches"]) == 2
+    assert len(bench.json("list")["batches"]) == 1
 
 
 def test_to_amend_and_to_reuse_is_one_too_many(bench: Bench) -> None:
