@@ -29,7 +29,7 @@ PYTHON
 }
 
 compile requirements.lock "Every package that \`make setup\` installs." \
-  pyproject.toml --extra postgres --extra ray --extra kube --extra tracing --extra packages --group test
+  pyproject.toml --extra postgres --extra ray --extra kube --extra tracing --extra packages --extra parquet --group test
 compile requirements-operator.lock "Every package of the operator's image." \
   --constraints requirements.lock --no-annotate - < <(operator_ranges)
 compile requirements-runner.lock "Every package of the runner's image." \

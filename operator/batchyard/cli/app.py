@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batchyard import __version__
-from batchyard.cli import bundle_command, crd, import_command, parity_command, services
+from batchyard.cli import bundle_command, crd, import_command, parity_command, report_command, services
 from batchyard.cli.environments import environments_app
 from batchyard.cli.execution_group import execution_app
 from batchyard.cli.groups import audit_app, db_app
@@ -31,6 +31,7 @@ from batchyard.cli.options import (
     origin_of,
 )
 from batchyard.cli.registry import Commands, command, examples
+from batchyard.cli.report_command import ReportOption
 from batchyard.log_format import LogFormat
 from batchyard.model.outcome import Outcome
 
@@ -95,6 +96,7 @@ def _settings(
     "run",
     "batchyard run batchtest.yaml",
     "batchyard run batchtest.yaml --store results.db --output json > result.json",
+    "batchyard run batchtest.yaml --report report.html --report junit.xml",
     "batchyard run batchtest.yaml --runner ray",
     "batchyard run batchtest.yaml --amend docs-search",
     "sed 's/parallelism: 2/parallelism: 4/' batchtest.yaml | batchyard run -",
@@ -109,6 +111,7 @@ def run(
     ray_address: RayAddressOption = "",
     amend: AmendOption = "",
     reuse: ReuseOption = False,
+    report: ReportOption = None,
 ) -> int:
     """Run a BatchTest on this machine and show which combination did best.
 
@@ -122,7 +125,9 @@ def run(
     if amend and reuse:
         raise typer.BadParameter("give --amend or --reuse, and not both")
 
-    return run_file(file, store, output, Place(runner, ray_address), Earlier(amend, reuse), quiet=quiet)
+    return run_file(
+        file, store, output, Place(runner, ray_address), Earlier(amend, reuse), quiet=quiet, reports=report or []
+    )
 
 
 @command(
@@ -291,6 +296,9 @@ def compare(
 
     origin = origin_of(store, kube, context, namespace, operator_namespace)
     return compare_batch(batch, origin, output, limit=limit)
+
+
+report_command.register(app, _LOOKING)
 
 
 services.register(app)

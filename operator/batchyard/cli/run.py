@@ -16,6 +16,7 @@ from batchyard.cli.notices import notices
 from batchyard.cli.options import Output, Runner
 from batchyard.cli.plain import PlainView, SilentView
 from batchyard.cli.progress import HEARD, Progress
+from batchyard.cli.report import format_of, write_files
 from batchyard.cli.sessions import end_abandoned
 from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
@@ -34,7 +35,7 @@ from batchyard.model.status import Truth
 from batchyard.store.opening import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batchyard.compose import Running
     from batchyard.config import RayConfig
@@ -91,9 +92,18 @@ def here(loaded: LoadedBatch, ray: RayConfig | None) -> Elsewhere:
 
 
 def run_file(
-    file: Path, named_store: str, output: Output, place: Place, earlier: Earlier = NOTHING_EARLIER, *, quiet: bool
+    file: Path,
+    named_store: str,
+    output: Output,
+    place: Place,
+    earlier: Earlier = NOTHING_EARLIER,
+    *,
+    quiet: bool,
+    reports: Sequence[Path] = (),
 ) -> int:
     """Run a BatchTest's file; return the exit code. Raises ``SpecInvalid`` before anything is made."""
+    for wanted in reports:
+        format_of(wanted)
     loaded = load(file)
     ray = place.ray(loaded.batch)
     if not quiet:
@@ -111,7 +121,10 @@ def run_file(
             loaded = earlier.taken(store, loaded, quiet=quiet)
             record = engine.accept(store, loaded, files_folder(target))
             front = Front(engine, store, target, interrupts, quiet=quiet)
-            return _carry_out(front, record, loaded, output)
+            code = _carry_out(front, record, loaded, output)
+            if code != EXIT_INTERRUPTED:
+                write_files(store, store.batch(record.id), reports, quiet=quiet)
+            return code
 
 
 def resume_batch(reference: str, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:

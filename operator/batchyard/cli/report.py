@@ -1,0 +1,141 @@
+"""``report``, and ``run --report``: reads a batch, writes a file. Not for what stands in it (``reports``)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from batchyard.cli import stores, terminal
+from batchyard.cli.report_command import ReportFormat
+from batchyard.decide.finish import EXIT_SUCCEEDED
+from batchyard.reports.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO
+
+    from batchyard.cli.options import Origin
+    from batchyard.engine.ports import BatchRecord
+
+_STDOUT = Path("-")
+_SUFFIXES = {
+    ".html": ReportFormat.HTML,
+    ".htm": ReportFormat.HTML,
+    ".md": ReportFormat.MARKDOWN,
+    ".xml": ReportFormat.JUNIT,
+    ".csv": ReportFormat.CSV,
+    ".parquet": ReportFormat.PARQUET,
+}
+_FILES = {ReportFormat.HTML, ReportFormat.PARQUET}
+
+
+def format_of(file: Path) -> ReportFormat:
+    """Return what a file of this name is to be made of. Raises ``typer.BadParameter``."""
+    found = _SUFFIXES.get(file.suffix.lower())
+    if found is None:
+        raise typer.BadParameter(
+            f'"{file}" does not say what to write; its suffix must be among {", ".join(_SUFFIXES)}'
+        )
+    _can_be_written(found)
+    return found
+
+
+def _can_be_written(wanted: ReportFormat) -> None:
+    if wanted is ReportFormat.PARQUET:
+        from batchyard.reports.parquet import installed
+
+        if not installed():
+            raise typer.BadParameter("Parquet needs pyarrow: pip install 'batchyard[parquet]'")
+
+
+def write_report(reference: str, origin: Origin, wanted: ReportFormat | None, out: Path | None) -> int:
+    """Write one report of a batch and say where; return the exit code."""
+    if wanted is None:
+        wanted = ReportFormat.HTML if out in {None, _STDOUT} else format_of(out or _STDOUT)
+    _can_be_written(wanted)
+    with stores.opened(origin, reference) as batch:
+        record = batch.record
+        source = source_of(batch.store, record, origin.options)
+        if out is None:
+            out = Path(f"{record.id}.{wanted.value}") if wanted in _FILES else _STDOUT
+        if out == _STDOUT:
+            _to_stdout(source, wanted)
+        else:
+            _to_file(source, wanted, out)
+            terminal.say(f"report of {record.id} written to {out}")
+    return EXIT_SUCCEEDED
+
+
+def write_files(store: stores.Reader, record: BatchRecord, files: Sequence[Path], *, quiet: bool) -> None:
+    """Write one report of a batch to each file, by its suffix."""
+    source = source_of(store, record, "")
+    for file in files:
+        _to_file(source, format_of(file), file)
+        if not quiet:
+            terminal.say(f"report written to {file}")
+
+
+def source_of(store: stores.Reader, record: BatchRecord, options: str) -> Source:
+    """Return what reports of a batch are made from."""
+    return Source(
+        record,
+        stores.status_of(record),
+        lambda: store.results(record.id),
+        lambda: store.audit_entries(record.id),
+        options,
+    )
+
+
+def _writer(wanted: ReportFormat) -> Callable[[Source, IO[str]], None]:
+    match wanted:
+        case ReportFormat.MARKDOWN:
+            from batchyard.reports.markdown import write_markdown
+
+            return write_markdown
+        case ReportFormat.JUNIT:
+            from batchyard.reports.junit import write_junit
+
+            return write_junit
+        case ReportFormat.CSV:
+            from batchyard.reports.rows import write_csv
+
+            return write_csv
+        case _:
+            from batchyard.reports.html import write_html
+
+            return write_html
+
+
+def _to_stdout(source: Source, wanted: ReportFormat) -> None:
+    if wanted is ReportFormat.PARQUET:
+        raise typer.BadParameter("Parquet needs a file: name it with --out")
+    write = _writer(wanted)
+    with terminal.reader_may_leave(), os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="") as out:
+        write(source, out)
+
+
+def _to_file(source: Source, wanted: ReportFormat, file: Path) -> None:
+    with _in_place_of(file) as beside:
+        if wanted is ReportFormat.PARQUET:
+            from batchyard.reports.parquet import write_parquet
+
+            write_parquet(source, beside)
+        else:
+            with beside.open("w", encoding="utf-8", newline="") as out:
+                _writer(wanted)(source, out)
+
+
+@contextmanager
+def _in_place_of(file: Path) -> Iterator[Path]:
+    """Give a file to write that gets the name when it is whole, so that nobody ever reads half a report."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        beside = Path(folder) / file.name
+        yield beside
+        beside.replace(file)

@@ -1,0 +1,140 @@
+"""JUnit XML, as CI systems read it: a suite for each combination, a case for each trial, and a suite for the gate.
+
+Written as it is read: of a suite only its counts are known before.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
+
+from batchyard.model.outcome import Outcome
+from batchyard.reports.verdict import sentence
+from batchyard.reports.words import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import IO
+
+    from batchyard.model.status import GateStatus
+    from batchyard.model.trial import AttemptResult
+    from batchyard.reports.source import Source
+
+# What XML 1.0 has no way to say, not even as a reference.
+_UNSAYABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FAILURES = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT})
+_SKIPPED = frozenset({Outcome.CANCELLED, Outcome.NOT_RUN})
+
+
+@dataclass(slots=True)
+class _Tally:
+    tests: int = 0
+    failures: int = 0
+    errors: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    def add(self, result: AttemptResult) -> None:
+        self.tests += 1
+        self.failures += result.outcome in _FAILURES
+        self.errors += result.outcome is Outcome.ERRORED
+        self.skipped += result.outcome in _SKIPPED
+        self.seconds += result.duration_seconds
+
+    @property
+    def attributes(self) -> str:
+        counts = f'tests="{self.tests}" failures="{self.failures}" errors="{self.errors}" skipped="{self.skipped}"'
+        return f'{counts} time="{self.seconds:.6f}"'
+
+
+def write_junit(source: Source, out: IO[str]) -> None:
+    """Write the batch as JUnit XML; a rule of the gate that is not met is a failed case of the suite ``gate``."""
+    suites, whole = _tallies(source)
+    record, gate = source.record, source.status.gate
+    checks = gate.checks if gate is not None else ()
+    whole.tests += len(checks)
+    whole.failures += sum(not check.passed for check in checks)
+    out.write('<?xml version="1.0" encoding="UTF-8"?>\n')
+    out.write(f"<testsuites name={_quoted(record.id)} {whole.attributes}>\n")
+    variants = {row.name: row.variants for row in source.status.combinations}
+    current = None
+    for result in source.results():
+        # Ordinals go through one combination after the other.
+        if result.combination != current:
+            if current is not None:
+                out.write("  </testsuite>\n")
+            current = result.combination
+            out.write(f"  <testsuite name={_quoted(current)} {suites[current].attributes}")
+            out.write(f' timestamp="{rfc3339(record.accepted_at)}">\n')
+            _properties(variants.get(current, {}).items(), out)
+        _case(record.name, result, out)
+    if current is not None:
+        out.write("  </testsuite>\n")
+    if gate is not None and checks:
+        _gate(record.name, gate, sentence(record, source.status), out)
+    out.write("</testsuites>\n")
+
+
+def _tallies(source: Source) -> tuple[dict[str, _Tally], _Tally]:
+    suites: dict[str, _Tally] = {}
+    whole = _Tally()
+    for result in source.results():
+        suites.setdefault(result.combination, _Tally()).add(result)
+        whole.add(result)
+    return suites, whole
+
+
+def _properties(chosen: Iterable[tuple[str, str]], out: IO[str]) -> None:
+    lines = [f"      <property name={_quoted(name)} value={_quoted(value)}/>\n" for name, value in chosen]
+    if lines:
+        out.write(f"    <properties>\n{''.join(lines)}    </properties>\n")
+
+
+def _case(batch: str, result: AttemptResult, out: IO[str]) -> None:
+    name = f"{result.case}/{result.repeat}"
+    out.write(f"    <testcase classname={_quoted(f'{batch}.{result.combination}')} name={_quoted(name)}")
+    out.write(f' time="{result.duration_seconds:.6f}"')
+    if result.outcome is Outcome.PASSED:
+        out.write("/>\n")
+        return
+    why = result.reason or result.outcome.value
+    element = "error" if result.outcome is Outcome.ERRORED else "failure"
+    if result.outcome in _SKIPPED:
+        out.write(f"><skipped message={_quoted(result.message or why)}/></testcase>\n")
+        return
+    head = f"{why}: {result.message}" if result.message else why
+    out.write(f">\n      <{element} type={_quoted(why)} message={_quoted(head)}>{_text(_detail(result))}</{element}>\n")
+    out.write("    </testcase>\n")
+
+
+def _detail(result: AttemptResult) -> str:
+    nodes = [
+        f"node {one.node}: {one.status}{f', {one.error}' if one.error else ''}; checkpoint before it: "
+        f"{one.entry_checkpoint or '-'}"
+        for one in result.boundaries
+    ]
+    return "\n".join([f"{result.trial_id} attempt {result.attempt}: {result.outcome}", result.message, *nodes])
+
+
+def _gate(batch: str, gate: GateStatus, verdict: str, out: IO[str]) -> None:
+    failed = sum(not check.passed for check in gate.checks)
+    counts = f'tests="{len(gate.checks)}" failures="{failed}" errors="0" skipped="0" time="0.000000"'
+    out.write(f'  <testsuite name="gate" {counts}>\n')
+    for check in gate.checks:
+        out.write(f'    <testcase classname={_quoted(f"{batch}.gate")} name={_quoted(check.name)} time="0.000000"')
+        if check.passed:
+            out.write("/>\n")
+        else:
+            failure = f'<failure type="GateFailed" message={_quoted(check.message)}>{_text(verdict)}</failure>'
+            out.write(f">{failure}</testcase>\n")
+    out.write("  </testsuite>\n")
+
+
+def _quoted(text: str) -> str:
+    return quoteattr(_UNSAYABLE.sub("\N{REPLACEMENT CHARACTER}", text), {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+
+
+def _text(text: str) -> str:
+    return escape(_UNSAYABLE.sub("\N{REPLACEMENT CHARACTER}", text))

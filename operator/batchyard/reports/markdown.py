@@ -1,0 +1,91 @@
+"""Markdown for the step summary of a CI system: verdict, gate, ranking, first failures. Bounded, whatever the batch."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from batchyard.reports.verdict import check_word, interval, sentence
+from batchyard.reports.words import first_line, number, rate, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import IO
+
+    from batchyard.model.status import CombinationRow
+    from batchyard.reports.source import Source
+
+ROWS_SHOWN = 20
+"""Combinations and failures that are listed; the rest is counted."""
+
+_TEXT_SHOWN = 200
+# Whatever Markdown, GitHub's dialect or HTML would make something of.
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()#+!|~<>&@:$-]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def write_markdown(source: Source, out: IO[str]) -> None:
+    """Write the summary; its size does not depend on the number of trials."""
+    record, status = source.record, source.status
+    out.write(f"## {plain(sentence(record, status), 1000)}\n\nBatch `{_code(record.id)}`")
+    took = ""
+    if record.started_at and record.completed_at:
+        took = f" in {seconds((record.completed_at - record.started_at).total_seconds())}"
+    out.write(f", {record.total:,} trials{took}: {plain(record.message, 1000)}\n")
+    if status.gate is not None and status.gate.checks:
+        bounds = any(interval(check) for check in status.gate.checks)
+        rows = [
+            [check_word(check), plain(check.name), *([interval(check)] if bounds else []), plain(check.message, 1000)]
+            for check in status.gate.checks
+        ]
+        out.write("\n### Gate\n\n")
+        _table(["", "rule", *(["interval"] if bounds else []), "what was found"], rows, out)
+    if status.combinations:
+        out.write("\n### Combinations, best first\n\n")
+        heads = ["combination", "rate", "score", "mean time", "passed", "did not pass", "not judged"]
+        _table(heads, map(_combination, status.combinations[:ROWS_SHOWN]), out)
+        _more(len(status.combinations), f"batchyard compare {record.id}{source.options}", out)
+    if status.failures:
+        out.write("\n### The first trials that did not pass\n\n")
+        rows = [
+            [plain(row.trial), row.outcome.value, plain(row.reason), plain(first_line(row.message))]
+            for row in status.failures[:ROWS_SHOWN]
+        ]
+        _table(["trial", "outcome", "reason", "message"], rows, out)
+        counts = status.trials
+        total = counts.failed + counts.timed_out + counts.needs_input + counts.errored
+        _more(total, f"batchyard show {record.id} --trials{source.options}", out)
+
+
+def _combination(row: CombinationRow) -> Sequence[str]:
+    failed = row.failed + row.timed_out + row.needs_input
+    aside = row.errored + row.cancelled + row.not_run
+    return [
+        plain(row.name),
+        rate(row.success_rate),
+        number(row.score),
+        seconds(row.mean_seconds),
+        *map(str, (row.passed, failed, aside)),
+    ]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], out: IO[str]) -> None:
+    out.write(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}\n")
+    for row in rows:
+        out.write(f"| {' | '.join(row)} |\n")
+
+
+def _more(total: int, command: str, out: IO[str]) -> None:
+    if total > ROWS_SHOWN:
+        out.write(f"\n{total - ROWS_SHOWN:,} more: `{_code(command)}`\n")
+
+
+def plain(text: str, most: int = _TEXT_SHOWN) -> str:
+    """Return a text on one line, cut, in which nothing is markup, a link or a mention."""
+    line = _CONTROL.sub(" ", text).strip()
+    cut = line if len(line) <= most else f"{line[: most - 1]}…"
+    return _SPECIAL.sub(lambda found: f"&#{ord(found.group())};", cut)
+
+
+def _code(text: str) -> str:
+    return _CONTROL.sub(" ", text).replace("`", "'").replace("|", "/")

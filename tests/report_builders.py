@@ -1,0 +1,155 @@
+"""Batches of any size for tests of reports, made up as they are read: nothing is kept of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from batchyard.model.audit import GENESIS, AuditEntry, SealedEntry
+from batchyard.model.events import EventType, Severity
+from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.status import (
+    BatchStatus,
+    Best,
+    CombinationRow,
+    FailureRow,
+    GateCheck,
+    GateStatus,
+    TrialCounts,
+)
+from batchyard.model.trial import AttemptResult, NodeBoundary
+from batchyard.reports.source import Source
+from batchyard.testing.store_builders import T0, a_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOSTILE = "</script><img src=x onerror=document.title='owned'>\u202e\x00\x1b[31m]]>|`*_=1+1\n& \"'<b>"
+"""What would be markup, code or a command in whatever it is written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A batch of combinations x cases x repeats on so many slots; ``text`` stands in every name and message."""
+
+    combinations: int = 2
+    cases: int = 5
+    repeats: int = 1
+    slots: int = 2
+    text: str = ""
+
+    def result(self, ordinal: int) -> AttemptResult:
+        """Return the trial with this number; what it came to hangs on nothing else."""
+        rest, repeat = divmod(ordinal, self.repeats)
+        combination, case = divmod(rest, self.cases)
+        mixed = (ordinal * 2654435761) % 4294967296
+        outcome = (Outcome.FAILED, Outcome.TIMED_OUT, *[Outcome.PASSED] * 6)[mixed % 8]
+        seconds = 0.05 + (mixed % 9973) / 1000
+        started = T0 + timedelta(seconds=ordinal // self.slots * 5 + mixed % 100 / 100)
+        name = f"combination-{combination}{self.text}"
+        passed = outcome is Outcome.PASSED
+        return AttemptResult(
+            trial_id=f"{name}/case-{case}{self.text}/{repeat}",
+            ordinal=ordinal,
+            combination=name,
+            case=f"case-{case}{self.text}",
+            repeat=repeat,
+            attempt=1,
+            epoch=1,
+            outcome=outcome,
+            reason="" if passed else "BelowThreshold" if outcome is Outcome.FAILED else "TrialDeadlineExceeded",
+            message="" if passed else f"field answer: {mixed} is not what was expected{self.text}",
+            started_at=started,
+            ended_at=started + timedelta(seconds=seconds),
+            duration_seconds=seconds,
+            score=(mixed % 101) / 100 if outcome is not Outcome.TIMED_OUT else None,
+            metrics={"tokens": mixed % 4000, "cost": (mixed % 4000) / 1e5},
+            boundaries=(
+                NodeBoundary(f"retrieve{self.text}", "completed", seconds / 3, None, f"c{ordinal}-1", 0),
+                NodeBoundary("read", "completed" if passed else "failed", seconds / 2, f"c{ordinal}-1", None, 1),
+            ),
+            output={"secret": "the final state"},
+            worker=f"slot-{ordinal % self.slots}",
+        )
+
+    @property
+    def total(self) -> int:
+        return self.combinations * self.cases * self.repeats
+
+    def results(self) -> Iterator[AttemptResult]:
+        """Yield every trial."""
+        return map(self.result, range(self.total))
+
+    def entries(self) -> Iterator[SealedEntry]:
+        """Yield two entries of the batch, and one a trial."""
+        yield self._entry(1, EventType.BATCH_ACCEPTED, "accepted")
+        for result in self.results():
+            said = f"{result.trial_id} {result.outcome}"
+            yield self._entry(result.ordinal + 2, EventType.TRIAL_FAILED, said, result.trial_id)
+        yield self._entry(self.total + 2, EventType.BATCH_FINISHED, "the end")
+
+    def _entry(self, seq: int, kind: EventType, said: str, trial: str = "") -> SealedEntry:
+        entry = AuditEntry(T0, kind, Severity.INFO, f"{said}{self.text}", "b1", 1, trial, 1 if trial else 0)
+        return SealedEntry(seq, entry, GENESIS, GENESIS)
+
+    def source(self) -> Source:
+        """Return the batch as reports read it, finished, with a gate of two rules of which one is not met."""
+        counts: dict[str, Counter[Outcome]] = {}
+        for result in self.results():
+            counts.setdefault(result.combination, Counter())[result.outcome] += 1
+        rows = tuple(
+            CombinationRow(
+                name=name,
+                variants={f"part{self.text}": name},
+                passed=count[Outcome.PASSED],
+                failed=count[Outcome.FAILED],
+                timed_out=count[Outcome.TIMED_OUT],
+                success_rate=count[Outcome.PASSED] / count.total(),
+                score=0.5,
+                mean_seconds=5.0,
+                metrics={"tokens": 2000.0, "cost": 0.02},
+            )
+            for name, count in counts.items()
+        )
+        whole = sum(counts.values(), Counter())
+        status = BatchStatus(
+            phase=Phase.FAILED,
+            reason="GateFailed",
+            trials=TrialCounts(
+                total=self.total,
+                passed=whole[Outcome.PASSED],
+                failed=whole[Outcome.FAILED],
+                timed_out=whole[Outcome.TIMED_OUT],
+            ),
+            combinations=rows,
+            failures=tuple(self._failures()),
+            best=Best(combination=rows[0].name, score=0.5, margin=0.01),
+            gate=GateStatus(
+                passed=False,
+                checks=(
+                    GateCheck(name="minSuccessRate", passed=False, message=f"0.7 does not reach 0.9{self.text}"),
+                    GateCheck(name="baseline", passed=True, message="no worse than the baseline"),
+                ),
+            ),
+        )
+        record = replace(
+            a_batch(name="docs-search"),
+            spec={"spec": {"deadlines": {"trialSeconds": 8}}},
+            total=self.total,
+            phase=Phase.FAILED,
+            reason="GateFailed",
+            message=f"the gate is not met{self.text}",
+            started_at=T0,
+            completed_at=T0 + timedelta(seconds=self.total // self.slots * 5 + 12),
+            status=status.to_json(),
+        )
+        return Source(record, status, self.results, self.entries)
+
+    def _failures(self) -> Iterator[FailureRow]:
+        failed = (one for one in self.results() if one.outcome is not Outcome.PASSED)
+        for result, _ in zip(failed, range(20), strict=False):
+            yield FailureRow(
+                trial=result.trial_id, attempt=1, outcome=result.outcome, reason=result.reason, message=result.message
+            )

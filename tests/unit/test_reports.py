@@ -1,0 +1,160 @@
+"""Reports for other programs: CSV and Parquet read back equal, JUnit counts right, Markdown is bounded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from batchyard.model.status import BatchStatus
+from batchyard.reports.junit import write_junit
+from batchyard.reports.markdown import plain, write_markdown
+from batchyard.reports.rows import write_csv
+from batchyard.reports.verdict import sentence
+from batchyard.testing.store_builders import a_batch
+from command_line import Bench
+from report_builders import HOSTILE, Made
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("text", ["", "=1+1, \"quoted\"\n'ümlaut' \u202e"])
+def test_csv_read_back_has_every_value(text: str) -> None:
+    made = Made(text=text)
+    out = io.StringIO(newline="")
+
+    write_csv(made.source(), out)
+
+    rows = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
+    assert len(rows) == made.total
+    for row, result in zip(rows, made.results(), strict=True):
+        assert (row["trial"], row["case"], row["message"]) == (result.trial_id, result.case, result.message)
+        assert (row["score"] and float(row["score"])) == (result.score if result.score is not None else "")
+        assert float(row["seconds"]) == result.duration_seconds
+        assert datetime.fromisoformat(row["started"]) == result.started_at
+        assert float(row["metric.tokens"]) == result.metrics["tokens"]
+        assert row[f"variant.part{text}"] == result.combination
+
+
+def test_parquet_read_back_has_every_value(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from batchyard.reports.parquet import write_parquet
+
+    made = Made(text=HOSTILE)
+
+    write_parquet(made.source(), tmp_path / "trials.parquet")
+
+    rows = pq.read_table(tmp_path / "trials.parquet").to_pylist()
+    assert [row["message"] for row in rows] == [result.message for result in made.results()]
+    assert [row["score"] for row in rows] == [result.score for result in made.results()]
+    assert [row["started"] for row in rows] == [result.started_at for result in made.results()]
+    assert "output" not in rows[0]
+
+
+@pytest.mark.parametrize("text", ["", HOSTILE])
+def test_junit_has_a_suite_for_each_combination_and_counts_that_add_up(text: str) -> None:
+    made = Made(combinations=3, cases=7, repeats=2, text=text)
+    out = io.StringIO()
+
+    write_junit(made.source(), out)
+
+    root = ET.fromstring(out.getvalue())  # noqa: S314
+    suites = root.findall("testsuite")
+    assert len(suites) == 4
+    for suite in suites:
+        cases = suite.findall("testcase")
+        assert len(cases) == int(suite.attrib["tests"])
+        assert len(suite.findall("testcase/failure")) == int(suite.attrib["failures"])
+        assert len({case.attrib["name"] for case in cases}) == len(cases)
+    assert int(root.attrib["tests"]) == made.total + 2
+    assert int(root.attrib["failures"]) == sum(int(suite.attrib["failures"]) for suite in suites)
+
+
+def test_a_failed_case_of_junit_names_the_node_and_the_checkpoint_before_it() -> None:
+    made = Made()
+    failed = next(result for result in made.results() if result.outcome == "Failed")
+    out = io.StringIO()
+
+    write_junit(made.source(), out)
+
+    root = ET.fromstring(out.getvalue())  # noqa: S314
+    failures = {one.find("failure") for one in root.iter("testcase") if failed.case in one.attrib["name"]}
+    texts = [one.text or "" for one in failures if one is not None]
+    assert any(f"node read: failed; checkpoint before it: c{failed.ordinal}-1" in text for text in texts)
+
+
+def test_a_rule_of_the_gate_that_is_not_met_is_a_failed_case() -> None:
+    out = io.StringIO()
+
+    write_junit(Made().source(), out)
+
+    root = ET.fromstring(out.getvalue())  # noqa: S314
+    gate = next(suite for suite in root if suite.attrib["name"] == "gate")
+    assert [case.attrib["name"] for case in gate if case.find("failure") is not None] == ["minSuccessRate"]
+
+
+def test_markdown_begins_with_the_verdict_and_does_not_grow_with_the_batch() -> None:
+    few, many = io.StringIO(), io.StringIO()
+
+    write_markdown(Made(cases=200).source(), few)
+    write_markdown(Made(combinations=200, cases=100).source(), many)
+
+    assert few.getvalue().startswith("## Failed&#58; the gate is not met &#40;minSuccessRate&#41;.")
+    assert len(many.getvalue()) < len(few.getvalue()) + 8_000
+    assert "180 more: `batchyard compare b1`" in many.getvalue()
+
+
+def test_no_name_or_message_is_markup_in_markdown() -> None:
+    out = io.StringIO()
+
+    write_markdown(Made(text=HOSTILE).source(), out)
+
+    assert not re.search(r"[<>\x00\x1b\u202e]", out.getvalue())
+    widths = {line.count("|") for line in out.getvalue().splitlines() if line.startswith("|")}
+    assert widths <= {4, 8, 5}
+    assert plain("a|b\n@all") == "a&#124;b &#64;all"
+
+
+def test_a_batch_that_has_not_ended_has_no_verdict() -> None:
+    assert sentence(a_batch(), BatchStatus()).startswith("No verdict yet: 0 of 10 trials have ended.")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A batch that was run with reports."""
+    bench = Bench(tmp_path_factory.mktemp("ran"))
+    done = bench.run("run", bench.write(), "--quiet", "--report", "out/junit.xml", "--report", "trials.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    return bench
+
+
+def test_run_writes_the_reports_that_were_asked_for(ran: Bench) -> None:
+    root = ET.parse(ran.folder / "out" / "junit.xml").getroot()  # noqa: S314
+
+    assert [suite.attrib["name"] for suite in root] == ["x", "y"]
+    assert len((ran.folder / "trials.csv").read_text("utf-8").splitlines()) == 5
+    assert sorted(path.name for path in (ran.folder / "out").iterdir()) == ["junit.xml"]
+
+
+def test_a_report_goes_to_standard_output_or_to_a_file_by_its_suffix(ran: Bench) -> None:
+    told = ran.run("report", "small", "--format", "markdown")
+    written = ran.run("report", "small", "--out", "again.md")
+
+    assert told.stdout.startswith("## Passed.")
+    assert (written.returncode, written.stdout) == (0, "")
+    assert (ran.folder / "again.md").read_text("utf-8") == told.stdout
+
+
+def test_a_suffix_that_says_nothing_is_refused_before_anything_runs(ran: Bench) -> None:
+    done = ran.run("run", ran.write("other.yaml"), "--report", "report.docx")
+
+    assert done.returncode == 2
+    assert "its suffix must be among .html" in done.stderr
+    assert len(ran.json("list")["batches"]) == 1
