@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.model.audit import GENESIS, AuditEntry, SealedEntry
 from batchyard.model.events import EventType, Severity
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import GateOutcome, Outcome, Phase
 from batchyard.model.status import (
     BatchStatus,
     Best,
@@ -128,9 +128,17 @@ class Made:
             best=Best(combination=rows[0].name, score=0.5, margin=0.01),
             gate=GateStatus(
                 passed=False,
+                outcome=GateOutcome.FAILED,
                 checks=(
-                    GateCheck(name="minSuccessRate", passed=False, message=f"0.7 does not reach 0.9{self.text}"),
-                    GateCheck(name="baseline", passed=True, message="no worse than the baseline"),
+                    GateCheck(
+                        name="minSuccessRate",
+                        passed=False,
+                        outcome=GateOutcome.FAILED,
+                        message=f"0.7 does not reach 0.9{self.text}",
+                    ),
+                    GateCheck(
+                        name="baseline", passed=True, outcome=GateOutcome.PASSED, message="no worse than the baseline"
+                    ),
                 ),
             ),
         )

@@ -1,7 +1,7 @@
 """The report for people: one HTML file that needs no network, under 2 MB whatever the batch, verdict first.
 
-What matters most is plain HTML and needs no script: verdict, gate, combinations, first failures. The heat map, the pictures
-and the trials are drawn by ``page.js`` from the numbers that the file carries.
+What matters most is plain HTML and needs no script: verdict, gate, combinations, first failures. The heat map, the
+pictures and the trials are drawn by ``page.js`` from the numbers that the file carries.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from base64 import b64encode
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from batchyard.model.outcome import Phase, Reason
 from batchyard.reports import packed
 from batchyard.reports.markup import Markup, joined, tag, text
 from batchyard.reports.trials import OUTCOMES, gathered, names, scaled
@@ -93,7 +94,9 @@ def _header(source: Source, verdict: str) -> Markup:
         facts.append(("took", seconds((record.completed_at - record.started_at).total_seconds())))
     facts.append(("spec", record.spec_digest[:12]))
     listed = joined(*(tag("div", tag("dt", name), tag("dd", value)) for name, value in facts))
-    tone = {"Succeeded": "good", "Failed": "bad"}.get(record.phase.value, "unsure")
+    tone = {Phase.SUCCEEDED: "good", Phase.FAILED: "bad"}.get(record.phase, "unsure")
+    if record.reason == Reason.GATE_INCONCLUSIVE:
+        tone = "unsure"
     said = tag("p", record.message) if record.message else ""
     return tag("header", tag("h1", verdict), said, tag("dl", listed, class_="facts"), class_=f"verdict {tone}")
 
@@ -107,8 +110,8 @@ def _sections(source: Source, found: Trials) -> Iterable[Markup]:
     yield _section("heat", "Case by case", Markup(_HEAT))
     yield _section("timeline", "When each slot ran what", Markup(_TIMELINE))
     yield _section("scatter", "Cost and time against score", Markup(_SCATTER))
-    kept = f"This file has everything about {len(found.details):,} of {len(found):,} trials, those that did not pass first, "
-    rest = f"and the numbers of all. Every other trial in full: batchyard show {batch} --trial ID"
+    kept = f"This file has everything about {len(found.details):,} of {len(found):,} trials, those that did not "
+    rest = f"pass first, and the numbers of all. Every other trial in full: batchyard show {batch} --trial ID"
     yield _section("trials", "Trials", tag("p", kept + rest), Markup(_TRIALS))
     yield _section("audit", "Audit trail", _audit(source, found))
 
@@ -150,12 +153,10 @@ def _ranking(source: Source) -> Markup:
     if not rows:
         return _section("combinations", "Combinations", tag("p", "No trial has ended yet."))
     measured = sorted({name for row in rows for name in row.metrics})[:_METRICS_SHOWN]
-    bounds = any(interval(row) for row in rows)
-    heads = ["combination", *(["interval"] if bounds else []), "rate", "score", "mean time", "passed", "did not pass"]
+    heads = ["combination", "rate", "score", "mean time", "passed", "did not pass"]
     cells = [
         [
             row.name,
-            *([interval(row)] if bounds else []),
             rate(row.success_rate),
             number(row.score),
             seconds(row.mean_seconds),
@@ -187,16 +188,18 @@ def _failures(source: Source, found: Trials) -> Markup:
 def _audit(source: Source, found: Trials) -> Markup:
     record = source.record
     said = (
-        f"{record.audit_entries:,} entries, {record.audit_dropped:,} dropped, head {record.audit_head[:16]}…. These are "
-        f"the batch's own; a trial's stand with the trial. To verify the chain: batchyard audit verify {record.id}"
+        f"{record.audit_entries:,} entries, {record.audit_dropped:,} dropped, head {record.audit_head[:16]}…. "
+        f"These are the batch's own; a trial's stand with the trial. To verify the chain: batchyard audit verify {record.id}"
     )
     rows = [[str(seq), at[:23] + "Z", kind, severity, message] for seq, at, kind, severity, message in found.entries]
     return joined(tag("p", said), _table("Entries of the batch", ["entry", "at", "type", "severity", "message"], rows))
 
 
-_HEAT = f"""<p>Each cell: passed of judged, and the mean score if it was scored. A cell opens its first trial that did not pass.</p>
+_HEAT = f"""<p>Each cell: passed of judged, and the mean score if it was scored. A cell opens its
+first trial that did not pass.</p>
 <div class="bar"><label>Find a case <input id="heat-find" type="search" autocomplete="off"></label>
-<label>Order <select id="heat-order"><option value="worst">worst first</option><option value="file">as in the file</option>
+<label>Order <select id="heat-order"><option value="worst">worst first</option>
+<option value="file">as in the file</option>
 </select></label></div>
 <div class="wide" tabindex="0" role="region" aria-label="Heat map of combination and case"><table id="heat-table">
 <caption>Passed, by case and combination</caption><thead></thead><tbody></tbody></table></div>
@@ -204,15 +207,19 @@ _HEAT = f"""<p>Each cell: passed of judged, and the mean score if it was scored.
 
 _TIMELINE = """<p id="timeline-said">&nbsp;</p>
 <canvas id="timeline-canvas" role="img" aria-labelledby="timeline-title" aria-describedby="timeline-said"></canvas>
-<details><summary>The same as a table</summary><div class="wide" tabindex="0" role="region" aria-label="Slots">
-<table id="slots-table"><caption>What each slot did</caption><thead></thead><tbody></tbody></table></div></details>"""
+<details><summary>The same as a table</summary>
+<div class="wide" tabindex="0" role="region" aria-label="Slots">
+<table id="slots-table"><caption>What each slot did</caption><thead></thead><tbody></tbody>
+</table></div></details>"""
 
 _SCATTER = """<div class="bar"><label>Against the score <select id="scatter-x"><option value="seconds">time</option>
 <option value="cost">cost</option><option value="tokens">tokens</option></select></label></div>
 <p id="scatter-said">&nbsp;</p>
 <canvas id="scatter-canvas" role="img" aria-labelledby="scatter-title" aria-describedby="scatter-said"></canvas>
-<details><summary>The same as a table</summary><div class="wide" tabindex="0" role="region" aria-label="Means">
-<table id="means-table"><caption>Means of each combination</caption><thead></thead><tbody></tbody></table></div></details>"""
+<details><summary>The same as a table</summary>
+<div class="wide" tabindex="0" role="region" aria-label="Means">
+<table id="means-table"><caption>Means of each combination</caption><thead></thead><tbody></tbody>
+</table></div></details>"""
 
 _TRIALS = """<div class="bar"><label>Outcome <select id="trials-outcome"></select></label>
 <label>Combination <select id="trials-combination"></select></label>
@@ -220,5 +227,6 @@ _TRIALS = """<div class="bar"><label>Outcome <select id="trials-outcome"></selec
 <div class="wide" tabindex="0" role="region" aria-label="Trials"><table id="trials-table"><caption>Trials</caption>
 <thead></thead><tbody></tbody></table></div><div class="bar" id="trials-pages"></div>"""
 
-_DIALOG = """<dialog id="trial" aria-labelledby="trial-title"><div class="bar"><h2 id="trial-title" tabindex="-1">Trial</h2>
+_DIALOG = """<dialog id="trial" aria-labelledby="trial-title"><div class="bar">
+<h2 id="trial-title" tabindex="-1">Trial</h2>
 <button type="button" id="trial-close">Close</button></div><div id="trial-body"></div></dialog>"""

@@ -9,11 +9,11 @@ import json
 import math
 import sys
 import zlib
-from array import array
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Sequence
 
     from batchyard.model.trial import JSON

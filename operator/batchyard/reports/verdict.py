@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchyard.model.outcome import Phase
-from batchyard.reports.words import counted, number, rate
+from batchyard.model.outcome import GateOutcome, Phase, Reason
+from batchyard.reports.words import counted, number, rate, signed
 
 if TYPE_CHECKING:
     from batchyard.engine.ports import BatchRecord
@@ -23,9 +23,17 @@ def sentence(record: BatchRecord, status: BatchStatus) -> str:
     if record.phase is Phase.SUCCEEDED:
         passed = "Passed: the gate is met." if status.gate and status.gate.checks else "Passed."
         return f"{passed}{_best(status)}"
-    missed = [check.name for check in status.gate.checks if not check.passed] if status.gate else []
-    if missed and record.reason in {"GateFailed", ""}:
-        return f"Failed: the gate is not met ({', '.join(missed)}).{_best(status)}"
+    missed = {
+        outcome: [check.name for check in status.gate.checks if check.outcome is outcome] if status.gate else []
+        for outcome in GateOutcome
+    }
+    if record.reason == Reason.GATE_FAILED and missed[GateOutcome.FAILED]:
+        return f"Failed: the gate is not met ({', '.join(missed[GateOutcome.FAILED])}).{_best(status)}"
+    if record.reason == Reason.GATE_INCONCLUSIVE:
+        unsure = ", ".join(missed[GateOutcome.INCONCLUSIVE])
+        return (
+            f"Inconclusive: the cases show neither that the gate is met nor that it is not ({unsure}).{_best(status)}"
+        )
     why = f" ({record.reason})" if record.reason else ""
     message = f": {record.message.rstrip('.')}" if record.message else ""
     return f"{record.phase}{why}{message}.{_best(status)}"
@@ -36,25 +44,32 @@ def _best(status: BatchStatus, when: str = "") -> str:
     if best is None:
         return ""
     score = f" with a score of {number(best.score)}" if best.score is not None else ""
-    if best.margin is None:
-        return f" {best.combination} is best{when}{score}."
-    if not best.margin:
-        return f" {best.combination} is best{when}{score}, level with the next."
-    ahead = f"{number(best.margin)} in score" if best.by == "score" else f"{rate(best.margin)} in success rate"
-    return f" {best.combination} is best{when}{score}, {ahead} ahead of the next."
+    ahead = ""
+    if best.margin is not None:
+        much = f"{number(best.margin)} in score" if best.by == "score" else f"{rate(best.margin)} in success rate"
+        ahead = f", {much} ahead of the next" if best.margin else ", level with the next"
+    return f" {best.combination} is best{when}{score}{ahead}{_over_the_baseline(status, best.combination)}."
 
 
-def interval(part: object) -> str:
-    """Return the interval that a part of the status has, empty if it has none."""
-    low, high = getattr(part, "low", None), getattr(part, "high", None)
-    if not isinstance(low, (int, float)) or not isinstance(high, (int, float)):
+def _over_the_baseline(status: BatchStatus, combination: str) -> str:
+    for check in status.gate.checks if status.gate else ():
+        found = check.difference
+        if found is not None and found.combination == combination:
+            return f"; {signed(found.estimate)} over {found.against}, {interval(check)}"
+    return ""
+
+
+def interval(check: GateCheck) -> str:
+    """Return the interval of the difference that a rule is about, empty if it is about none."""
+    found = check.difference
+    if found is None:
         return ""
-    sure = getattr(part, "confidence", None)
-    level = f" ({sure * 100:g}%)" if isinstance(sure, (int, float)) else ""
-    return f"{number(low)} to {number(high)}{level}"
+    return f"{signed(found.low)} to {signed(found.high)} ({found.confidence * 100:g}% sure of either)"
 
 
 def check_word(check: GateCheck) -> str:
     """Return what a rule of the gate came to, in one word."""
-    said = getattr(check, "verdict", None)
-    return str(said) if said else "pass" if check.passed else "FAIL"
+    return _WORDS[check.outcome]
+
+
+_WORDS = {GateOutcome.PASSED: "pass", GateOutcome.FAILED: "FAIL", GateOutcome.INCONCLUSIVE: "open"}
