@@ -189,7 +189,8 @@ def _audit(source: Source, found: Trials) -> Markup:
     record = source.record
     said = (
         f"{record.audit_entries:,} entries, {record.audit_dropped:,} dropped, head {record.audit_head[:16]}…. "
-        f"These are the batch's own; a trial's stand with the trial. To verify the chain: batchyard audit verify {record.id}"
+        f"These are the batch's own; a trial's stand with the trial. To verify "
+        f"the chain: batchyard audit verify {record.id}"
     )
     rows = [[str(seq), at[:23] + "Z", kind, severity, message] for seq, at, kind, severity, message in found.entries]
     return joined(tag("p", said), _table("Entries of the batch", ["entry", "at", "type", "severity", "message"], rows))
