@@ -24,10 +24,12 @@ $(VENV)/.ready: pyproject.toml requirements.lock tools/make-venv.sh
 
 demo: setup ## Run the example and show which variant wins
 	@DEMO="$$(mktemp -d)"; trap 'rm -rf "$$DEMO"' EXIT; \
-	set -e; \
-	$(BIN)/batchyard run examples/docs_search/batchtest.yaml --store "$$DEMO/demo.db"; \
+	set -e; mkdir -p build; \
+	$(BIN)/batchyard run examples/docs_search/batchtest.yaml --store "$$DEMO/demo.db" --report build/report.html; \
 	echo; echo "The audit trail of this run:"; \
-	$(BIN)/batchyard audit verify docs-search --store "$$DEMO/demo.db"
+	$(BIN)/batchyard audit verify docs-search --store "$$DEMO/demo.db"; \
+	echo; echo "The report, to open in a browser: build/report.html"; \
+	echo; $(BIN)/batchyard show docs-search --store "$$DEMO/demo.db" | tail -n 1
 
 check: setup ## Format, lint, types, layers
 	$(BIN)/ruff format --check operator tests examples benchmarks tools
