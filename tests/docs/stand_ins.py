@@ -98,6 +98,19 @@ STAND_INS = (
         pages="docs/cli.md",
     ),
     StandIn(r"x-4k2m9q7a", f'"$({_EXECUTION})"', "ids are given by chance", pages="docs/cli.md"),
+    StandIn(
+        r"^batchyard import .*",
+        r"\g<0> --help",
+        "files of other tools that the example has not; docs/importing.md has some. It still refuses an unknown option",
+        pages="docs/cli.md",
+    ),
+    StandIn(
+        r"^batchyard run batchtest.yaml --amend docs-search",
+        r"rm report.html junit.xml && \g<0>",
+        "the reports of the example before lie in the folder of the code, which must be as it was",
+        pages="docs/cli.md",
+    ),
+    StandIn(r"\$GITHUB_STEP_SUMMARY", "summary.md", "GitHub sets it", pages="docs/cli.md"),
     StandIn(r"postgresql://me@db/batchyard", "'{postgres}'", "the tests have a PostgreSQL of their own"),
     StandIn(
         r"^batchyard bundle .* --provider KubeRay --workers 4\b",
