@@ -71,8 +71,11 @@ def test_it_tells_how_its_worker_ended_and_that_nothing_is_left(command: str, st
     assert told == f"gone {status} 1"
 
 
-def test_term_ends_the_workers_whole_group() -> None:
-    with a_keeper("sleep 1000 & sleep 1000") as kept:
+def test_term_ends_the_workers_whole_group(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    with a_keeper(f"sleep 1000 & touch {ready}; wait") as kept:
+        # A process that is born while the signal is on its way does not get it.
+        await_true(ready.exists, "the whole group")
         kept.tell("T")
 
         assert kept.line() == f"gone {-signal.SIGTERM} 1"
