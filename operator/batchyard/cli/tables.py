@@ -17,6 +17,7 @@ from batchyard.cli.words import first_line, metric, number, rate, seconds, signe
 from batchyard.model.events import EventType
 from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
 from batchyard.model.status import ConditionType, Truth
+from batchyard.reports.verdict import check_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 _FAILURES_SHOWN = 5
 _UNBOUNDED = 100_000
-_GATE_WORDS: Mapping[GateOutcome, tuple[str, str]] = {
-    GateOutcome.PASSED: ("pass", "green"),
-    GateOutcome.FAILED: ("FAIL", "red"),
-    GateOutcome.INCONCLUSIVE: ("open", "yellow"),
+_GATE_STYLES: Mapping[GateOutcome, str] = {
+    GateOutcome.PASSED: "green",
+    GateOutcome.FAILED: "red",
+    GateOutcome.INCONCLUSIVE: "yellow",
 }
 
 
@@ -145,8 +146,7 @@ def print_gate(console: Console, status: BatchStatus) -> None:
         return
     console.print()
     for check in status.gate.checks:
-        word, style = _GATE_WORDS[check.outcome]
-        line(console, f"gate {word}  {check.name}: {check.message}", style=style)
+        line(console, f"gate {check_word(check)}  {check.name}: {check.message}", style=_GATE_STYLES[check.outcome])
 
 
 def print_parity(console: Console, record: BatchRecord, status: BatchStatus) -> None:

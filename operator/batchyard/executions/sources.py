@@ -12,7 +12,7 @@ from batchyard.model.outcome import Reason
 from batchyard.workflows.checkpoint_reading import read_history
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from batchyard.engine.sources import LoadedBatch
@@ -79,14 +79,16 @@ class KeptAttempts:
 
 def held_of_attempt(folders: HeldFolders, batch: str, origin: str) -> Source | None:
     """Return the execution that was made of an attempt, if there is one: what was last held of it."""
-    found = [folder for folder in folders.of_batch(batch) if folder.load().origin == origin]
-    return held_source(found[-1]) if found else None
+    return _newest(folders, batch, lambda held: held.origin == origin)
 
 
 def held_of_trial(folders: HeldFolders, batch: str, trial: str) -> Source | None:
     """Return the execution that was made for a trial which never ran, the newest of several; None without one."""
-    held = [(folder, folder.load()) for folder in folders.of_batch(batch)]
-    found = [folder for folder, one in held if one.trial == trial and not one.origin]
+    return _newest(folders, batch, lambda held: held.trial == trial and not held.origin)
+
+
+def _newest(folders: HeldFolders, batch: str, meant: Callable[[Held], bool]) -> Source | None:
+    found = [folder for folder in folders.of_batch(batch) if meant(folder.load())]
     return held_source(found[-1]) if found else None
 
 

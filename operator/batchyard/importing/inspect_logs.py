@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from batchyard.importing.inspect_scorers import checks_of
-from batchyard.importing.messages import chat
+from batchyard.importing.messages import asked
 from batchyard.importing.source import Found, Proposal, Source, Wanted, json_lines, refused
 
 if TYPE_CHECKING:
@@ -123,15 +123,9 @@ def _epochs(rows: Sequence[tuple[str, Mapping[str, JSON]]]) -> Iterator[str]:
 def _sample(
     place: str, row: Mapping[str, JSON], wanted: Wanted, scorers: Mapping[str, JSON], losses: Losses
 ) -> Proposal | None:
-    given = _whole(row.get("input"), row.get("attachments"))
-    if isinstance(given, str):
-        taken: dict[str, JSON] = {wanted.input_field: given}
-    else:
-        messages = chat(given, place, losses)
-        if messages is None:
-            losses.add(place, "a sample without an `input` of text or messages", "give it one")
-            return None
-        taken = {"messages": messages}
+    taken = asked(_whole(row.get("input"), row.get("attachments")), place, wanted.input_field, losses)
+    if taken is None:
+        return None
     if row.get("choices"):
         taken["choices"] = row["choices"]
     for key, value in row.items():

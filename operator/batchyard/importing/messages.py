@@ -34,6 +34,17 @@ def chat(value: JSON, place: str, losses: Losses) -> list[JSON] | None:
     return None if any(message is None for message in messages) else messages
 
 
+def asked(value: JSON, place: str, field: str, losses: Losses) -> dict[str, JSON] | None:
+    """Return the input that a sample's text, under the name ``field``, or messages make; None if it is neither."""
+    if isinstance(value, str):
+        return {field: value}
+    messages = chat(value, place, losses)
+    if messages is None:
+        losses.add(place, "a sample without an `input` of text or messages", "give it one")
+        return None
+    return {"messages": messages}
+
+
 def _message(value: JSON, place: str, losses: Losses) -> dict[str, JSON] | None:
     if not isinstance(value, dict):
         return None

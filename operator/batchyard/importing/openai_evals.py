@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchyard.importing.checks import Check, CheckKind
-from batchyard.importing.messages import chat
+from batchyard.importing.messages import asked
 from batchyard.importing.source import Found, Proposal, Source, Wanted, json_lines
 
 if TYPE_CHECKING:
@@ -44,15 +44,9 @@ def _item(place: str, row: Mapping[str, JSON], losses: Losses) -> Proposal | Non
 
 
 def _sample(place: str, row: Mapping[str, JSON], wanted: Wanted, losses: Losses) -> Proposal | None:
-    given = row.get("input")
-    if isinstance(given, str):
-        taken: dict[str, JSON] = {wanted.input_field: given}
-    else:
-        messages = chat(given, place, losses)
-        if messages is None:
-            losses.add(place, "a sample without an `input` of text or messages", "give it one")
-            return None
-        taken = {"messages": messages}
+    taken = asked(row.get("input"), place, wanted.input_field, losses)
+    if taken is None:
+        return None
     for key in row.keys() - {"input", "ideal", "id"}:
         losses.add(place, f"field `{key}` of a sample", "add it to the input of the cases if the workflow reads it")
     return Proposal(_label(row), place, taken, checks=_ideal(row, place, losses))

@@ -21,17 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CaseCell:
-    """One combination's trials of one case. ``lost`` trials say something of the place only, and nothing of this."""
+    """One combination's trials of one case, but for those that say something of the place only."""
 
     judged: int = 0
     passed: int = 0
-    lost: int = 0
     scores: list[float] = field(default_factory=list)
 
     def add(self, result: AttemptResult) -> None:
         """Count one final result."""
         if result.outcome not in JUDGED:
-            self.lost += 1
             return
         self.judged += 1
         self.passed += result.outcome is Outcome.PASSED

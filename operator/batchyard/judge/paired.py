@@ -31,8 +31,8 @@ _SAME_PLACES = 9
 class Difference:
     """The mean difference of cases, weighted, with its standard error over groups.
 
-    ``centre`` is the middle of its intervals. ``groups`` is how many independent ones there are, ``differing`` in how
-    many the two differ at all. ``df`` are the degrees of freedom of Student's t, 0 if one group alone says nothing.
+    ``centre`` is the middle of its intervals, ``groups`` how many independent ones there are. ``df`` are the degrees of
+    freedom of Student's t, 0 if one group alone says nothing.
     """
 
     estimate: float
@@ -41,7 +41,6 @@ class Difference:
     df: float
     cases: int
     groups: int
-    differing: int
 
     def low(self, confidence: float) -> float:
         """Return what the true difference is not below, with this one-sided confidence; at least -1."""
@@ -101,7 +100,6 @@ def difference(pairs: Sequence[Pair]) -> Difference:
     total, whole, groups = math.fsum(weights.values()), math.fsum(sums.values()), len(weights)
     means = {group: value / weights[group] for group, value in sums.items()}
     commonest = max(Counter(round(mean, _SAME_PLACES) for mean in means.values()).values())
-    differing = sum(value != 0.0 for value in sums.values())
     repeats = min(pair.repeats for pair in pairs)
     usual = total / groups
     greatest = max(abs(mean) for mean in means.values()) or 1.0 / max(1, repeats)
@@ -117,7 +115,6 @@ def difference(pairs: Sequence[Pair]) -> Difference:
         df=number - 1 if groups > 1 else 0.0,
         cases=len(pairs),
         groups=groups,
-        differing=differing,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchyard.judge.paired import Difference, difference, holm
+from batchyard.judge.paired import difference, holm
 from batchyard.model.outcome import GateOutcome
 
 if TYPE_CHECKING:
@@ -100,9 +100,11 @@ def against(
     needs no such care, since the best was chosen for being the least so.
     """
     error, margin = 1.0 - confidence, -max_regression
-    found = {name: _difference(table, base, name, measure) for name in others}
-    adjusted = dict(zip(others, holm([_p_above(one, margin) for one in found.values()]), strict=True))
-    unpaired, mine = table.pairs(base, candidate, measure).unpaired, found[candidate]
+    paired = {name: table.pairs(base, name, measure) for name in others}
+    found = {name: difference(one.pairs) for name, one in paired.items() if one.pairs}
+    claims = [found[name].p_above(margin) if name in found else 1.0 for name in others]
+    adjusted = dict(zip(others, holm(claims), strict=True))
+    unpaired, mine = paired[candidate].unpaired, found.get(candidate)
     if mine is None:
         return Shown(GateOutcome.INCONCLUSIVE, max_regression, len(others), None, "no case was judged for both")
     lost = unpaired / (unpaired + mine.cases)
@@ -137,15 +139,6 @@ def against(
         ),
         why,
     )
-
-
-def _difference(table: CaseTable, base: str, name: str, measure: Measure) -> Difference | None:
-    pairs = table.pairs(base, name, measure).pairs
-    return difference(pairs) if pairs else None
-
-
-def _p_above(found: Difference | None, than: float) -> float:
-    return 1.0 if found is None else found.p_above(than)
 
 
 def _counted(found: GateDifference) -> str:
