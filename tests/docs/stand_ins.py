@@ -106,8 +106,8 @@ STAND_INS = (
     ),
     StandIn(
         r"^batchyard run batchtest.yaml --amend docs-search",
-        r"rm report.html junit.xml && \g<0>",
-        "the reports of the example before lie in the folder of the code, which must be as it was",
+        r"rm report.html junit.xml && batchyard run batchtest.yaml --quiet && \g<0>",
+        "the examples before have left files among the code and run it on Ray: both must be as they were",
         pages="docs/cli.md",
     ),
     StandIn(r"\$GITHUB_STEP_SUMMARY", "summary.md", "GitHub sets it", pages="docs/cli.md"),
