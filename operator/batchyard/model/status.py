@@ -99,6 +99,11 @@ class Best(StatusModel):
     by: str = Field(default="score", description="What the margin is measured in: score or successRate.")
 
 
+def _is_absent(value: JSON) -> bool:
+    # A status in a cluster has no nulls; what prints one from a file shall be the same.
+    return value is None
+
+
 def gate_outcome(told: Mapping[str, JSON]) -> GateOutcome:
     """Return what a gate, or one rule of it, came to; older batches tell only whether it passed."""
     return GateOutcome(told.get("outcome") or (GateOutcome.PASSED if told["passed"] else GateOutcome.FAILED))
@@ -120,7 +125,9 @@ class GateDifference(StatusModel):
     )
     unpaired: Count = Field(default=0, description="Cases left out because one of the two lost all its trials of it.")
     cases_needed: Count | None = Field(
-        default=None, description="About how many cases would decide; null if decided or if none would."
+        default=None,
+        exclude_if=_is_absent,
+        description="About how many cases would decide; absent if decided or if none would.",
     )
 
 
@@ -142,7 +149,9 @@ class GateCheck(_Decided):
     threshold: float | None = Field(default=None, description="What was asked for.")
     message: Message = Field(default="", description="Both in a sentence.")
     difference: GateDifference | None = Field(
-        default=None, description="The difference to the baseline over the cases; null for other rules."
+        default=None,
+        exclude_if=_is_absent,
+        description="The difference to the baseline over the cases; absent for other rules.",
     )
 
 
