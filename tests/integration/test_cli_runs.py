@@ -276,7 +276,7 @@ def test_the_document_has_the_contracts_shape(bench: Bench) -> None:
     }
     assert {"reason", "message", "score", "metrics", "durationSeconds", "startTime", "completionTime"} <= first.keys()
     assert len(document["trials"]) == document["counts"]["total"] == 4
-    assert document["gate"] == {"passed": True, "checks": []}
+    assert document["gate"] == {"passed": True, "outcome": "Passed", "checks": []}
     assert document["audit"]["dropped"] == 0
     assert len(document["audit"]["head"]) == 64
 
