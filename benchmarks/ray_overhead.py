@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = "batchyard.compose:LangGraphParts"
+PARTS = "batchyard.langgraph_parts:LangGraphParts"
 ON_RAY = "trials on Ray"
 ALONE = "trials on worker processes alone"
 RAW = "Ray: tasks that run the same graph with LangGraph's SqliteSaver"

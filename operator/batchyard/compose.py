@@ -20,7 +20,7 @@ from batchyard.decide.deadlines import batch_deadline
 from batchyard.decide.sessions import Liveness
 from batchyard.engine.carrying import CarryOver
 from batchyard.engine.forks import forks_of
-from batchyard.engine.ports import BatchRecord, Session, StateAdapter
+from batchyard.engine.ports import BatchRecord, Session
 from batchyard.engine.records import accepted_event
 from batchyard.engine.session import BatchSession, Finished
 from batchyard.environments.in_process import InProcessEnvironment
@@ -31,13 +31,12 @@ from batchyard.events import AuditTrail, EventBus
 from batchyard.events.lines import log_event
 from batchyard.events.redact import Redactor
 from batchyard.first_look import first_faults
-from batchyard.judge import ConfiguredEvaluator, EvaluationEngine
-from batchyard.judge.callables import CallableInvalid
 from batchyard.kept_threads import local_threads, settle_files
+from batchyard.langgraph_parts import LangGraphParts
 from batchyard.local_files import WORKSPACES, checkpoints_folder, forget_batch, make_folder, objects_folder
 from batchyard.local_prefixes import open_prefixes
 from batchyard.local_sessions import session_lifecycle, this_process
-from batchyard.model.errors import BatchBusy, Fault, StoreError, WorkflowInvalid
+from batchyard.model.errors import BatchBusy, Fault, StoreError
 from batchyard.model.spec_environment import Isolation
 from batchyard.runners.keeping import KeepingRunner, Threads
 from batchyard.runners.ray import open_ray_runner
@@ -53,7 +52,7 @@ from batchyard.workflows.checkpoint_file import read_boundaries
 from batchyard.workflows.thread_copy import export_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
     from types import TracebackType
 
@@ -61,52 +60,11 @@ if TYPE_CHECKING:
     from batchyard.engine.attempts import BatchTestRunner
     from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.engine.sources import LoadedBatch
-    from batchyard.model.trial import JSON
-    from batchyard.runners.worker import Setup
     from batchyard.runners.workers import LedWorker, Wanted
     from batchyard.store.sql import SqlStore
 
 _COMMIT_DELAY_SECONDS = 0.05
 """How long a result waits for company in its commit: what a crash may cost to run again, for a tenth of the syncs."""
-
-
-class LangGraphParts:
-    """Makes a worker's parts for LangGraph workflows; imports langgraph only when asked to."""
-
-    def warm_up(self) -> None:
-        """Import, before any fork, all that a worker needs but the user's own code."""
-        import batchyard.workflows.langgraph  # noqa: F401
-
-    def adapter(self, setup: Setup) -> StateAdapter:
-        """Return the LangGraph adapter on the worker's own checkpoint file."""
-        from batchyard.workflows.files import kept_in
-        from batchyard.workflows.langgraph import LangGraphStateAdapter
-
-        source = Path(setup.source) if setup.source else None
-        prices = None if setup.metering is None else setup.prices
-        files = kept_in(Path(setup.objects), setup.files)
-        return LangGraphStateAdapter(setup.factory, Path(setup.checkpoints), source, prices=prices, files=files)
-
-    def judge(self, setup: Setup) -> EvaluationEngine:
-        """Return the evaluation engine, with the user's own evaluators imported."""
-        from batchyard.workflows.factory import load_callable
-
-        source = Path(setup.source) if setup.source else None
-        evaluators = [ConfiguredEvaluator(**entry) for entry in setup.evaluators]
-        try:
-            return EvaluationEngine(
-                evaluators, setup.pass_threshold, resolve=lambda reference: load_callable(reference, source)
-            )
-        except CallableInvalid as err:
-            raise WorkflowInvalid(str(err)) from err
-
-    def input_faults(self, setup: Setup, inputs: Sequence[tuple[str, JSON]]) -> list[Fault]:
-        """Check inputs against the workflow's input schema."""
-        from batchyard.workflows.factory import load_callable
-        from batchyard.workflows.inputs import input_faults
-
-        source = Path(setup.source) if setup.source else None
-        return input_faults(load_callable(setup.input_schema, source), inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +94,7 @@ class LocalEngine:
         self,
         clock: Clock | None = None,
         *,
-        parts: str = "batchyard.compose:LangGraphParts",
+        parts: str = "batchyard.langgraph_parts:LangGraphParts",
         ray: RayConfig | None = None,
     ) -> None:
         """Begin to start the process that forks workers; ``parts`` names, as ``module:class``, their framework.

@@ -30,7 +30,7 @@ CHILD = Path(__file__).parents[1] / "kill_child.py"
 NAMES = tuple(f"case-{number}" for number in range(28))
 TRIALS = {f"pass/{name}/0" for name in NAMES}
 
-LANGGRAPH, PLAIN = "batchyard.compose:LangGraphParts", "plain_parts:PlainParts"
+LANGGRAPH, PLAIN = "batchyard.langgraph_parts:LangGraphParts", "plain_parts:PlainParts"
 POINTS = [(PLAIN, point) for point in range(1, 41)] + [(LANGGRAPH, point) for point in range(5, 55, 5)]
 """Every early moment of a run without a framework, which starts in a blink, and some with LangGraph."""
 
