@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["proofs"]
+
+# Tests are rewritten for their assertions once, not once in every stage of `make test`; what they write themselves
+# (a workflow twice within a second, say) is never kept compiled.
+_writes_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+
+
+def pytest_collection_finish() -> None:
+    """Write bytecode no longer than tests are imported, if none may be written."""
+    sys.dont_write_bytecode = _writes_no_bytecode
 
 
 @pytest.fixture(scope="session")

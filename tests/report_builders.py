@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchyard.model.audit import GENESIS, AuditEntry, SealedEntry
@@ -32,40 +33,44 @@ HOSTILE = "</script><img src=x onerror=document.title='owned'>\u202e\x00\x1b[31m
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A batch of combinations x cases x repeats on so many slots; ``text`` stands in every name and message."""
+    """A batch of combinations x cases x repeats on so many slots; ``text`` stands in every name and message.
+
+    With ``noise`` names and messages also have what no packer makes shorter.
+    """
 
     combinations: int = 2
     cases: int = 5
     repeats: int = 1
     slots: int = 2
     text: str = ""
+    noise: bool = False
 
     def result(self, ordinal: int) -> AttemptResult:
         """Return the trial with this number; what it came to hangs on nothing else."""
         rest, repeat = divmod(ordinal, self.repeats)
         combination, case = divmod(rest, self.cases)
-        mixed = (ordinal * 2654435761) % 4294967296
+        name = self.combination(combination)
+        mixed = self._mixed(ordinal)
         outcome = (Outcome.FAILED, Outcome.TIMED_OUT, *[Outcome.PASSED] * 6)[mixed % 8]
         seconds = 0.05 + (mixed % 9973) / 1000
         started = T0 + timedelta(seconds=ordinal // self.slots * 5 + mixed % 100 / 100)
-        name = f"combination-{combination}{self.text}"
         passed = outcome is Outcome.PASSED
         return AttemptResult(
-            trial_id=f"{name}/case-{case}{self.text}/{repeat}",
+            trial_id=self.trial_id(ordinal),
             ordinal=ordinal,
             combination=name,
-            case=f"case-{case}{self.text}",
+            case=self.case(case),
             repeat=repeat,
             attempt=1,
             epoch=1,
             outcome=outcome,
             reason="" if passed else "BelowThreshold" if outcome is Outcome.FAILED else "TrialDeadlineExceeded",
-            message="" if passed else f"field answer: {mixed} is not what was expected{self.text}",
+            message="" if passed else f"field answer: {mixed} is not what was expected{self.text}{self._noise(mixed)}",
             started_at=started,
             ended_at=started + timedelta(seconds=seconds),
             duration_seconds=seconds,
             score=(mixed % 101) / 100 if outcome is not Outcome.TIMED_OUT else None,
-            metrics={"tokens": mixed % 4000, "cost": (mixed % 4000) / 1e5},
+            metrics={"tokens": mixed % 4000, "cost": mixed % 3_999_971 / 1e5},
             boundaries=(
                 NodeBoundary(f"retrieve{self.text}", "completed", seconds / 3, None, f"c{ordinal}-1", 0),
                 NodeBoundary("read", "completed" if passed else "failed", seconds / 2, f"c{ordinal}-1", None, 1),
@@ -73,6 +78,28 @@ class Made:
             output={"secret": "the final state"},
             worker=f"slot-{ordinal % self.slots}",
         )
+
+    def combination(self, number: int) -> str:
+        """Return the name of a combination."""
+        return f"combination-{number}{self.text}"
+
+    def case(self, number: int) -> str:
+        """Return the name of a case."""
+        return f"case-{number}{self.text}{self._noise(number)}"
+
+    def _mixed(self, ordinal: int) -> int:
+        if self.noise:
+            return int.from_bytes(sha256(b"%d" % ordinal).digest()[:4], "big")
+        return (ordinal * 2654435761) % 4294967296
+
+    def _noise(self, seed: int) -> str:
+        return f" {sha256(str(seed).encode()).hexdigest()}" if self.noise else ""
+
+    def trial_id(self, ordinal: int) -> str:
+        """Return the id of a trial."""
+        rest, repeat = divmod(ordinal, self.repeats)
+        combination, case = divmod(rest, self.cases)
+        return f"{self.combination(combination)}/{self.case(case)}/{repeat}"
 
     @property
     def total(self) -> int:
@@ -85,9 +112,9 @@ class Made:
     def entries(self) -> Iterator[SealedEntry]:
         """Yield two entries of the batch, and one a trial."""
         yield self._entry(1, EventType.BATCH_ACCEPTED, "accepted")
-        for result in self.results():
-            said = f"{result.trial_id} {result.outcome}"
-            yield self._entry(result.ordinal + 2, EventType.TRIAL_FAILED, said, result.trial_id)
+        for ordinal in range(self.total):
+            trial = self.trial_id(ordinal)
+            yield self._entry(ordinal + 2, EventType.TRIAL_FAILED, f"{trial} has ended", trial)
         yield self._entry(self.total + 2, EventType.BATCH_FINISHED, "the end")
 
     def _entry(self, seq: int, kind: EventType, said: str, trial: str = "") -> SealedEntry:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,7 @@ class Page:
         return place
 
 
+@cache
 def every_page() -> list[Page]:
     """Return all pages of the checkout."""
     found = sorted(CHECKOUT.rglob("*.md"))

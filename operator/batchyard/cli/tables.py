@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from batchyard.cli.terminal import printable
-from batchyard.cli.words import first_line, metric, number, rate, seconds, signed
+from batchyard.cli.words import first_line, metric, number, rate, seconds
 from batchyard.model.events import EventType
 from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
 from batchyard.model.status import ConditionType, Truth
-from batchyard.reports.verdict import check_word
+from batchyard.reports.verdict import check_word, over_the_baseline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -230,16 +230,7 @@ def best_sentence(status: BatchStatus) -> str:
     ahead = ""
     if best.margin is not None:
         ahead = f", {number(best.margin)} ahead in {measure}" if best.margin else f", level with the next in {measure}"
-    return f"{best.combination}{value}{ahead}{_over_the_baseline(status, best.combination)}"
-
-
-def _over_the_baseline(status: BatchStatus, combination: str) -> str:
-    for check in status.gate.checks if status.gate else ():
-        found = check.difference
-        if found is not None and found.combination == combination and found.low > 0:
-            sure = f"{found.confidence * 100:g}% sure of at least {signed(found.low)}"
-            return f"; {signed(found.estimate)} over {found.against}, {sure}"
-    return ""
+    return f"{best.combination}{value}{ahead}{over_the_baseline(status, best.combination)}"
 
 
 def line(console: Console, text: str, *, style: str = "", cut: bool = False) -> None:

@@ -76,9 +76,14 @@ class Budget:
         self._packer = zlib.compressobj(9)
         self._waiting = 0
 
+    @property
+    def full(self) -> bool:
+        """Return whether it takes nothing more."""
+        return self._left <= 0
+
     def takes(self, text: str) -> bool:
         """Return whether the text still fits, and count it if so."""
-        if self._left <= 0:
+        if self.full:
             return False
         content = text.encode("utf-8", "surrogatepass")
         self._left -= len(self._packer.compress(content))

@@ -324,16 +324,21 @@
     pen.fillText("0", 26, height - 28);
     const unit = name === "seconds" ? time(most) : brief(most);
     pen.fillText(`${name} up to ${unit}`, 44, height - 12);
+    const labels = [];
     for (const one of means.filter((one) => one.scored).slice(0, 20)) {
       const px = x(one[name] / one.count), py = y(one.score / one.count);
       pen.beginPath();
       pen.arc(px, py, 5, 0, 7);
       pen.fill();
       const label = combination(one.n).slice(0, 24);
-      pen.fillText(label, Math.min(px + 8, width - 20 - pen.measureText(label).width), py - 6);
+      const wide = pen.measureText(label).width, from = Math.min(px + 8, width - 24 - wide);
+      // A name that would lie on another is left to the table.
+      if (labels.some(([x0, x1, y0]) => from < x1 && from + wide > x0 && Math.abs(py - y0) < 13)) continue;
+      labels.push([from, from + wide, py]);
+      pen.fillText(label, from, py - 6);
     }
     byId("scatter-said").textContent = `${drawn} scored trials as small squares, the means of the first 20 combinations ` +
-      `as dots with names. ${most ? "" : `No trial reported ${name}.`}`;
+      `as dots, with names where there is room. ${most ? "" : `No trial reported ${name}.`}`;
   };
   let colours = {};
   const draw = () => {

@@ -72,6 +72,8 @@ def gathered(source: Source) -> Trials:
         place = len(found)
         _add(found, result, round(max(0.0, (result.started_at - began).total_seconds()) * 1000))
         budget = others if result.outcome is Outcome.PASSED else failures
+        if budget.full:
+            continue
         detail = _detail(result)
         if budget.takes(json.dumps(detail)):
             found.details[str(place)] = kept[result.trial_id] = detail

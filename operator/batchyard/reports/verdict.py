@@ -46,16 +46,20 @@ def _best(status: BatchStatus, when: str = "") -> str:
     score = f" with a score of {number(best.score)}" if best.score is not None else ""
     ahead = ""
     if best.margin is not None:
-        much = f"{number(best.margin)} in score" if best.by == "score" else f"{rate(best.margin)} in success rate"
-        ahead = f", {much} ahead of the next" if best.margin else ", level with the next"
-    return f" {best.combination} is best{when}{score}{ahead}{_over_the_baseline(status, best.combination)}."
+        much, measure = number(best.margin), "score"
+        if best.by != "score":
+            much, measure = rate(best.margin), "success rate"
+        ahead = f", {much} ahead of the next in {measure}" if best.margin else ", level with the next"
+    return f" {best.combination} is best{when}{score}{ahead}{over_the_baseline(status, best.combination)}."
 
 
-def _over_the_baseline(status: BatchStatus, combination: str) -> str:
+def over_the_baseline(status: BatchStatus, combination: str) -> str:
+    """Return by how much a combination was shown to be ahead of the baseline, and how sure; empty if it was not."""
     for check in status.gate.checks if status.gate else ():
         found = check.difference
-        if found is not None and found.combination == combination:
-            return f"; {signed(found.estimate)} over {found.against}, {interval(check)}"
+        if found is not None and found.combination == combination and found.low > 0:
+            sure = f"{found.confidence * 100:g}% sure of at least {signed(found.low)}"
+            return f"; {signed(found.estimate)} over {found.against}, {sure}"
     return ""
 
 
