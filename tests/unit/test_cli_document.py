@@ -12,6 +12,8 @@ import pytest
 
 from batchyard.cli import document, failures
 from batchyard.engine.ports import BatchRecord
+from batchyard.judge.first_difference import Difference, How
+from batchyard.judge.lost_trials import Regression, Regressions
 from batchyard.model.errors import (
     BatchAmbiguous,
     BatchBusy,
@@ -60,6 +62,31 @@ def result(ordinal: int = 0, **values: Any) -> AttemptResult:
 def printed(capsys: pytest.CaptureFixture[str], *results: AttemptResult) -> Any:
     document.print_batch(RECORD, STATUS, results)
     return json.loads(capsys.readouterr().out)
+
+
+def test_the_document_has_what_was_lost_to_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+    difference = Difference(How.STATE, ("read",), ("answer",))
+    row = Regression("new/a/0", "base/a/0", Outcome.FAILED, "BelowThreshold", difference)
+
+    document.print_batch(RECORD, STATUS, [], regressions=Regressions("base", {"new": 1}, (row,)))
+
+    assert json.loads(capsys.readouterr().out)["regressions"] == {
+        "baseline": "base",
+        "total": 1,
+        "combinations": {"new": 1},
+        "trials": [
+            {
+                "trial": "new/a/0",
+                "baselineTrial": "base/a/0",
+                "outcome": "Failed",
+                "reason": "BelowThreshold",
+                "how": "State",
+                "nodes": ["read"],
+                "keys": ["answer"],
+                "message": "first differs from base after node read (answer)",
+            }
+        ],
+    }
 
 
 def test_the_document_has_every_field_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:

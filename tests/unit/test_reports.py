@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from batchyard.judge.first_difference import Difference, How
+from batchyard.judge.lost_trials import Regression, Regressions
+from batchyard.model.outcome import Outcome
 from batchyard.model.status import BatchStatus
 from batchyard.reports.html import write_html
 from batchyard.reports.junit import write_junit
@@ -22,7 +27,10 @@ from command_line import Bench
 from report_builders import HOSTILE, Made
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from batchyard.reports.source import Source
 
 
 @pytest.mark.parametrize("text", ["", "=1+1, \"quoted\"\n'ümlaut' \u202e"])
@@ -135,6 +143,25 @@ def test_html_begins_with_the_verdict_and_holds_no_name_or_message_as_markup(tex
     assert re.findall(r"<(?:img|b)\b", page) == []
     assert page.count("<script") == page.count("</script>") == 3
     assert not re.search(r"[\x00\x1b\u202e]|https?:|the final state", page)
+
+
+@pytest.mark.parametrize("write", [write_html, write_junit, write_markdown])
+@pytest.mark.parametrize("text", ["", HOSTILE])
+def test_reports_name_the_node_after_which_a_lost_trial_first_differs(
+    text: str, write: Callable[[Source, IO[str]], None]
+) -> None:
+    made, out = Made(text=text), io.StringIO()
+    difference = Difference(How.STATE, (f"read{text}",), (f"answer{text}",))
+    row = Regression(made.trial_id(0), "base/case-0/0", Outcome.FAILED, "BelowThreshold", difference)
+    lost = Regressions(f"base{text}", {made.combination(0): 3}, (row,))
+
+    write(replace(made.source(), regressions=lambda: lost), out)
+
+    said = html.unescape(out.getvalue())
+    assert f"3 trials of {made.combination(0)[:13]}" in said
+    assert f"first differs from base{text[:9]}" in said
+    assert "after node read" in said
+    assert not re.search(r"<img|[\x00\x1b]", out.getvalue())
 
 
 def test_a_batch_that_has_not_ended_has_no_verdict() -> None:

@@ -89,11 +89,11 @@ def show_batch(reference: str, origin: Origin, output: Output, *, trials: bool, 
             status = stores.status_of(record)
             wanted = batch.store.results(record.id, outcomes=outcomes or None) if trials or outcomes else None
             if output is Output.JSON:
-                document.print_batch(record, status, wanted)
+                document.print_batch(record, status, wanted, regressions=batch.unmet_regressions())
             elif wanted is not None:
                 _print_trials(wanted)
             else:
-                tables.print_result(terminal.out(), record, status, origin)
+                tables.print_result(terminal.out(), record, status, origin, batch.unmet_regressions())
     except stores.StatusOnly as err:
         if trials or outcomes:
             raise

@@ -169,12 +169,13 @@ def compare_batch(reference: str, origin: Origin, output: Output, *, limit: int)
         statistics = Statistics(record, status)
         grid = Grid(statistics.watching(batch.store.results(record.id)))
         if output is Output.JSON:
-            document.print_comparison(record, status, grid.to_json(), statistics.to_json())
+            document.print_comparison(record, status, grid.to_json(), statistics.to_json(), batch.regressions())
             return EXIT_SUCCEEDED
         console = terminal.out()
         if status.combinations:
             console.print(tables.ranking(console, status))
         tables.print_gate(console, status)
+        tables.print_regressions(console, batch.regressions())
         statistics.print(console)
         ranked = [row.name for row in status.combinations]
         if grid.cells and ranked:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batchyard.engine.ports import BatchRecord
+    from batchyard.judge.lost_trials import Regressions
     from batchyard.model.status import BatchStatus, Condition, StatusModel
     from batchyard.model.trial import JSON, AttemptResult, EvaluatorScore, NodeBoundary
 
@@ -33,14 +34,15 @@ def print_batch(
     trials: Iterable[AttemptResult] | None,
     *,
     conditions: Sequence[Condition] = (),
+    regressions: Regressions | None = None,
 ) -> None:
-    """Print the document of a batch, with a line for each trial; ``trials`` None and no conditions are left out."""
+    """Print the document of a batch, with a line for each trial; what is None or empty is left out."""
     variants = {row.name: row.variants for row in status.combinations}
     write = sys.stdout.write
     write(f'{{"batch": {_text(batch_json(record))},\n"counts": {_text(_model(status.trials))}')
     if trials is not None:
         print_list("trials", (trial_json(result, variants, record.id) for result in trials))
-    for name, value in summary_json(record, status).items():
+    for name, value in {**summary_json(record, status), **_regressions_json(regressions)}.items():
         write(f',\n"{name}": {_text(value)}')
     if conditions:
         print_list("conditions", map(_model, conditions))
@@ -48,12 +50,16 @@ def print_batch(
 
 
 def print_comparison(
-    record: BatchRecord, status: BatchStatus, cells: Iterable[JSON], statistics: Mapping[str, JSON]
+    record: BatchRecord,
+    status: BatchStatus,
+    cells: Iterable[JSON],
+    statistics: Mapping[str, JSON],
+    regressions: Regressions | None = None,
 ) -> None:
     """Print the document of a comparison, with a line for each cell of combination x case."""
     sys.stdout.write(f'{{"batch": {_text(batch_json(record))}')
     print_list("matrix", cells)
-    for name, value in {**statistics, **summary_json(record, status)}.items():
+    for name, value in {**statistics, **summary_json(record, status), **_regressions_json(regressions)}.items():
         sys.stdout.write(f',\n"{name}": {_text(value)}')
     sys.stdout.write("}\n")
 
@@ -150,6 +156,10 @@ def instant(moment: datetime | None) -> str | None:
 
 def _model(part: StatusModel) -> JSON:
     return part.model_dump(mode="json", by_alias=True)
+
+
+def _regressions_json(found: Regressions | None) -> dict[str, JSON]:
+    return {} if found is None else {"regressions": found.to_json()}
 
 
 def _score_json(score: EvaluatorScore) -> dict[str, JSON]:

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from typing import IO
 
     from batchyard.cli.options import Origin
-    from batchyard.engine.ports import BatchRecord
 
 _STDOUT = Path("-")
 _SUFFIXES = {
@@ -61,7 +61,7 @@ def write_report(reference: str, origin: Origin, wanted: ReportFormat | None, ou
     _can_be_written(wanted)
     with stores.opened(origin, reference) as batch:
         record = batch.record
-        source = source_of(batch.store, record, origin.options)
+        source = source_of(batch, origin.options)
         if out is None:
             out = Path(f"{record.id}.{wanted.value}") if wanted in _FILES else _STDOUT
         if out == _STDOUT:
@@ -72,23 +72,25 @@ def write_report(reference: str, origin: Origin, wanted: ReportFormat | None, ou
     return EXIT_SUCCEEDED
 
 
-def write_files(store: stores.Reader, record: BatchRecord, files: Sequence[Path], *, quiet: bool) -> None:
+def write_files(batch: stores.Opened, files: Sequence[Path], *, quiet: bool) -> None:
     """Write one report of a batch to each file, by its suffix."""
-    source = source_of(store, record, "")
+    source = source_of(batch, "")
     for file in files:
         _to_file(source, format_of(file), file)
         if not quiet:
             terminal.say(f"report written to {file}")
 
 
-def source_of(store: stores.Reader, record: BatchRecord, options: str) -> Source:
+def source_of(batch: stores.Opened, options: str) -> Source:
     """Return what reports of a batch are made from."""
+    store, record = batch.store, batch.record
     return Source(
         record,
         stores.status_of(record),
         lambda: store.results(record.id),
         lambda: store.audit_entries(record.id),
         options,
+        cache(batch.regressions),
     )
 
 

@@ -123,19 +123,19 @@ def run_file(
             front = Front(engine, store, target, interrupts, quiet=quiet)
             code = _carry_out(front, record, loaded, output)
             if code != EXIT_INTERRUPTED:
-                write_files(store, store.batch(record.id), reports, quiet=quiet)
+                write_files(stores.opened_here(store, store.batch(record.id), target), reports, quiet=quiet)
             return code
 
 
 def resume_batch(reference: str, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:
     """Go on with a batch, or show the result of one that is finished; return the exit code."""
+    target = stores.target(named_store)
     with stores.with_batch(named_store, reference) as (store, record):
         loaded = LoadedBatch.from_json(record.spec, Path(record.base))
         if record.phase.final and not is_unchecked(record, loaded):
             if not quiet:
                 terminal.say(f"batch {record.id} is finished; this is its result")
-            return show_result(store, record.id, output)
-        target = stores.target(named_store)
+            return show_result(store, record.id, output, target)
         end_abandoned(store, target, quiet=quiet)
         ray = place.ray(loaded.batch)
         if not record.phase.final:
@@ -160,24 +160,25 @@ def _carry_out(front: Front, record: BatchRecord, loaded: LoadedBatch, output: O
         if not came_to_an_end:
             # One that was ended at once has said so, and its session has written nothing down.
             stands = record.reason == Reason.INTERRUPTED
-            return show_result(front.store, record.id, output) if stands else EXIT_INTERRUPTED
+            return show_result(front.store, record.id, output, front.target) if stands else EXIT_INTERRUPTED
     if is_unchecked(record, loaded):
         from batchyard.cli.parity_check import verify
 
         if not verify(front, record, loaded):
             return EXIT_INTERRUPTED
-    return show_result(front.store, record.id, output)
+    return show_result(front.store, record.id, output, front.target)
 
 
-def show_result(store: SqlStore, batch_id: str, output: Output) -> int:
-    """Print a batch as the store has it; return the exit code that tells how it ended."""
+def show_result(store: SqlStore, batch_id: str, output: Output, target: str) -> int:
+    """Print a batch as the store ``target`` has it; return the exit code that tells how it ended."""
     record = store.batch(batch_id)
+    lost = stores.opened_here(store, record, target).unmet_regressions()
     status = stores.status_of(record)
     with terminal.reader_may_leave():
         if output is Output.JSON:
-            document.print_batch(record, status, store.results(record.id))
+            document.print_batch(record, status, store.results(record.id), regressions=lost)
         else:
-            tables.print_result(terminal.out(), record, status)
+            tables.print_result(terminal.out(), record, status, regressions=lost)
     if not record.phase.final:
         return EXIT_INTERRUPTED
     code = exit_code(Verdict(record.phase.value), record.reason)
@@ -198,13 +199,13 @@ class Front:
     ) -> None:
         """``store`` is that of ``target``, as a user may name it."""
         self.engine, self.store = engine, store
-        self._target = target
+        self.target = target
         self._interrupts, self._quiet = interrupts, quiet
         self._clock = SystemClock()
 
     def on(self, engine: LocalEngine) -> Front:
         """Return the same with another engine."""
-        return Front(engine, self.store, self._target, self._interrupts, quiet=self._quiet)
+        return Front(engine, self.store, self.target, self._interrupts, quiet=self._quiet)
 
     def say(self, text: str) -> None:
         """Tell the user, who may not want to hear it."""
@@ -226,7 +227,7 @@ class Front:
             self._interrupts.on_first(lambda: _stop(running, view))
 
         try:
-            ended = self.engine.run(self.store, files_folder(self._target), record, loaded, on_start=listen)
+            ended = self.engine.run(self.store, files_folder(self.target), record, loaded, on_start=listen)
         except KeyboardInterrupt:
             terminal.say(f"interrupted; go on with: batchyard resume {record.id}")
             return False

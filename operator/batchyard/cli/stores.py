@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from batchyard import config
+from batchyard.local_files import KeptThreads, files_folder
 from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable, StoreError
 from batchyard.model.status import BatchStatus
 from batchyard.store import schema
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
+    from batchyard.judge.lost_trials import Regressions
     from batchyard.model.audit import SealedEntry
     from batchyard.model.outcome import Outcome
     from batchyard.model.status import AuditStatus
@@ -52,12 +54,31 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One batch and the store it was found in. ``anchor`` is what its BatchTest's status says of the trail."""
+    """One batch and the store it was found in.
+
+    ``anchor`` is what its BatchTest's status says of the trail; ``threads`` are its attempts' states, if at hand.
+    """
 
     store: Reader
     record: BatchRecord
     attempts_of: Callable[[int], Sequence[AttemptResult]]
     anchor: AuditStatus | None = None
+    threads: KeptThreads | None = None
+
+    def regressions(self) -> Regressions | None:
+        """Return what combinations lost to the gate's baseline, None if there is none or if it lost nothing."""
+        # What only batches with a baseline need is read only for them.
+        from batchyard.regressions import baseline_of, regressions
+
+        record = self.record
+        if not baseline_of(record):
+            return None
+        return regressions(record, status_of(record), self.store.results(record.id), self.attempts_of, self.threads)
+
+    def unmet_regressions(self) -> Regressions | None:
+        """Return the same if the gate is not met: one that is met trades some cases for others."""
+        gate = status_of(self.record).gate
+        return None if gate is None or gate.passed else self.regressions()
 
 
 def target(named: str) -> str:
@@ -130,7 +151,13 @@ def opened(origin: Origin, reference: str) -> Iterator[Opened]:
             yield found
     else:
         with with_batch(origin.store, reference) as (store, record):
-            yield Opened(store, record, partial(attempts_of, store, record.id))
+            yield opened_here(store, record, target(origin.store))
+
+
+def opened_here(store: SqlStore, record: BatchRecord, named: str) -> Opened:
+    """Return a batch of a store on this machine; ``named`` is the store, as a user may name it."""
+    threads = KeptThreads(files_folder(named), record.id)
+    return Opened(store, record, partial(attempts_of, store, record.id), threads=threads)
 
 
 def status_of(record: BatchRecord) -> BatchStatus:

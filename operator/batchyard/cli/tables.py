@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
+    from batchyard.judge.lost_trials import Regressions
     from batchyard.model.status import BatchStatus, CombinationRow
 
 _FAILURES_SHOWN = 5
@@ -46,11 +47,18 @@ class Column(NamedTuple):
     left: bool = False
 
 
-def print_result(console: Console, record: BatchRecord, status: BatchStatus, origin: Origin | None = None) -> None:
+def print_result(
+    console: Console,
+    record: BatchRecord,
+    status: BatchStatus,
+    origin: Origin | None = None,
+    regressions: Regressions | None = None,
+) -> None:
     """Print all there is to say of a batch in a screenful; ``origin`` is where it was found, if it did not run now."""
     if status.combinations:
         console.print(ranking(console, status))
     print_gate(console, status)
+    print_regressions(console, regressions)
     print_parity(console, record, status)
     _print_carried(console, record, status)
     _print_failures(console, record, status, origin)
@@ -147,6 +155,16 @@ def print_gate(console: Console, status: BatchStatus) -> None:
     console.print()
     for check in status.gate.checks:
         line(console, f"gate {check_word(check)}  {check.name}: {check.message}", style=_GATE_STYLES[check.outcome])
+
+
+def print_regressions(console: Console, found: Regressions | None) -> None:
+    """Print trials that did not pass where the baseline did, with the node at fault as far as one is known."""
+    if found is None:
+        return
+    console.print()
+    line(console, f"{found.sentence()}{':' if found.total <= len(found.rows) else ', for instance:'}")
+    for trial, said in found.sentences().items():
+        line(console, f"  {trial}{f'  {said}' if said else ''}")
 
 
 def print_parity(console: Console, record: BatchRecord, status: BatchStatus) -> None:

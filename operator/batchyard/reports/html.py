@@ -105,6 +105,11 @@ def _sections(source: Source, found: Trials) -> Iterable[Markup]:
     status, batch = source.status, f"{source.record.id}{source.options}"
     if status.gate is not None and status.gate.checks:
         yield _gate(source)
+    if lost := source.regressions():
+        said = tag("p", f"{lost.sentence()}{'.' if lost.total <= len(lost.rows) else ', for instance:'}")
+        rows = [[trial, known or "-"] for trial, known in lost.sentences().items()]
+        table = _table("Trials lost to the baseline", ["trial", "what is known of it"], rows)
+        yield _section("lost", "Lost to the baseline", said, table)
     yield _ranking(source)
     yield _section("failures", "Trials that did not pass", _failures(source, found))
     yield _section("heat", "Case by case", Markup(_HEAT))

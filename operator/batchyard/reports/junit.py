@@ -54,6 +54,8 @@ def write_junit(source: Source, out: IO[str]) -> None:
     suites, whole = _tallies(source)
     record, gate = source.record, source.status.gate
     checks = gate.checks if gate is not None else ()
+    lost = source.regressions()
+    known = lost.sentences() if lost is not None else {}
     whole.tests += len(checks)
     whole.failures += sum(not check.passed for check in checks)
     out.write('<?xml version="1.0" encoding="UTF-8"?>\n')
@@ -69,11 +71,13 @@ def write_junit(source: Source, out: IO[str]) -> None:
             out.write(f"  <testsuite name={_quoted(current)} {suites[current].attributes}")
             out.write(f' timestamp="{rfc3339(record.accepted_at)}">\n')
             _properties(variants.get(current, {}).items(), out)
-        _case(record.name, result, out)
+        _case(record.name, result, known.get(result.trial_id, ""), out)
     if current is not None:
         out.write("  </testsuite>\n")
     if gate is not None and checks:
-        _gate(record.name, gate, sentence(record, source.status), out)
+        told = [f"{trial}: {what}" if what else trial for trial, what in known.items()]
+        heads = [sentence(record, source.status), *([f"{lost.sentence()}:"] if lost is not None else [])]
+        _gate(record.name, gate, "\n".join([*heads, *told]), out)
     out.write("</testsuites>\n")
 
 
@@ -92,7 +96,7 @@ def _properties(chosen: Iterable[tuple[str, str]], out: IO[str]) -> None:
         out.write(f"    <properties>\n{''.join(lines)}    </properties>\n")
 
 
-def _case(batch: str, result: AttemptResult, out: IO[str]) -> None:
+def _case(batch: str, result: AttemptResult, known: str, out: IO[str]) -> None:
     name = f"{result.case}/{result.repeat}"
     out.write(f"    <testcase classname={_quoted(f'{batch}.{result.combination}')} name={_quoted(name)}")
     out.write(f' time="{result.duration_seconds:.6f}"')
@@ -105,17 +109,26 @@ def _case(batch: str, result: AttemptResult, out: IO[str]) -> None:
         out.write(f"><skipped message={_quoted(result.message or why)}/></testcase>\n")
         return
     head = f"{why}: {result.message}" if result.message else why
-    out.write(f">\n      <{element} type={_quoted(why)} message={_quoted(head)}>{_text(_detail(result))}</{element}>\n")
+    out.write(
+        f">\n      <{element} type={_quoted(why)} message={_quoted(head)}>{_text(_detail(result, known))}</{element}>\n"
+    )
     out.write("    </testcase>\n")
 
 
-def _detail(result: AttemptResult) -> str:
+def _detail(result: AttemptResult, known: str) -> str:
     nodes = [
         f"node {one.node}: {one.status}{f', {one.error}' if one.error else ''}; checkpoint before it: "
         f"{one.entry_checkpoint or '-'}"
         for one in result.boundaries
     ]
-    return "\n".join([f"{result.trial_id} attempt {result.attempt}: {result.outcome}", result.message, *nodes])
+    return "\n".join(
+        [
+            f"{result.trial_id} attempt {result.attempt}: {result.outcome}",
+            result.message,
+            *filter(None, [known]),
+            *nodes,
+        ]
+    )
 
 
 def _gate(batch: str, gate: GateStatus, verdict: str, out: IO[str]) -> None:

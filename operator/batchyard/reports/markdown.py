@@ -40,6 +40,10 @@ def write_markdown(source: Source, out: IO[str]) -> None:
         ]
         out.write("\n### Gate\n\n")
         _table(["", "rule", *(["interval"] if bounds else []), "what was found"], rows, out)
+    if lost := source.regressions():
+        out.write(f"\n### Lost to the baseline\n\n{plain(lost.sentence())}.\n\n")
+        rows = [[plain(trial), plain(said, 1000) or "-"] for trial, said in lost.sentences().items()]
+        _table(["trial", "what is known of it"], rows, out)
     if status.combinations:
         out.write("\n### Combinations, best first\n\n")
         heads = ["combination", "rate", "score", "mean time", "passed", "did not pass", "not judged"]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from batchyard.engine.ports import BatchRecord
+    from batchyard.judge.lost_trials import Regressions
     from batchyard.model.audit import SealedEntry
     from batchyard.model.status import BatchStatus
     from batchyard.model.trial import AttemptResult
@@ -20,6 +21,7 @@ class Source:
 
     ``results`` gives every final result by ordinal, ``entries`` the audit trail, oldest first; both anew at each call.
     ``options`` are what a command that asks the same place is given besides the batch, with a blank before each.
+    ``regressions`` gives what combinations lost to the gate's baseline, None if there is no baseline or nothing lost.
     """
 
     record: BatchRecord
@@ -27,6 +29,7 @@ class Source:
     results: Callable[[], Iterator[AttemptResult]]
     entries: Callable[[], Iterator[SealedEntry]]
     options: str = ""
+    regressions: Callable[[], Regressions | None] = lambda: None
 
     @property
     def trial_seconds(self) -> float | None:

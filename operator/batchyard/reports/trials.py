@@ -68,13 +68,15 @@ def gathered(source: Source) -> Trials:
     began = source.record.started_at or source.record.accepted_at
     failures, others = packed.Budget(_FAILURES_BYTES), packed.Budget(_OTHERS_BYTES)
     kept: dict[str, JSON] = {}
+    lost = source.regressions()
+    known = lost.sentences() if lost is not None else {}
     for result in source.results():
         place = len(found)
         _add(found, result, round(max(0.0, (result.started_at - began).total_seconds()) * 1000))
         budget = others if result.outcome is Outcome.PASSED else failures
         if budget.full:
             continue
-        detail = _detail(result)
+        detail = _detail(result, known.get(result.trial_id, ""))
         if budget.takes(json.dumps(detail)):
             found.details[str(place)] = kept[result.trial_id] = detail
             if budget is failures and len(found.failures) < 20:
@@ -112,7 +114,7 @@ def _slot(workers: dict[str, int], name: str) -> int:
     return workers.setdefault(name, len(workers))
 
 
-def _detail(result: AttemptResult) -> dict[str, JSON]:
+def _detail(result: AttemptResult, known: str) -> dict[str, JSON]:
     return {
         "id": visible(result.trial_id),
         "attempt": result.attempt,
@@ -123,7 +125,7 @@ def _detail(result: AttemptResult) -> dict[str, JSON]:
         "seconds": round(result.duration_seconds, 6),
         "started": rfc3339(result.started_at),
         "worker": _cut(result.worker),
-        "fault": fault(result),
+        "fault": _known_fault(result, known),
         "scores": [[one.evaluator, one.score, one.weight, _cut(one.error)] for one in result.scores[:10]],
         "metrics": {_cut(name): value for name, value in sorted(result.metrics.items())[:20]},
         "nodes": [_node(one) for one in result.boundaries[-50:]],
@@ -150,6 +152,11 @@ def fault(result: AttemptResult) -> str:
     last = result.boundaries[-1]
     state = f", checkpoint {last.exit_checkpoint}" if last.exit_checkpoint else ""
     return _cut(f"no node failed; what was judged is the state after node {last.node}{state}")
+
+
+def _known_fault(result: AttemptResult, known: str) -> str:
+    said = fault(result)
+    return said if said.startswith(known) else _cut("; ".join(filter(None, [known, said])))
 
 
 def _add_entries(found: Trials, source: Source, kept: dict[str, JSON]) -> None:

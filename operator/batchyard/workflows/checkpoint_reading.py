@@ -6,6 +6,7 @@ Not for the states themselves: here they are blobs.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ from batchyard.model.execution import Checkpoint
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+INTERNAL = re.compile("(?!__root__$)(?:__|branch:|join:|start:)")
+"""How the names of channels begin that LangGraph adds to a state for its own book-keeping."""
 
 _HISTORY = "SELECT id, parent, step, nodes, upcoming, files FROM checkpoints WHERE thread = ? AND ns = '' ORDER BY id"
 

@@ -7,7 +7,6 @@ and why LangGraph's node cache stays off (it answers one variant with another's 
 from __future__ import annotations
 
 import copy
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from batchyard.engine.ports import Probe, RunOutput
 from batchyard.model.execution import NO_BREAKPOINTS, Breakpoints, Checkpoint
 from batchyard.model.questions import NO_ANSWERS
 from batchyard.workflows.caller_loop import CallerLoop
+from batchyard.workflows.checkpoint_reading import INTERNAL
 from batchyard.workflows.checkpoints import SqliteCheckpoints
 from batchyard.workflows.endings import ambiguous, in_use, no_checkpoint, no_key, quoted
 from batchyard.workflows.factory import call_factory, load_callable
@@ -240,7 +240,7 @@ class LangGraphStateAdapter:
         if stored is None:
             raise KeyError(no_checkpoint(thread_id, checkpoint_id))
         values = stored.checkpoint["channel_values"]
-        return {key: value for key, value in values.items() if key == "__root__" or not _INTERNAL.match(key)}
+        return {key: value for key, value in values.items() if not INTERNAL.match(key)}
 
     def close(self) -> None:
         """Stop the loop and close the checkpoint file."""
@@ -265,10 +265,6 @@ class LangGraphStateAdapter:
             if point.nodes:
                 return point.nodes[0]
         return START
-
-
-_INTERNAL = re.compile("__|branch:|join:|start:")
-"""How the names of channels begin that LangGraph adds to a state for its own book-keeping."""
 
 
 def _graph(workflow: object) -> Graph:
