@@ -23,7 +23,7 @@ from batchyard.workflows.langgraph import LangGraphStateAdapter
 from judge_builders import a_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from batchyard.model.trial import AttemptResult
@@ -49,7 +49,7 @@ class State(TypedDict, total=False):
     messages: Annotated[list[Any], add_messages]
 
 
-def steps(path: Path, nodes: Mapping[str, Callable[[State], State]], durability: str = "sync") -> Any:
+def steps(path: Path, nodes: Mapping[str, Any], durability: str = "sync") -> Any:
     """Run nodes one after the other on a checkpoint file, and read it back."""
     graph: Any = StateGraph(State).add_sequence(list(nodes.items())).add_edge(START, next(iter(nodes)))
     with closing(LangGraphStateAdapter(lambda _: graph, path)) as adapter:
