@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,8 @@ def test_the_action_passes_with_the_verdict_and_shows_the_result(project: Projec
 
     assert codes == [0, 0, 0, 0]
     assert (outputs["exit-code"], outputs["phase"]) == ("0", "Succeeded")
-    assert "combination" in (project.folder / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8")
+    assert (project.folder / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8").startswith("## Passed")
+    assert reported(project) == {"x": 2, "y": 2}
     assert (project.folder / "installed").read_text(encoding="utf-8").strip().endswith("ci/github/../..")
 
 
@@ -105,6 +107,7 @@ def test_the_action_fails_with_the_verdict_after_it_has_shown_the_result(project
 
     assert codes == [0, 0, 0, 1]
     assert outputs["phase"] == "Failed"
+    assert (project.folder / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8").startswith("## Failed")
     assert "batchyard==0.1.0" in (project.folder / "installed").read_text(encoding="utf-8")
 
 
@@ -113,6 +116,14 @@ def test_the_action_fails_as_the_command_does_if_there_is_nothing_to_show(projec
 
     assert codes == [0, 0, 2]
     assert outputs["batch"] == ""
+
+
+def reported(project: Project) -> dict[str, int]:
+    """Return how many tests each suite of the JUnit file has, after looking at the report for people."""
+    page = (project.folder / "batchyard-report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    suites = ET.parse(project.folder / "batchyard-junit.xml").getroot()  # noqa: S314 - our own
+    return {suite.attrib["name"]: int(suite.attrib["tests"]) for suite in suites}
 
 
 def template(name: str) -> Any:
@@ -151,16 +162,40 @@ def test_every_template_is_exercised() -> None:
 def test_the_steps_of_a_template_run_and_end_as_the_verdict_does(project: Project, system: str) -> None:
     Bench(project.folder).write("batchtest.yaml", **failing())
     steps, variables = steps_of(system)
-    script = steps[-1]
+    [script] = [step for step in steps if "batchyard run" in step]
+    install = steps[0].replace("python -m venv .venv && ", "")
 
-    installed = [project.sh(step.replace("python -m venv .venv && ", "")).returncode for step in steps[:-1]]
+    installed = project.sh(install).returncode
     ran = project.sh(script, **variables)
 
-    assert installed == [0]
+    assert installed == 0
     assert ran.returncode == 1, ran.stderr
     result = json.loads((project.folder / "batchyard-result.json").read_text(encoding="utf-8"))
     assert result["batch"]["reason"] in {"GateFailed", "AllTrialsFailed"}
-    assert (project.folder / "batchyard-results.db").exists()
+    assert reported(project) == {"x": 2, "gate": 1}
+
+
+def test_what_azure_shows_on_the_page_of_a_run_is_the_summary_that_was_written(project: Project) -> None:
+    (project.folder / "batchyard-summary.md").touch()
+    steps, _ = steps_of("azure-pipelines.yml")
+
+    said = project.sh(steps[-1]).stdout.strip()
+
+    assert said.startswith("##vso[task.uploadsummary]/")
+    assert Path(said.partition("]")[2]).samefile(project.folder / "batchyard-summary.md")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_template_keeps_and_shows_what_its_steps_write(system: str) -> None:
+    text = (CI / "templates" / system).read_text(encoding="utf-8")
+    [run] = [step for step in steps_of(system)[0] if "batchyard run" in step]
+
+    counts = {name: text.count(name) - run.count(name) for name in re.findall(r"batchyard-[a-z]+\.[a-z]+", text)}
+
+    assert counts.keys() >= {"batchyard-report.html", "batchyard-junit.xml", "batchyard-result.json"}
+    assert all(name in run for name in counts)
+    # Azure and CircleCI keep no store.
+    assert {name for name, elsewhere in counts.items() if not elsewhere} <= {"batchyard-results.db"}
 
 
 @pytest.mark.parametrize(
@@ -190,4 +225,4 @@ def test_the_workflow_of_github_calls_the_action_with_inputs_that_it_has() -> No
     assert call["with"].keys() <= ACTION["inputs"].keys()
     assert {name for name, one in ACTION["inputs"].items() if one.get("required")} <= call["with"].keys()
     kept = next(step for step in steps if "upload-artifact" in step.get("uses", ""))["with"]["path"].split()
-    assert kept == [ACTION["inputs"]["result"]["default"], ACTION["inputs"]["store"]["default"]]
+    assert kept == [ACTION["inputs"][name]["default"] for name in ("report", "junit", "result", "store")]
