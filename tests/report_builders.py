@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from batchyard.engine.cluster_ports import ClusterRef
 from batchyard.model.audit import GENESIS, AuditEntry, SealedEntry
 from batchyard.model.events import EventType, Severity
 from batchyard.model.outcome import GateOutcome, Outcome, Phase
@@ -25,7 +26,12 @@ from batchyard.reports.source import Source
 from batchyard.testing.store_builders import T0, a_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from batchyard.engine.ports import BatchRecord, Owner
+
+T = TypeVar("T")
 
 HOSTILE = "</script><img src=x onerror=document.title='owned'>\u202e\x00\x1b[31m]]>|`*_=1+1\n& \"'<b>"
 """What would be markup, code or a command in whatever it is written to."""
@@ -188,3 +194,41 @@ class Made:
             yield FailureRow(
                 trial=result.trial_id, attempt=1, outcome=result.outcome, reason=result.reason, message=result.message
             )
+
+
+@dataclass(frozen=True, slots=True)
+class MadeReader:
+    """A store with one batch, as the operator's read API asks it; ``before`` is called ahead of every row."""
+
+    made: Made
+    before: Callable[[], None] = lambda: None
+
+    def batch(self, _reference: str, _namespace: str) -> tuple[BatchRecord, ClusterRef | None]:
+        return self.made.source().record, ClusterRef("team-a", "docs-search", "uid")
+
+    def batches(self, _namespace: str, _limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
+        return []
+
+    def results(
+        self, _batch_id: str, _after: tuple[int, int], *, final_only: bool, outcomes: Sequence[Outcome] | None
+    ) -> Iterator[AttemptResult]:
+        assert final_only
+        assert outcomes is None
+        return self._one_by_one(self.made.results())
+
+    def attempts(self, _batch_id: str, ordinal: int) -> Sequence[AttemptResult]:
+        return [self.made.result(ordinal)]
+
+    def entries(self, _batch_id: str, _after: int) -> Iterator[SealedEntry]:
+        return self._one_by_one(self.made.entries())
+
+    def finished(self, _batch_id: str) -> Iterator[int]:
+        return iter(range(self.made.total))
+
+    def owner(self, _batch_id: str) -> tuple[Owner, datetime] | None:
+        return None
+
+    def _one_by_one(self, rows: Iterator[T]) -> Iterator[T]:
+        for row in rows:
+            self.before()
+            yield row

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from batchyard.judge.first_difference import Difference, broken_node, first_difference, steps_of
 from batchyard.judge.lost_trials import LostTrials, Regression, Regressions, worst
 from batchyard.model.errors import StoreError
-from batchyard.workflows.kept_states import read_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -81,6 +80,9 @@ def _kept(result: AttemptResult, threads: KeptThreads | None) -> tuple[Step, ...
     file = threads.find(result.thread_id, result.worker) if threads is not None else None
     if file is None:
         return ()
+    # Where no states are kept, as in the operator, there is no library to read them either.
+    from batchyard.workflows.kept_states import read_steps
+
     with suppress(StoreError):  # what can be told without the states is told
         return read_steps(file, result.thread_id)
     return ()

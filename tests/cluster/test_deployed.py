@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from batchyard.engine.remote import READ_HEADER, READ_SECRET
 from batchyard.store.opening import open_store
 from cluster.bed.layout import GATEWAY, PODS
 from cluster.bed.settings import process_environment
@@ -22,6 +24,8 @@ from postgres_server import Network, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import httpx
 
     from cluster.bed.client import Cluster
 
@@ -71,10 +75,21 @@ class Deployed:
 
     def asked(self, *words: str) -> Any:
         """Return what ``batchyard`` says of the cluster."""
-        command = [sys.executable, "-m", "batchyard", *words, "--kube", "--output", "json"]
+        return json.loads(self.told(*words, "--output", "json"))
+
+    def told(self, *words: str) -> str:
+        """Return what ``batchyard`` prints of the cluster."""
+        command = [sys.executable, "-m", "batchyard", *words, "--kube"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=self._environment())
         assert done.returncode == 0, done.stderr + self.logs()
-        return json.loads(done.stdout)
+        return done.stdout
+
+    def served(self, *, token: str = "", **query: str) -> httpx.Response:
+        """Return the report that the operator serves, to whoever has the token, which is the right one if none is given."""
+        access = self.cluster.get(SYSTEM, "secret", READ_SECRET)["data"]
+        right, service = (b64decode(access[key]).decode() for key in ("token", "service"))
+        path = f"/api/v1/namespaces/{SYSTEM}/services/{service}/proxy/v1/read/report"
+        return self.cluster.ask(path, {READ_HEADER: f"Bearer {token or right}"}, **query)
 
     def _environment(self) -> dict[str, str]:
         return process_environment(KUBECONFIG=str(self.cluster.kubeconfig))
@@ -137,6 +152,12 @@ def test_an_installed_operator_serves_all_namespaces_and_the_command_line_and_su
         assert deployed.asked("audit", "verify", "anywhere", "--namespace", namespace)
         compared = deployed.asked("compare", "anywhere", "--namespace", namespace)
         assert compared["combinations"] == shown["combinations"]
+    of = {"reference": "anywhere", "namespace": namespaces[0]}
+    report, summary = deployed.served(**of), deployed.served(**of, format="markdown")
+    assert "<h1>Passed. a is best" in report.text
+    assert report.headers["Content-Security-Policy"].endswith("; frame-ancestors 'none'; sandbox allow-scripts")
+    assert summary.text == deployed.told("report", "anywhere", "--format", "markdown", "--namespace", namespaces[0])
+    assert [deployed.served(token="x", **of).status_code, deployed.served(reference="nope").status_code] == [401, 404]
 
 
 def test_an_installed_operator_keeps_its_store_in_the_postgresql_that_a_secret_names(

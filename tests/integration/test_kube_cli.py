@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import closing
@@ -39,6 +40,8 @@ SPEC: dict[str, Any] = {
 }
 TOKEN = "r" * 64
 UID = "5f2c8a9e-0000-4000-8000-000000000001"
+# What a report packs has the same options in it, out of sight.
+PACKED = re.compile('id="about">.*?<')
 REF = ClusterRef("team-a", "small", UID)
 
 
@@ -118,6 +121,8 @@ def batch_test(filled: Bench, *, uid: str = UID, entries: int = 3) -> dict[str, 
         ["audit", "export", "small"],
         ["audit", "export", "small", "--format", "cloudevents"],
         ["list"],
+        ["report", "small", "--format", "markdown"],
+        ["report", "small", "--format", "csv"],
         ["show", "small", "--output", "json"],
         ["show", "small", "--trials", "--output", "json"],
         ["compare", "small", "--output", "json"],
@@ -143,6 +148,22 @@ def test_advice_names_the_cluster_again(filled: Bench, bench: Bench) -> None:
 
     assert "6 of 12 trials did not pass" in there.stdout
     assert there.stdout == here.stdout.replace("--outcome Failed", "--outcome Failed --kube --context here")
+
+
+def test_the_report_of_a_batch_there_is_the_one_that_the_operator_serves_and_names_the_cluster_again(
+    cluster: FakeApiServer, filled: Bench, bench: Bench
+) -> None:
+    assert cluster.operator is not None
+    allowed = {"Authorization": f"Bearer {TOKEN}"}
+    here = filled.run("report", "small", "--out", "-")
+
+    there = bench.run("report", "small", "--out", "-", "--kube", "-n", "team-a")
+    served = cluster.operator.ask("/v1/read/report?reference=small&namespace=team-a", headers=allowed)
+
+    assert "<h1>Passed. " in there.stdout
+    assert "--trial ID</p>" in there.stdout
+    assert there.stdout == served.body.decode()
+    assert PACKED.sub("", there.stdout).replace(" --kube --namespace team-a", "") == PACKED.sub("", here.stdout)
 
 
 def test_a_trial_is_shown_without_files_which_went_with_its_pod(filled: Bench, bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The HTML report in a real Chromium: of ten trials, of a thousand, and of as many as a batch may have."""
+"""The HTML report in a real Chromium: of ten trials, of a thousand, of as many as a batch may have, and as served."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.clock import SystemClock
+from batchyard.kube import read_api
+from batchyard.kube.limits import Limits
+from batchyard.kube.server import App, Router
 from batchyard.reports.html import write_html
 from chromium_browser import running
-from report_builders import HOSTILE, Made
+from endpoint_bench import served
+from report_builders import HOSTILE, Made, MadeReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,13 +62,18 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def opened(page: Page, file: Path) -> list[str]:
     """Open a report and wait until it is usable; return what it asked of anybody or complained of."""
+    return opened_at(page, file.as_uri())
+
+
+def opened_at(page: Page, url: str) -> list[str]:
+    """Open a report at an address; see ``opened``."""
     heard: list[str] = []
     page.on("request", lambda request: heard.append(request.url))
     page.on("console", lambda message: heard.append(message.text))
     page.on("pageerror", lambda error: heard.append(str(error)))
-    page.goto(file.as_uri())
+    page.goto(url)
     page.wait_for_selector("html[data-ready]", state="attached")
-    return [one for one in heard if one != file.as_uri()]
+    return [one for one in heard if one != url]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -191,3 +201,18 @@ def test_the_file_forbids_every_request_even_to_code_that_got_in(report: Callabl
     })""")
 
     assert said == "connect-src"
+
+
+def test_the_report_that_an_operator_serves_works_apart_from_everything_else_there(page: Page) -> None:
+    limits, token = Limits(), "r" * 64
+    routes = read_api.routes(MadeReader(Made(text=HOSTILE)), token, limits)
+    page.set_extra_http_headers({"Authorization": f"Bearer {token}"})
+
+    with served(lambda: App(Router(routes, limits=limits, clock=SystemClock(), meter=None), limits)) as endpoint:
+        heard = opened_at(page, f"http://127.0.0.1:{endpoint.port}/v1/read/report?reference=docs-search")
+        page.locator("button[aria-haspopup=dialog]").first.click()
+        shown = page.get_by_role("dialog").inner_text()
+
+    assert heard == []
+    assert "node read failed" in shown
+    assert page.evaluate("window.origin") == "null"

@@ -192,6 +192,24 @@ def test_a_report_goes_to_standard_output_if_it_is_text(ran: Bench) -> None:
     assert told.stdout.startswith("## Passed.")
 
 
+def test_a_report_is_shown_in_a_browser_if_there_is_one(ran: Bench) -> None:
+    with_one, without = (replace(ran, env=env) for env in ({"BROWSER": "echo shows %s"}, {"PATH": str(ran.folder)}))
+
+    shown, not_shown = (bench.run("report", "small", "--out", "r.html", "--open") for bench in (with_one, without))
+
+    assert shown.stdout == f"shows {(ran.folder / 'r.html').as_uri()}\n"
+    assert (not_shown.returncode, not_shown.stdout) == (0, "")
+    assert "no browser can be started from here; open r.html in one" in not_shown.stderr
+
+
+@pytest.mark.parametrize("options", [["--format", "markdown"], ["--out", "trials.csv"], ["--out", "-"]], ids=" ".join)
+def test_what_no_browser_shows_is_not_opened(ran: Bench, options: list[str]) -> None:
+    refused = ran.run("report", "small", "--open", *options)
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--open shows a file of HTML" in refused.stderr
+
+
 def test_a_suffix_that_says_nothing_is_refused_before_anything_runs(ran: Bench) -> None:
     done = ran.run("run", ran.write("other.yaml"), "--report", "report.docx")
 

@@ -54,11 +54,15 @@ def _can_be_written(wanted: ReportFormat) -> None:
             raise typer.BadParameter("Parquet needs pyarrow: pip install 'batchyard[parquet]'")
 
 
-def write_report(reference: str, origin: Origin, wanted: ReportFormat | None, out: Path | None) -> int:
-    """Write one report of a batch and say where; return the exit code."""
+def write_report(
+    reference: str, origin: Origin, wanted: ReportFormat | None, out: Path | None, *, show: bool = False
+) -> int:
+    """Write one report of a batch and say where, and ``show`` it in a browser; return the exit code."""
     if wanted is None:
         wanted = ReportFormat.HTML if out in {None, _STDOUT} else format_of(out or _STDOUT)
     _can_be_written(wanted)
+    if show and (wanted is not ReportFormat.HTML or out == _STDOUT):
+        raise typer.BadParameter("--open shows a file of HTML: leave out --format, and give --out a name with .html")
     with stores.opened(origin, reference) as batch:
         record = batch.record
         source = source_of(batch, origin.options)
@@ -69,7 +73,15 @@ def write_report(reference: str, origin: Origin, wanted: ReportFormat | None, ou
         else:
             _to_file(source, wanted, out)
             terminal.say(f"report of {record.id} written to {out}")
+            if show and not _shown(out):
+                terminal.say(f"no browser can be started from here; open {out} in one")
     return EXIT_SUCCEEDED
+
+
+def _shown(file: Path) -> bool:
+    import webbrowser
+
+    return webbrowser.open(file.resolve().as_uri())
 
 
 def write_files(batch: stores.Opened, files: Sequence[Path], *, quiet: bool) -> None:

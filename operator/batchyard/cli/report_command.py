@@ -73,6 +73,7 @@ def report(
             show_default=False,
         ),
     ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show the HTML in a browser once it is written.")] = False,
     store: StoreOption = "",
     kube: KubeOption = False,
     context: ContextOption = "",
@@ -86,4 +87,5 @@ def report(
     """
     from batchyard.cli.report import write_report
 
-    return write_report(batch, origin_of(store, kube, context, namespace, operator_namespace), format_, out)
+    origin = origin_of(store, kube, context, namespace, operator_namespace)
+    return write_report(batch, origin, format_, out, show=open_)

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from batchyard import config
+from batchyard.engine.stored_status import status_of as status_of  # commands find it here
 from batchyard.local_files import KeptThreads, files_folder
-from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable, StoreError
-from batchyard.model.status import BatchStatus
+from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable
 from batchyard.store import schema
 from batchyard.store.connect import make_engine, parse_target
 from batchyard.store.faults import place_of
@@ -158,13 +158,3 @@ def opened_here(store: SqlStore, record: BatchRecord, named: str) -> Opened:
     """Return a batch of a store on this machine; ``named`` is the store, as a user may name it."""
     threads = KeptThreads(files_folder(named), record.id)
     return Opened(store, record, partial(attempts_of, store, record.id), threads=threads)
-
-
-def status_of(record: BatchRecord) -> BatchStatus:
-    """Return the batch's status as it was written last; an empty one if it has not begun."""
-    if record.status is None:
-        return BatchStatus(phase=record.phase)
-    try:
-        return BatchStatus.from_json(record.status)
-    except ValueError as err:
-        raise StoreError(f"store: the status of batch {record.id} was changed or damaged: {err}") from err

@@ -37,7 +37,8 @@ class Limits:
     ``bodies`` bound the bodies of all requests under way together, and ``patience_seconds`` is how long one may wait
     for a place among them. ``idle_seconds`` is also how long a client may take from connecting to the end of its
     headers. ``at_once`` and ``burst`` are how many requests one worker may have under way, and send without a pause;
-    ``rate`` is how many a second it may send in the long run.
+    ``rate`` is how many a second it may send in the long run. ``readers`` is how many questions of people are answered
+    at once, and ``reports`` how many of these may be reports.
     """
 
     body_bytes: int = 8 * _MIB
@@ -56,6 +57,7 @@ class Limits:
     burst: int = 100
     rate: float = 50.0
     readers: int = 4
+    reports: int = 1
     page_bytes: int = 4 * _MIB
 
 

@@ -1,6 +1,7 @@
 """The read-only API over the operator's store: what ``batchyard show --kube`` and its like ask, page by page.
 
-Not for workers (``http``). The shapes are in ``engine.remote``; the other end is ``apiserver.remote_store``.
+Not for workers (``http``), nor for what stands in a report (``read_report``). The shapes are in ``engine.remote``; the
+other end is ``apiserver.remote_store``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import asyncio
 import hmac
 import json
 import re
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from batchyard.engine.remote import (
     READ_HEADER,
@@ -21,6 +23,7 @@ from batchyard.engine.remote import (
     record_json,
     result_json,
 )
+from batchyard.kube import read_report
 from batchyard.kube.bearer import bearer, unauthorised
 from batchyard.kube.limits import Limits
 from batchyard.kube.refusals import Refused, json_answer
@@ -29,7 +32,7 @@ from batchyard.model.errors import BatchAmbiguous, BatchNotFound, RecordDamaged,
 from batchyard.model.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from aiohttp import web
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from batchyard.engine.ports import BatchRecord, Owner
     from batchyard.model.audit import SealedEntry
     from batchyard.model.trial import JSON, AttemptResult
+
+    Answer: TypeAlias = Callable[[web.BaseRequest, Mapping[str, str]], Awaitable[web.StreamResponse]]
 
 T = TypeVar("T")
 
@@ -100,10 +105,8 @@ def routes(reader: Reader, token: str, limits: Limits | None = None) -> Sequence
         "finished": api.finished,
         "owner": api.owner,
     }
-    return [
-        Route(f"read_{name}", "GET", re.compile(f"/v1/read/{name}"), api.guarded(answer))
-        for name, answer in answers.items()
-    ]
+    made = {**{name: api.guarded(answer) for name, answer in answers.items()}, "report": api.report}
+    return [Route(f"read_{name}", "GET", re.compile(f"/v1/read/{name}"), answer) for name, answer in made.items()]
 
 
 class _Query:
@@ -141,34 +144,52 @@ class _ReadApi:
         self._token = token.encode()
         self._limits = limits
         self._places = asyncio.Semaphore(limits.readers)
+        self._report_places = asyncio.Semaphore(limits.reports)
 
-    def guarded(
-        self, answer: Callable[[_Query], bytes]
-    ) -> Callable[[web.BaseRequest, Mapping[str, str]], Awaitable[web.StreamResponse]]:
+    def guarded(self, answer: Callable[[_Query], bytes]) -> Answer:
         async def guarded(request: web.BaseRequest, _fields: Mapping[str, str]) -> web.StreamResponse:
-            self._check(request)
-            query = _Query({name: request.query.getall(name) for name in request.query})
-            try:
-                async with asyncio.timeout(self._limits.patience_seconds):
-                    await self._places.acquire()
-            except TimeoutError as err:
-                raise Refused(
-                    HTTPStatus.SERVICE_UNAVAILABLE, "too many others read just now; try again", retry_after=1
-                ) from err
-            try:
+            query = self._let_in(request)
+            async with self._place(self._places):
                 body = await asyncio.to_thread(_told, partial(answer, query))
-            finally:
-                self._places.release()
             response = json_answer(body)
             response.enable_compression()
             return response
 
         return guarded
 
-    def _check(self, request: web.BaseRequest) -> None:
+    async def report(self, request: web.BaseRequest, _fields: Mapping[str, str]) -> web.StreamResponse:
+        query = self._let_in(request)
+        reference, namespace = query.text("reference"), query.text("namespace")
+        wanted = read_report.FORMATS.get(query.text("format", "html"))
+        query.end()
+        if wanted is None:
+            raise _bad(f"format must be among {','.join(read_report.FORMATS)}; `batchyard report --kube` writes others")
+        # A large one takes a while: of all who read, one may have such, and the others go on.
+        async with self._place(self._report_places), self._place(self._places):
+            body = await asyncio.to_thread(
+                read_report.written, self._reader, reference, namespace, wanted, lambda: request.transport is None
+            )
+        return read_report.response(body, wanted)
+
+    def _let_in(self, request: web.BaseRequest) -> _Query:
         given = [bearer(request.headers.get(name)).encode() for name in ("Authorization", READ_HEADER)]
         if not any(hmac.compare_digest(token, self._token) for token in given):
             raise unauthorised()
+        return _Query({name: request.query.getall(name) for name in request.query})
+
+    @asynccontextmanager
+    async def _place(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._limits.patience_seconds):
+                await places.acquire()
+        except TimeoutError as err:
+            raise Refused(
+                HTTPStatus.SERVICE_UNAVAILABLE, "too many others read just now; try again", retry_after=1
+            ) from err
+        try:
+            yield
+        finally:
+            places.release()
 
     # -- one answer each, made in a thread ------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -32,19 +33,13 @@ _METRICS_SHOWN = 8
 def write_html(source: Source, out: IO[str]) -> None:
     """Write the report."""
     found = gathered(source)
-    here = files("batchyard.reports")
-    style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    # Only this style and this script: whatever else a name or a message might smuggle in does not run or load.
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    style, script = _style_and_script()
     verdict = sentence(source.record, source.status)
     last, starts = scaled(found.columns["start"])
     layout, content = packed.columns([*((n, c) for n, c in found.columns.items() if n != "start"), ("start", starts)])
     about = _about(source, found) | {"layout": layout, "lastStart": last}
     out.write('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n')
-    out.write(f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n')
+    out.write(f'<meta http-equiv="Content-Security-Policy" content="{policy()}">\n')
     out.write('<meta name="viewport" content="width=device-width, initial-scale=1">\n')
     out.write('<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n')
     out.write(f'<link rel="icon" href="data:,">\n{tag("title", f"{source.record.name}: {verdict}")}\n')
@@ -58,6 +53,22 @@ def write_html(source: Source, out: IO[str]) -> None:
     out.write(f'\n<script type="text/plain" id="columns">{content}</script>\n')
     out.write(f'<script type="text/plain" id="about">{packed.document(about)}</script>\n')
     out.write(f"<script>{script}</script>\n</body>\n</html>\n")
+
+
+def policy() -> str:
+    """Return the page's own Content-Security-Policy, for whoever serves it too."""
+    style, script = map(_digest, _style_and_script())
+    # Only this style and this script: whatever else a name or a message might smuggle in does not run or load.
+    return (
+        f"default-src 'none'; style-src '{style}'; script-src '{script}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _style_and_script() -> tuple[str, str]:
+    here = files("batchyard.reports")
+    return here.joinpath("page.css").read_text(encoding="utf-8"), here.joinpath("page.js").read_text(encoding="utf-8")
 
 
 def _digest(content: str) -> str:
@@ -195,7 +206,7 @@ def _audit(source: Source, found: Trials) -> Markup:
     said = (
         f"{record.audit_entries:,} entries, {record.audit_dropped:,} dropped, head {record.audit_head[:16]}…. "
         f"These are the batch's own; a trial's stand with the trial. To verify "
-        f"the chain: batchyard audit verify {record.id}"
+        f"the chain: batchyard audit verify {record.id}{source.options}"
     )
     rows = [[str(seq), at[:23] + "Z", kind, severity, message] for seq, at, kind, severity, message in found.entries]
     return joined(tag("p", said), _table("Entries of the batch", ["entry", "at", "type", "severity", "message"], rows))

@@ -67,9 +67,17 @@ class Cluster:
 
     def read(self, path: str, **query: str) -> dict[str, Any]:
         """Return what the API server has at a path, by far cheaper than kubectl; raises BedFailed if it refuses."""
+        answer = self.ask(path, **query)
+        if answer.status_code != httpx.codes.OK:
+            raise BedFailed(f"the API server answered {answer.status_code} for {path}: {answer.text[:300]}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def ask(self, path: str, headers: Mapping[str, str] | None = None, **query: str) -> httpx.Response:
+        """Return what is answered at a path of the API server, a refusal too; raises BedFailed if nothing is."""
         if self._proxy is None:
             self._proxy = _Proxy([self._bed.kubectl, f"--kubeconfig={self.kubeconfig}", "proxy", "--port=0"])
-        return self._proxy.read(path, query)
+        return self._proxy.ask(path, query, headers or {})
 
     def close(self) -> None:
         """End what was started for reading."""
@@ -120,15 +128,11 @@ class _Proxy:
         said = self._process.stdout.readline()
         self._client = httpx.Client(base_url=f"http://{said.split()[-1]}", timeout=20, trust_env=False)
 
-    def read(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    def ask(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> httpx.Response:
         try:
-            answer = self._client.get(path, params=query)
+            return self._client.get(path, params=query, headers=headers)
         except httpx.HTTPError as err:
             raise BedFailed(f"the API server did not answer {path}: {err!r}") from err
-        if answer.status_code != httpx.codes.OK:
-            raise BedFailed(f"the API server answered {answer.status_code} for {path}: {answer.text[:300]}")
-        found: dict[str, Any] = answer.json()
-        return found
 
     def close(self) -> None:
         self._client.close()
