@@ -3,106 +3,39 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchyard.clock import SystemClock
-from batchyard.engine.cluster_ports import ClusterRef
-from batchyard.kube import read_api
-from batchyard.kube.limits import Limits
-from batchyard.kube.server import App, Router
-from batchyard.store.opening import open_cluster_store
-from batchyard.store.pages import StoreReader
-from batchyard.store.tables import cluster_batches
-from command_line import Bench, workflow
-from endpoint_bench import served
-from fake_api_server import FakeApiServer, running
+from command_line import Bench
+from kube_cli_bench import TOKEN, UID, a_cluster_with, a_filled_bench, batch_test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-
-SPEC: dict[str, Any] = {
-    "workflow": workflow("gate"),
-    "variants": {"matrix": {"answer": ["yes", "no"]}},
-    "cases": [
-        {"name": "first", "input": {}, "expected": {"answer": "yes"}},
-        {"name": "second", "input": {}, "expected": {"answer": "no"}},
-    ],
-    "repeats": 3,
-    "evaluation": {"evaluators": [{"name": "exactMatch", "config": {"field": "answer"}}]},
-}
-TOKEN = "r" * 64
-UID = "5f2c8a9e-0000-4000-8000-000000000001"
-# What a report packs has the same options in it, out of sight.
-PACKED = re.compile('id="about">.*?<')
-REF = ClusterRef("team-a", "small", UID)
+    from fake_api_server import FakeApiServer
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A bench whose store has one finished batch, which the tests only read."""
-    made = Bench(tmp_path_factory.mktemp("filled"))
-    done = made.run("run", made.write(**SPEC), "--quiet")
-    assert done.returncode == 0, done.stderr
-    # As if an operator had run it, for a BatchTest.
-    with closing(open_cluster_store(str(made.store))) as store, store.engine.begin() as connection:
-        row = {"batch_id": store.batch("small").id, "namespace": REF.namespace, "name": REF.name, "uid": REF.uid}
-        connection.execute(cluster_batches.insert(), row)
-    return made
+    return a_filled_bench(tmp_path_factory.mktemp("filled"))
 
 
 @pytest.fixture
 def cluster(filled: Bench) -> Iterator[FakeApiServer]:
     """A cluster whose operator has that batch."""
-    with closing(open_cluster_store(str(filled.store))) as store:
-
-        def app() -> App:
-            limits = Limits(page_bytes=2000)
-            routes = read_api.routes(StoreReader(store), TOKEN, limits)
-            return App(Router(routes, limits=limits, clock=SystemClock(), meter=None), limits)
-
-        with served(app) as endpoint, running(FakeApiServer(TOKEN, endpoint)) as server:
-            server.batch_tests["team-a", "small"] = batch_test(filled)
-            yield server
+    with a_cluster_with(filled) as server:
+        yield server
 
 
 @pytest.fixture
 def bench(cluster: FakeApiServer, tmp_path: Path) -> Bench:
     """The command line with a kubeconfig for that cluster and no store of its own."""
     return Bench(tmp_path, {"KUBECONFIG": str(cluster.kubeconfig(tmp_path))})
-
-
-def batch_test(filled: Bench, *, uid: str = UID, entries: int = 3) -> dict[str, Any]:
-    """Return the BatchTest of the batch as the API server has it, its status a little behind the store."""
-    batch = filled.json("show", "small")
-    trail = filled.run("audit", "export", "small").stdout.splitlines()
-    batch_fields = {
-        name: batch["batch"][name] for name in ("phase", "reason", "message", "startTime", "completionTime")
-    }
-    condition = {"type": "Finished", "status": "True", "reason": "Succeeded", "message": "all is done"}
-    return {
-        "apiVersion": "batchyard.dev/v1alpha1",
-        "kind": "BatchTest",
-        "metadata": {
-            "name": "small", "namespace": "team-a", "uid": uid, "creationTimestamp": "2026-03-01T12:00:00Z"
-        },
-        "spec": {},
-        "status": {
-            **batch_fields,
-            "trials": batch["counts"],
-            "combinations": batch["combinations"],
-            "best": batch["best"],
-            "audit": {"entries": entries, "dropped": 0, "head": json.loads(trail[entries - 1])["hash"]},
-            "conditions": [{**condition, "lastTransitionTime": "2026-03-01T12:01:00Z"}],
-        },
-    }  # fmt: skip
 
 
 # -- the same as locally ---------------------------------------------------------------------------------------------
@@ -121,8 +54,6 @@ def batch_test(filled: Bench, *, uid: str = UID, entries: int = 3) -> dict[str, 
         ["audit", "export", "small"],
         ["audit", "export", "small", "--format", "cloudevents"],
         ["list"],
-        ["report", "small", "--format", "markdown"],
-        ["report", "small", "--format", "csv"],
         ["show", "small", "--output", "json"],
         ["show", "small", "--trials", "--output", "json"],
         ["compare", "small", "--output", "json"],
@@ -148,22 +79,6 @@ def test_advice_names_the_cluster_again(filled: Bench, bench: Bench) -> None:
 
     assert "6 of 12 trials did not pass" in there.stdout
     assert there.stdout == here.stdout.replace("--outcome Failed", "--outcome Failed --kube --context here")
-
-
-def test_the_report_of_a_batch_there_is_the_one_that_the_operator_serves_and_names_the_cluster_again(
-    cluster: FakeApiServer, filled: Bench, bench: Bench
-) -> None:
-    assert cluster.operator is not None
-    allowed = {"Authorization": f"Bearer {TOKEN}"}
-    here = filled.run("report", "small", "--out", "-")
-
-    there = bench.run("report", "small", "--out", "-", "--kube", "-n", "team-a")
-    served = cluster.operator.ask("/v1/read/report?reference=small&namespace=team-a", headers=allowed)
-
-    assert "<h1>Passed. " in there.stdout
-    assert "--trial ID</p>" in there.stdout
-    assert there.stdout == served.body.decode()
-    assert PACKED.sub("", there.stdout).replace(" --kube --namespace team-a", "") == PACKED.sub("", here.stdout)
 
 
 def test_a_trial_is_shown_without_files_which_went_with_its_pod(filled: Bench, bench: Bench) -> None:

@@ -67,13 +67,13 @@ class Cluster:
 
     def read(self, path: str, **query: str) -> dict[str, Any]:
         """Return what the API server has at a path, by far cheaper than kubectl; raises BedFailed if it refuses."""
-        answer = self.ask(path, **query)
+        answer = self.ask(path, query)
         if answer.status_code != httpx.codes.OK:
             raise BedFailed(f"the API server answered {answer.status_code} for {path}: {answer.text[:300]}")
         found: dict[str, Any] = answer.json()
         return found
 
-    def ask(self, path: str, headers: Mapping[str, str] | None = None, **query: str) -> httpx.Response:
+    def ask(self, path: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Return what is answered at a path of the API server, a refusal too; raises BedFailed if nothing is."""
         if self._proxy is None:
             self._proxy = _Proxy([self._bed.kubectl, f"--kubeconfig={self.kubeconfig}", "proxy", "--port=0"])
