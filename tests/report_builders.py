@@ -198,13 +198,21 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class MadeReader:
-    """A store with one batch, as the operator's read API asks it; ``before`` is called ahead of every row."""
+    """A store with one batch, as the operator's read API asks it; ``before`` is called ahead of every row.
+
+    Its gate holds the others against ``baseline``, if one is named.
+    """
 
     made: Made
     before: Callable[[], None] = lambda: None
+    baseline: str = ""
 
     def batch(self, _reference: str, _namespace: str) -> tuple[BatchRecord, ClusterRef | None]:
-        return self.made.source().record, ClusterRef("team-a", "docs-search", "uid")
+        record = self.made.source().record
+        if self.baseline:
+            gate = {"baseline": {"combination": self.baseline}}
+            record = replace(record, spec={"spec": {**record.spec["spec"], "gate": gate}})
+        return record, ClusterRef("team-a", "docs-search", "uid")
 
     def batches(self, _namespace: str, _limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
         return []

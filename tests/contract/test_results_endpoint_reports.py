@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +24,7 @@ from batchyard.store.opening import open_cluster_store
 from batchyard.store.pages import StoreReader
 from batchyard.store.tables import cluster_batches
 from batchyard.testing.store_builders import a_batch, a_running_batch
+from command_line import TESTS
 from endpoint_bench import served
 from report_builders import HOSTILE, Made, MadeReader
 from runner_bench import await_true
@@ -110,6 +113,30 @@ def test_a_batch_that_runs_gives_the_report_of_what_it_has_so_far(store: SqlClus
     assert b"<h1>No verdict yet: " in answered.body
     assert b"This file has everything about 10 of 10 trials" in answered.body
     assert b"batchyard show b1 --kube --trial ID" in answered.body
+
+
+def test_what_was_lost_to_the_baseline_is_told_as_far_as_it_is_known_without_the_states() -> None:
+    with asking(MadeReader(Made(cases=50), baseline="combination-1")) as endpoint:
+        told = allowed(endpoint).ask(f"{PATH}&format=markdown").body.decode()
+
+    assert "### Lost to the baseline" in told
+    assert "node read failed" in told
+
+
+def test_making_reports_takes_nothing_that_the_operators_image_does_not_have() -> None:
+    script = (
+        "import sys\n"
+        "for name in ('ray', 'langgraph', 'langchain_core', 'ormsgpack', 'pyarrow'): sys.modules[name] = None\n"
+        "sys.path += sys.argv[1:]\n"
+        "from batchyard.kube.read_report import FORMATS, written\n"
+        "from report_builders import Made, MadeReader\n"
+        "reader = MadeReader(Made(cases=50), baseline='combination-1')\n"
+        "print(all(written(reader, 'b1', '', one, lambda: False) for one in FORMATS.values()))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script, str(TESTS)], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 def test_a_long_report_is_packed_if_the_client_can_unpack_it(endpoint: Served) -> None:
