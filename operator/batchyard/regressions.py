@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from batchyard.engine.ports import BatchRecord
     from batchyard.judge.first_difference import Step
+    from batchyard.judge.lost_trials import Final
     from batchyard.local_files import KeptThreads
     from batchyard.model.status import BatchStatus
     from batchyard.model.trial import AttemptResult
@@ -34,19 +35,19 @@ def baseline_of(record: BatchRecord) -> str:
 def regressions(
     record: BatchRecord,
     status: BatchStatus,
-    results: Iterable[AttemptResult],
+    endings: Iterable[Final],
     attempts_of: Callable[[int], Sequence[AttemptResult]],
     threads: KeptThreads | None,
 ) -> Regressions | None:
     """Return what was lost to the baseline, None if there is no baseline or nothing was lost.
 
-    ``results`` are read once; of the few trials that are looked into, ``attempts_of`` and ``threads`` give the rest.
+    ``endings`` are read once; of the few trials that are looked into, ``attempts_of`` and ``threads`` give the rest.
     """
     lost = LostTrials(baseline_of(record))
     if not lost.baseline:
         return None
-    for result in results:
-        lost.add(result)
+    for ending in endings:
+        lost.add(ending)
     found = lost.by_combination(_judged(status))
     if not found:
         return None

@@ -151,8 +151,17 @@ print(sorted(name for name in set(sys.modules) - before if name.split(".")[0] !=
 
 def test_a_result_is_read_back_as_it_was() -> None:
     trial = Trial("x/one/0", "Failed", "NodeRaised", "no", "taste", None, 0.5)
-    result = BatchResult("b", "Failed", "", "", 1, ({"name": "minScore"},), "", "s", {"x/one": (trial,)})
+    result = BatchResult("b", "Failed", "", "", 1, ({"name": "minScore"},), "", "s", {"x/one": (trial,)}, lost=("x",))
 
     assert BatchResult.from_json(result.to_json()) == result
     assert not result.cell("x", "one").passed
     assert str(result.cell("x", "two")) == "x/two: was not run"
+
+
+def test_the_verdict_says_after_which_node_a_lost_trial_first_differs() -> None:
+    said = "x/one/0: first differs from base after node taste (answer)"
+    check = {"name": "baseline", "passed": False, "message": "worse"}
+
+    shown = str(BatchResult("b", "Failed", "GateFailed", "", 1, (check,), "", "s", {}, lost=(said,)))
+
+    assert shown.splitlines()[1:3] == ["gate FAIL  baseline: worse", said]

@@ -87,13 +87,15 @@ def show_batch(reference: str, origin: Origin, output: Output, *, trials: bool, 
         with stores.opened(origin, reference) as batch, terminal.reader_may_leave():
             record = batch.record
             status = stores.status_of(record)
+            # In a cluster that would read every result: `compare` and `report` do.
+            lost = batch.unmet_regressions() if origin.kube is None else None
             wanted = batch.store.results(record.id, outcomes=outcomes or None) if trials or outcomes else None
             if output is Output.JSON:
-                document.print_batch(record, status, wanted, regressions=batch.unmet_regressions())
+                document.print_batch(record, status, wanted, regressions=lost)
             elif wanted is not None:
                 _print_trials(wanted)
             else:
-                tables.print_result(terminal.out(), record, status, origin, batch.unmet_regressions())
+                tables.print_result(terminal.out(), record, status, origin, lost)
     except stores.StatusOnly as err:
         if trials or outcomes:
             raise

@@ -50,7 +50,8 @@ def opened(origin: KubeOrigin, reference: str) -> Iterator[Opened]:
         if seen is not None and not _is_of(where, seen):
             raise StatusOnly("the operator has not accepted this BatchTest yet", _record_of(seen))
         anchor = None if seen is None else _status_of(seen).audit
-        yield Opened(cluster.store, record, partial(cluster.store.attempts_of, record.id), anchor)
+        attempts, results = partial(cluster.store.attempts_of, record.id), partial(cluster.store.results, record.id)
+        yield Opened(cluster.store, record, attempts, results, anchor)
 
 
 def newest(origin: KubeOrigin, limit: int) -> tuple[str, Sequence[BatchRecord]]:

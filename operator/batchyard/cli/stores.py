@@ -17,15 +17,15 @@ from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable
 from batchyard.store import schema
 from batchyard.store.connect import make_engine, parse_target
 from batchyard.store.faults import place_of
-from batchyard.store.lookup import attempts_of
+from batchyard.store.lookup import attempts_of, endings_of
 from batchyard.store.opening import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
-    from batchyard.judge.lost_trials import Regressions
+    from batchyard.judge.lost_trials import Final, Regressions
     from batchyard.model.audit import SealedEntry
     from batchyard.model.outcome import Outcome
     from batchyard.model.status import AuditStatus
@@ -56,12 +56,14 @@ class Reader(Protocol):
 class Opened:
     """One batch and the store it was found in.
 
-    ``anchor`` is what its BatchTest's status says of the trail; ``threads`` are its attempts' states, if at hand.
+    ``endings`` gives how its trials ended. ``anchor`` is what its BatchTest's status says of the trail; ``threads`` are
+    its attempts' states, if at hand.
     """
 
     store: Reader
     record: BatchRecord
     attempts_of: Callable[[int], Sequence[AttemptResult]]
+    endings: Callable[[], Iterable[Final]]
     anchor: AuditStatus | None = None
     threads: KeptThreads | None = None
 
@@ -73,7 +75,7 @@ class Opened:
         record = self.record
         if not baseline_of(record):
             return None
-        return regressions(record, status_of(record), self.store.results(record.id), self.attempts_of, self.threads)
+        return regressions(record, status_of(record), self.endings(), self.attempts_of, self.threads)
 
     def unmet_regressions(self) -> Regressions | None:
         """Return the same if the gate is not met: one that is met trades some cases for others."""
@@ -157,4 +159,5 @@ def opened(origin: Origin, reference: str) -> Iterator[Opened]:
 def opened_here(store: SqlStore, record: BatchRecord, named: str) -> Opened:
     """Return a batch of a store on this machine; ``named`` is the store, as a user may name it."""
     threads = KeptThreads(files_folder(named), record.id)
-    return Opened(store, record, partial(attempts_of, store, record.id), threads=threads)
+    attempts, endings = partial(attempts_of, store, record.id), partial(endings_of, store, record.id)
+    return Opened(store, record, attempts, endings, threads=threads)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from batchyard.judge.comparison import JUDGED
 from batchyard.judge.first_difference import MOST_NAMES, Difference
@@ -16,10 +16,34 @@ from batchyard.model.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchyard.model.trial import JSON, AttemptResult
+    from batchyard.model.trial import JSON
 
 MOST_LOST = 10
 """How many lost trials are named and looked into."""
+
+
+class Final(Protocol):
+    """As much of a final result as says whether a trial was lost."""
+
+    @property
+    def ordinal(self) -> int:
+        """Return the trial's number."""
+
+    @property
+    def combination(self) -> str:
+        """Return the name of its combination."""
+
+    @property
+    def case(self) -> str:
+        """Return the name of its case."""
+
+    @property
+    def repeat(self) -> int:
+        """Return which repeat it is."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return how it ended."""
 
 
 class Lost(NamedTuple):
@@ -37,7 +61,7 @@ class LostTrials:
     _passed: dict[tuple[str, int], int] = field(default_factory=dict)
     _failed: dict[str, list[tuple[tuple[str, int], int]]] = field(default_factory=dict)
 
-    def add(self, result: AttemptResult) -> None:
+    def add(self, result: Final) -> None:
         """Count one final result."""
         key = (result.case, result.repeat)
         if result.combination == self.baseline:

@@ -63,7 +63,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """The batch's verdict and its cells. ``checks`` are those of the gate, ``exit_code`` that of `batchyard run`."""
+    """The batch's verdict and its cells.
+
+    ``checks`` are those of the gate, ``exit_code`` that of `batchyard run`. ``lost`` are trials that did not pass where
+    the gate's baseline did, each with the node that it is known to differ after.
+    """
 
     id: str
     phase: str
@@ -75,6 +79,7 @@ class BatchResult:
     store: str
     trials: Mapping[str, tuple[Trial, ...]]
     log: str = ""
+    lost: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -93,6 +98,7 @@ class BatchResult:
             f"gate {'pass' if check['passed'] else 'FAIL'}  {check['name']}: {check['message']}"
             for check in self.checks
         ]
+        lines += self.lost
         failed = [trial for trials in self.trials.values() for trial in trials if not trial.passed]
         if not self.passed:
             lines += [str(trial) for trial in failed[:_SHOWN]]
@@ -108,7 +114,7 @@ class BatchResult:
         """Return the result that ``to_json`` gave."""
         fields = json.loads(text)
         trials = {key: tuple(Trial(**trial) for trial in cell) for key, cell in fields.pop("trials").items()}
-        return cls(**{**fields, "checks": tuple(fields["checks"]), "trials": trials})
+        return cls(**{**fields, "checks": tuple(fields["checks"]), "lost": tuple(fields["lost"]), "trials": trials})
 
 
 def cells_of(results: Iterable[AttemptResult]) -> dict[str, tuple[Trial, ...]]:

@@ -129,6 +129,7 @@ def _read(document: dict[str, object], done: subprocess.CompletedProcess[str], s
     batch: dict[str, str] = document["batch"]  # type: ignore[assignment]
     gate: dict[str, list[dict[str, object]]] = document.get("gate") or {}  # type: ignore[assignment]
     best: dict[str, str] = document.get("best") or {}  # type: ignore[assignment]
+    lost: dict[str, list[dict[str, str]]] = document.get("regressions") or {}  # type: ignore[assignment]
     with open_store(store) as opened:
         trials = cells_of(opened.results(batch["id"]))
     return BatchResult(
@@ -142,6 +143,7 @@ def _read(document: dict[str, object], done: subprocess.CompletedProcess[str], s
         store=store,
         trials=trials,
         log=done.stderr,
+        lost=tuple(f"{one['trial']}: {one['message']}" for one in lost.get("trials", []) if one["message"]),
     )
 
 
