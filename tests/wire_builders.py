@@ -24,6 +24,7 @@ STOPS = (
     Reason.BATCH_BUDGET_EXCEEDED,
     Reason.BATCH_DEADLINE_EXCEEDED,
     Reason.CANCELLED,
+    Reason.DECIDED_EARLY,
     Reason.ENVIRONMENT_FAILED,
     Reason.FAIL_FAST,
     Reason.INTERRUPTED,
@@ -129,6 +130,8 @@ manifests = st.builds(
     errors=st.dictionaries(count, st.integers(1, 1_000_000), max_size=3),
     used=st.dictionaries(short, number, max_size=3),
     runner=short,
+    forks=st.dictionaries(count, st.tuples(short, short, short), max_size=2),
+    came_to=st.dictionaries(count, st.tuples(st.sampled_from(Outcome), st.none() | number), max_size=3),
 )
 
 

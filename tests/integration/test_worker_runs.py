@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batch_bench import BatchBench, cases
+from batchyard.engine.looking import case_by_case, looks_of
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.wire import Hello, Segment
 from runner_bench import await_all_dead, lines_of
@@ -261,3 +262,42 @@ def test_a_second_place_goes_on_with_what_is_left_of_the_batchs_budget(tmp_path:
         assert third in {Outcome.NOT_RUN, Outcome.CANCELLED}
         assert bench.told("BudgetExceeded") == ["the batch is over its budget: used 1,400 tokens of 1,300 allowed"]
         assert bench.store.batch(BATCH).reason == Reason.BATCH_BUDGET_EXCEEDED
+
+
+def test_a_second_place_goes_by_what_the_first_one_found_and_ends_once_it_is_decided(tmp_path: Path) -> None:
+    wanted: list[Any] = [
+        {"name": f"case-{number}", "input": {}, "expected": {"variants": {"side": "old"}}} for number in range(40)
+    ]
+    spec: dict[str, Any] = {
+        "variants": {"matrix": {"side": ["old", "new"]}},
+        "cases": wanted,
+        "parallelism": 1,
+        "evaluation": {"evaluators": [{"name": "exactMatch", "config": {"field": "variants"}}]},
+        "gate": {"baseline": {"combination": "old", "sequential": {}}},
+    }
+    with OperatorBench(tmp_path, "noop:build", **spec) as bench:
+        looks = looks_of(bench.loaded.batch.spec, bench.loaded.plan)
+        assert looks is not None
+        # All of the cases that the first look is to see, but the last one's.
+        line = case_by_case(bench.loaded.plan, looks.order)[: 2 * 31]
+        failed: dict[str, Any] = {"outcome": Outcome.FAILED, "reason": Reason.BELOW_THRESHOLD, "score": 0.0}
+        results = tuple(
+            (bench.result(ordinal, **({"score": 1.0} if ordinal < len(wanted) else failed)), True) for ordinal in line
+        )
+        bench.post(1, Segment(results=results, hello=Hello(1, "1", "3")))
+        bench.next_place()
+
+        with WorkerProcess(bench, attempt=2) as worker:
+            assert worker.wait() == 0, worker.words
+        stop = bench.place.done_stop
+        bench.conclude(stop or "")
+
+        assert stop == Reason.DECIDED_EARLY
+        assert bench.told("DecidedEarly") == ["look 1 of 3: Failed"]
+        ran = Counter(result.outcome for result in bench.finals if result.epoch == 2)
+        assert (ran[Outcome.PASSED], ran[Outcome.FAILED]) == (1, 1)
+        # The one slot takes up its next trial by itself.
+        assert ran[Outcome.NOT_RUN] + ran[Outcome.CANCELLED] == 2 * len(wanted) - 64
+        assert bench.store.batch(BATCH).reason == Reason.GATE_FAILED
+        checks = bench.store.batch(BATCH).status["gate"]["checks"]
+        assert checks[0]["outcome"] == "Failed"

@@ -62,6 +62,7 @@ _ACTIONS: Mapping[EventType, str] = {
     EventType.BATCH_FINISHED: "Finish",
     EventType.DEADLINE_EXCEEDED: "EndAtDeadline",
     EventType.BUDGET_EXCEEDED: "EndAtBudget",
+    EventType.DECIDED_EARLY: "Evaluate",
     EventType.GATE_PASSED: "Evaluate",
     EventType.GATE_FAILED: "Evaluate",
     EventType.GATE_INCONCLUSIVE: "Evaluate",

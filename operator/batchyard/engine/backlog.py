@@ -14,7 +14,7 @@ from batchyard.engine.attempts import Order
 from batchyard.model.execution import Keep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchyard.decide.forking import ForkPoint
     from batchyard.engine.prefixes import SharedPrefixes
@@ -33,11 +33,12 @@ class Backlog:
         fork_point: Callable[[int], ForkPoint] | None = None,
         keep: Keep = Keep.NEVER,
         prefixes: SharedPrefixes | None = None,
+        line: Sequence[int] | None = None,
     ) -> None:
         """Begin with every trial open and none tried.
 
         ``fork_point`` says where a trial of a fork begins, ``keep`` whose threads are to come back, ``prefixes`` which
-        trials wait for another one's end.
+        trials wait for another one's end. ``line`` has all numbers in the order they are handed out, if not their own.
         """
         self._plan, self._fork_point, self._keep = plan, fork_point, keep
         self._batch_id = batch_id
@@ -45,6 +46,7 @@ class Backlog:
         self._done = bytearray(len(plan))
         self._attempts: dict[int, int] = {}
         self._errors: Counter[int] = Counter()
+        self._line: Sequence[int] = range(len(plan)) if line is None else line
         self._cursor = 0
         self._retries: list[tuple[float, int]] = []
         self._prefixes = prefixes
@@ -73,7 +75,8 @@ class Backlog:
         """Return whether every open trial has been handed out."""
         if self._retries or self._released or self._held:
             return False
-        return self._done.find(0, self._cursor) < 0
+        self._pass_over_finished()
+        return self._cursor == len(self._line)
 
     @property
     def next_retry_at(self) -> float | None:
@@ -92,11 +95,13 @@ class Backlog:
             return self._order(heapq.heappop(self._retries)[1])
         if self._released:
             return self._order(self._released.popleft())
-        while (ordinal := self._done.find(0, self._cursor)) >= 0:
-            self._cursor = ordinal + 1
+        self._pass_over_finished()
+        while self._cursor < len(self._line):
+            ordinal = self._line[self._cursor]
+            self._cursor += 1
             if not self._is_held(ordinal):
                 return self._order(ordinal)
-        self._cursor = len(self._done)
+            self._pass_over_finished()
         return None
 
     # -- what happened ---------------------------------------------------------------------------------------
@@ -125,6 +130,10 @@ class Backlog:
         """
         self._errors[ordinal] += 1
         return self._errors[ordinal]
+
+    def _pass_over_finished(self) -> None:
+        while self._cursor < len(self._line) and self._done[self._line[self._cursor]]:
+            self._cursor += 1
 
     def _is_held(self, ordinal: int) -> bool:
         """Put the trial aside if it is to begin where another one will have got to."""

@@ -13,6 +13,7 @@ from batchyard.decide.finish import ends_batch
 from batchyard.decide.retries import retry_delay
 from batchyard.engine.attempts import BatchTestRunner, Ended, Late, Order, RunnerEvent, Started, Stop, Used
 from batchyard.engine.backlog import Backlog
+from batchyard.engine.looking import case_by_case, looks_of
 from batchyard.engine.records import details_of, redacted
 from batchyard.model.events import Event, EventType
 from batchyard.model.execution import Keep
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from batchyard.engine.ports import BatchUpdate, ResultWriter
     from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.events import AuditTrail, EventBus
+    from batchyard.judge.cases import CaseTable
     from batchyard.model.matrix import Plan
     from batchyard.model.spec import BatchTestSpec
     from batchyard.model.trial import JSON, AttemptResult
@@ -64,18 +66,22 @@ class TrialLoop:
         fork_point: Callable[[int], ForkPoint] | None = None,
         keep: Keep = Keep.NEVER,
         prefixes: SharedPrefixes | None = None,
+        cases: CaseTable | None = None,
     ) -> None:
         """Take everything made. ``trail`` must be subscribed to ``bus``.
 
         ``redact`` masks secrets in the texts that user code wrote. ``fork_point`` says where a trial of a fork begins,
-        and ``keep`` whose threads ``runner`` is to keep. With ``prefixes`` trials share beginnings of runs.
+        and ``keep`` whose threads ``runner`` is to keep. With ``prefixes`` trials share beginnings of runs. ``cases``
+        is what each case has come to, which heirs keep up to date; needed if the gate ends a batch once it is decided.
         """
         self._batch_id, self._epoch, self._deadline_at = batch_id, epoch, deadline_at
         self._spec, self._plan, self._redact = spec, plan, redact
         self._writer, self._runner = writer, runner
         self._bus, self._trail, self._clock = bus, trail, clock
         self._prefixes = prefixes
-        self._backlog = Backlog(plan, batch_id, epoch, fork_point, keep, prefixes)
+        self._cases, self._looks = cases, looks_of(spec, plan)
+        line = None if self._looks is None else case_by_case(plan, self._looks.order)
+        self._backlog = Backlog(plan, batch_id, epoch, fork_point, keep, prefixes, line)
         self._in_flight: dict[int, Order] = {}
         self._stop: Stop | None = None
         self._asked: Stop | None = None
@@ -120,6 +126,7 @@ class TrialLoop:
             self._tell(EventType.BATCH_STARTED, f"{total} trials, {self._spec.parallelism} at a time", details)
         self._begin()
         self._watch_budget()
+        self._look_at_cases()
 
     def _recall(self) -> None:
         """Take over what earlier sessions did: into the backlog, and why they ended the batch, if they did."""
@@ -174,6 +181,16 @@ class TrialLoop:
         if self._end_early(Stop(Outcome.CANCELLED, Reason.BATCH_BUDGET_EXCEEDED)):
             text = f"the batch is over its budget: {sentence(kind, self._allowed, used)}"
             self._tell(EventType.BUDGET_EXCEEDED, text, {"scope": "batch", "kind": kind.value})
+
+    def _look_at_cases(self) -> None:
+        """End the batch if its comparison is decided and there is something to end or to leave unrun."""
+        if self._looks is None or self._cases is None or self._stop is not None:
+            return
+        look = self._looks.go_on(self._cases)
+        if look is None or not look.ends or self._backlog.open_count == 0:
+            return
+        if self._end_early(Stop(Outcome.CANCELLED, Reason.DECIDED_EARLY)):
+            self._tell(EventType.DECIDED_EARLY, str(look), {"look": look.number, "looks": look.of})
 
     def _end_early(self, stop: Stop) -> bool:
         """Stop dispatching and end what runs; return whether this was news."""
@@ -256,6 +273,8 @@ class TrialLoop:
             self._pass_deadline()  # the runner may see it a moment earlier
         if final and ends_batch(result.outcome, fail_fast=self._spec.fail_fast):
             self._end_early(Stop(Outcome.CANCELLED, Reason.FAIL_FAST))
+        if final:
+            self._look_at_cases()
 
     def _retry_delay(self, result: AttemptResult) -> float | None:
         if result.outcome is not Outcome.ERRORED:

@@ -79,13 +79,13 @@ class BatchSession(TrialLoop):
 
         ``carry_over`` has results of other batches that stand for trials of this one.
         """
+        self._summary = Summary(plan, spec.gate)
         super().__init__(
             batch_id=record.id, epoch=session.epoch, deadline_at=record.deadline_at, spec=spec, plan=plan,
             writer=writer, runner=runner, bus=bus, trail=trail, clock=clock, redact=redact,
-            fork_point=fork_point, prefixes=prefixes,
+            fork_point=fork_point, prefixes=prefixes, cases=self._summary.cases,
         )  # fmt: skip
         self._record, self._session, self._store = record, session, store
-        self._summary = Summary(plan, spec.gate)
         self._carry_over, self._carried = carry_over, 0
         self._next_heartbeat = self._next_status = clock.monotonic()
 

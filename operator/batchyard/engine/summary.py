@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from batchyard.judge.cases import CaseTable
+from batchyard.engine.looking import case_table
 from batchyard.judge.comparison import Comparison, ComparisonBuilder
 from batchyard.model.outcome import Outcome, Reason
 
@@ -31,7 +31,7 @@ class Summary:
         """Begin with nothing finished. What each case came to is kept only for a ``gate`` that asks for it."""
         self._plan = plan
         by_case = gate is not None and gate.baseline is not None and gate.baseline.confidence is not None
-        self.cases = CaseTable(plan.cases) if by_case else None
+        self.cases = case_table(plan) if by_case else None
         self._builder = ComparisonBuilder(plan.combinations)
         self._failures: list[AttemptResult] = []
         self._no_place = 0

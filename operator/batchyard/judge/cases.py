@@ -6,6 +6,7 @@ Memory is cases x combinations. Which trials count, and with which score, is as 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,9 +15,11 @@ from batchyard.judge.ranking import Measure
 from batchyard.model.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from batchyard.model.trial import AttemptResult, Case
+
+_NOT_SETTLED = frozenset({Outcome.NOT_RUN, Outcome.CANCELLED})
 
 
 @dataclass(slots=True)
@@ -25,16 +28,17 @@ class CaseCell:
 
     judged: int = 0
     passed: int = 0
+    earned: bool = False
     scores: list[float] = field(default_factory=list)
 
-    def add(self, result: AttemptResult) -> None:
-        """Count one final result."""
-        if result.outcome not in JUDGED:
+    def add(self, outcome: Outcome, score: float | None) -> None:
+        """Count one final outcome with the score that was earned."""
+        if outcome not in JUDGED:
             return
         self.judged += 1
-        self.passed += result.outcome is Outcome.PASSED
-        score = earned(result)
-        if score is not None or result.outcome is not Outcome.PASSED:
+        self.passed += outcome is Outcome.PASSED
+        self.earned |= score is not None
+        if score is not None or outcome is not Outcome.PASSED:
             self.scores.append(score or 0.0)
 
     def mean(self, measure: Measure) -> float | None:
@@ -70,14 +74,38 @@ class Pairs:
 class CaseTable:
     """Takes final results one at a time, in any order."""
 
-    def __init__(self, cases: Iterable[Case]) -> None:
-        """Name the cases of the batch: a case counts by its weight, and those of one group together."""
+    def __init__(self, cases: Iterable[Case], trials_per_case: int = 0) -> None:
+        """Name the cases of the batch: a case counts by its weight, and those of one group together.
+
+        ``trials_per_case`` is how many a case has over all combinations, for who asks what is settled.
+        """
         self._cases: Mapping[str, Case] = {case.name: case for case in cases}
+        self._trials_per_case = trials_per_case
+        self._settled: Counter[str] = Counter()
         self._cells: dict[str, dict[str, CaseCell]] = {}
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """Return the cases of the batch."""
+        return tuple(self._cases.values())
 
     def add(self, result: AttemptResult) -> None:
         """Count a trial's final result, each trial once."""
-        self._cells.setdefault(result.combination, {}).setdefault(result.case, CaseCell()).add(result)
+        self.count(result.combination, result.case, result.outcome, earned(result))
+
+    def count(self, combination: str, case: str, outcome: Outcome, score: float | None) -> None:
+        """Count a trial by its final outcome and the score that it earned (``comparison.earned``)."""
+        self._cells.setdefault(combination, {}).setdefault(case, CaseCell()).add(outcome, score)
+        self._settled[case] += outcome not in _NOT_SETTLED
+
+    def is_settled(self, case: str) -> bool:
+        """Return whether every trial of a case has come to an end of its own."""
+        return self._settled[case] >= self._trials_per_case
+
+    def measure(self, among: Container[str]) -> Measure:
+        """Return what cases of these names are compared by: the score if any trial earned one, else the pass rate."""
+        cells = (cell for found in self._cells.values() for case, cell in found.items() if case in among)
+        return Measure.SCORE if any(cell.earned for cell in cells) else Measure.SUCCESS_RATE
 
     def cells(self, combination: str) -> Iterator[tuple[Case, CaseCell]]:
         """Yield what there is of a combination, in the order of the cases."""
@@ -86,13 +114,16 @@ class CaseTable:
             if name in found:
                 yield case, found[name]
 
-    def pairs(self, first: str, second: str, measure: Measure) -> Pairs:
-        """Return the cases of two combinations side by side, as ``second - first``; those of weight 0 are left out."""
+    def pairs(self, first: str, second: str, measure: Measure, among: Container[str] | None = None) -> Pairs:
+        """Return the cases of two combinations side by side, as ``second - first``; those of weight 0 are left out.
+
+        With ``among``, of the cases of these names only.
+        """
         others = {case.name: cell for case, cell in self.cells(second)}
         made, unpaired = [], 0
         for case, cell in self.cells(first):
             other = others.get(case.name)
-            if case.weight == 0 or other is None:
+            if case.weight == 0 or other is None or (among is not None and case.name not in among):
                 continue
             left, right = cell.mean(measure), other.mean(measure)
             if left is None and right is None:

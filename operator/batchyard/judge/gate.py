@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from batchyard.judge.exact import finite
 from batchyard.judge.ranking import Measure, leader, measure_of
-from batchyard.judge.regression import against
+from batchyard.judge.regression import Shown, against
+from batchyard.judge.sequential import Looks
 from batchyard.model.outcome import GateOutcome
 
 if TYPE_CHECKING:
@@ -156,13 +157,30 @@ def _against_baseline(rows: tuple[CombinationRow, ...], baseline: Baseline, case
     if baseline.confidence is not None:
         if cases is None:
             raise ValueError("a gate with a confidence is asked with the table of cases")
-        others = [row.name for row in rows if row is not base and row.passed]
-        shown = against(cases, base.name, others, candidate.name, measure, baseline.max_regression, baseline.confidence)
+        shown = _shown_by_case(rows, baseline, baseline.confidence, candidate.name, measure, cases)
         return Check("baseline", shown.outcome, actual, threshold, f"{means} {shown.text(of_base)}", shown.difference)
     passed = actual >= threshold
     relation = "is not more than" if passed else "is more than"
     said = f"{means} {relation} {baseline.max_regression:g} below {of_base}"
     return Check("baseline", _outcome(passed), actual, threshold, said)
+
+
+def _shown_by_case(
+    rows: tuple[CombinationRow, ...],
+    baseline: Baseline,
+    confidence: float,
+    candidate: str,
+    measure: Measure,
+    cases: CaseTable,
+) -> Shown:
+    if baseline.sequential is None:
+        others = [row.name for row in rows if row.name != baseline.combination and row.passed]
+        return against(cases, baseline.combination, others, candidate, measure, baseline.max_regression, confidence)
+    looked = Looks(baseline, cases.cases, [row.name for row in rows]).go_on(cases)
+    if looked is None:
+        early = "the batch ended before the first look"
+        return Shown(GateOutcome.INCONCLUSIVE, baseline.max_regression, len(rows) - 1, None, early)
+    return looked.shown
 
 
 def _unknown(message: str) -> Check:

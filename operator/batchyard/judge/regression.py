@@ -26,7 +26,10 @@ MOST_UNPAIRED = 0.05
 
 @dataclass(frozen=True, slots=True)
 class GateDifference:
-    """The paired difference to the baseline, as the status has it; bounds are one-sided, each of ``confidence``."""
+    """The paired difference to the baseline, as the status has it; bounds are one-sided, each of ``confidence``.
+
+    ``look`` of ``looks`` made it, in a gate that looks several times.
+    """
 
     combination: str
     against: str
@@ -39,10 +42,12 @@ class GateDifference:
     groups: int
     unpaired: int
     cases_needed: int | None
+    look: int | None = None
+    looks: int | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """Return it as the contract writes it."""
-        return {
+        told: dict[str, JSON] = {
             "combination": self.combination,
             "against": self.against,
             "estimate": self.estimate,
@@ -55,6 +60,7 @@ class GateDifference:
             "unpaired": self.unpaired,
             "casesNeeded": self.cases_needed,
         }
+        return told if self.look is None else {**told, "look": self.look, "looks": self.looks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,8 @@ class Shown:
         sure = f"{found.confidence * 100:g}% sure"
         span = f"{found.low:+.4f} to {found.high:+.4f} over {_counted(found)}"
         many = f", the best of {self.compared}" if self.compared > 1 else ""
+        if found.look is not None:
+            many += f"; look {found.look} of {found.looks}"
         match self.outcome:
             case GateOutcome.PASSED:
                 said = f"is not more than {self.margin:g} below {baseline}, {sure}"

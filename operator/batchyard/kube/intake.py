@@ -14,6 +14,7 @@ from batchyard.decide.budgets import KIND_OF, Ledger
 from batchyard.decide.prefixes import own_part, own_seconds
 from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.engine.forks import forks_of
+from batchyard.judge.comparison import earned
 from batchyard.kube.http import Busy, OutOfOrder, Superseded, TooEarly
 from batchyard.model.errors import SegmentOutOfOrder
 from batchyard.model.events import EventType
@@ -92,6 +93,7 @@ class WorkerIntake:
             errors = await self._batches.threads(lambda: self._errors(batch_id))
             forks = await self._batches.threads(lambda: self._forks(batch))
             used = await self._batches.threads(lambda: self._used(batch))
+            came_to = await self._batches.threads(lambda: self._came_to(batch))
             batch.heard_at = self._clock.now()
         open_errors = {ordinal: count for ordinal, count in errors.items() if not batch.final[ordinal]}
         return Manifest(
@@ -107,6 +109,7 @@ class WorkerIntake:
             used=used,
             runner="Ray" if environment.provider == Provider.KUBE_RAY else "Threads",
             forks=forks,
+            came_to=came_to,
         )
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
@@ -276,6 +279,13 @@ class WorkerIntake:
         if budgets is None or not budgets.batch.allowance():
             return {}
         return _used_of(self._batches.store.results(batch.id, final_only=False))
+
+    def _came_to(self, batch: ActiveBatch) -> dict[int, tuple[Outcome, float | None]]:
+        """Return what the finished trials came to, if the batch ends once its comparison is decided."""
+        baseline = batch.loaded.batch.spec.gate.baseline
+        if baseline is None or baseline.sequential is None:
+            return {}
+        return {result.ordinal: (result.outcome, earned(result)) for result in self._batches.store.results(batch.id)}
 
     def _errors(self, batch_id: str) -> dict[int, int]:
         found: dict[int, int] = {}

@@ -64,7 +64,7 @@ def rules() -> dict[str, list[dict[str, JSON]]]:
     """Return the rules by the path of the schema they stand in, "" being the object itself."""
     return {
         "": [_immutable(), _name(), _fork_of_another()],
-        "spec": [*_case_rules(), _threads(), trial_cap(), _fork_finds_its_database()],
+        "spec": [*_case_rules(), _threads(), trial_cap(), _fork_finds_its_database(), _no_parity_of_what_is_not_run()],
         "spec.workflow.source": _one_place("place", ("path", "configMapRef", "image"), "folder"),
         "spec.casesFrom[]": _one_place("file", ("path", "configMapRef"), "file"),
         "spec.casesFrom[].configMapRef.key": [_known_ending()],
@@ -136,6 +136,15 @@ def _fork_finds_its_database() -> dict[str, JSON]:
         "!has(self.forkFrom) || (has(self.checkpoints) && has(self.checkpoints.postgres))",
         f"{message}; {remedy}",
         "forkFrom",
+    )
+
+
+def _no_parity_of_what_is_not_run() -> dict[str, JSON]:
+    looks = "has(self.gate) && has(self.gate.baseline) && has(self.gate.baseline.sequential)"
+    return rule(
+        f"!({looks} && has(self.parity) && has(self.parity.enabled) && self.parity.enabled)",
+        "cannot be with parity, whose sample may be of trials that are not run; remove one of the two",
+        "gate.baseline.sequential",
     )
 
 

@@ -64,6 +64,7 @@ class EventType(StrEnum):
     LATE_RESULT = "LateResult"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     BUDGET_EXCEEDED = "BudgetExceeded"
+    DECIDED_EARLY = "DecidedEarly"
     GATE_PASSED = "GatePassed"
     GATE_FAILED = "GateFailed"
     GATE_INCONCLUSIVE = "GateInconclusive"

@@ -68,6 +68,7 @@ class Reason(StrEnum):
     GATE_INCONCLUSIVE = "GateInconclusive"
     CANCELLED = "Cancelled"
     FAIL_FAST = "FailFast"
+    DECIDED_EARLY = "DecidedEarly"
     SUSPENDED = "Suspended"
     CONFIG_MAP_MISSING = "ConfigMapMissing"
     FORK_SOURCE_NOT_READY = "ForkSourceNotReady"

@@ -78,6 +78,7 @@ def rule_faults(document: JSON, *, most_inline_bytes: int = MAX_INLINE_CASES_BYT
     yield from _environment_faults(spec)
     yield from _checkpoint_faults(spec.at("checkpoints"))
     yield from _parity_faults(spec)
+    yield from _sequential_faults(spec)
     yield from variant_faults(spec.at("variants"))
     yield from _sharing_faults(spec)
     yield from _case_faults(spec, most_inline_bytes)
@@ -130,6 +131,23 @@ def _checkpoint_faults(checkpoints: Place) -> Iterator[Fault]:
     total = files.at("maxTotalBytes").number(TOTAL_BYTES)
     if one is not None and total is not None and one > total:
         yield files.at("maxFileBytes").fault(f"is more than maxTotalBytes {total:g}", "raise maxTotalBytes too")
+
+
+def _sequential_faults(spec: Place) -> Iterator[Fault]:
+    baseline = spec.at("gate", "baseline")
+    sequential = baseline.at("sequential")
+    if not isinstance(sequential.value, Mapping):
+        return
+    if "confidence" in (baseline.value or {}) and baseline.at("confidence").value is None:
+        yield sequential.fault(
+            "cannot be without a confidence: how sure is enough?", "remove confidence: null", shown=False
+        )
+    if spec.at("parity", "enabled").value is True:
+        yield sequential.fault(
+            "cannot be with parity, whose sample may be of trials that are not run",
+            "remove one of the two",
+            shown=False,
+        )
 
 
 def _environment_faults(spec: Place) -> Iterator[Fault]:

@@ -38,6 +38,19 @@ class Evaluation(SpecModel):
     pass_threshold: Share = Field(default=0.5, description="Least score with which a trial passes.")
 
 
+class Sequential(SpecModel):
+    """Looking at the comparison while the batch runs, and ending it once it is decided."""
+
+    looks: int = Field(
+        default=10, ge=2, le=20, description="How many looks, evenly over the cases; fewer if there are few cases."
+    )
+    futility: Share = Field(
+        default=0.1,
+        description="End the batch if the chance that the rest decides it is below this; 0 never does.",
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of the random order in which the cases are run.")
+
+
 class Baseline(SpecModel):
     """The combination that the others are held against."""
 
@@ -48,6 +61,9 @@ class Baseline(SpecModel):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = Field(
         default=0.95,
         description="How sure the gate must be, either way, over the cases; null compares the means as they are.",
+    )
+    sequential: Sequential | None = Field(
+        default=None, description="End the batch as soon as the comparison is decided; null runs every trial."
     )
 
 

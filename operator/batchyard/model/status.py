@@ -129,6 +129,10 @@ class GateDifference(StatusModel):
         exclude_if=_is_absent,
         description="About how many cases would decide; absent if decided or if none would.",
     )
+    look: Count | None = Field(
+        default=None, exclude_if=_is_absent, description="Which look decided, in a gate with `sequential`."
+    )
+    looks: Count | None = Field(default=None, exclude_if=_is_absent, description="How many looks were planned.")
 
 
 class _Decided(StatusModel):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from batchyard.model.outcome import Outcome
+
 __all__ = [
     "PROTOCOL",
     "Directive",
@@ -58,7 +60,8 @@ class Manifest:
     as inclusive ranges; ``attempts`` the newest attempt and ``errors`` the attempts that the place broke, of open
     trials by ordinal. ``used`` is what earlier attempts used of a batch that has a budget, by kind. ``runner`` is
     Threads or Ray. ``forks`` has, for a batch that is forked from another, where each open trial begins: the other's
-    trial, its thread and the checkpoint, "" if there is no such place.
+    trial, its thread and the checkpoint, "" if there is no such place. ``came_to`` has, for a batch that ends once it
+    is decided, the outcome of each finished trial and the score that it earned.
     """
 
     protocol: int
@@ -73,6 +76,7 @@ class Manifest:
     used: Mapping[str, float] = field(default_factory=dict)
     runner: str = "Threads"
     forks: Mapping[int, tuple[str, str, str]] = field(default_factory=dict)
+    came_to: Mapping[int, tuple[Outcome, float | None]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the manifest as JSON."""
@@ -84,6 +88,7 @@ class Manifest:
             "errors": {str(ordinal): number for ordinal, number in self.errors.items()},
             "forks": {str(ordinal): list(point) for ordinal, point in self.forks.items()},
             "used": dict(self.used),
+            "came_to": {str(ordinal): list(end) for ordinal, end in self.came_to.items()},
         }
 
     @classmethod

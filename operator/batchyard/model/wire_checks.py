@@ -42,6 +42,7 @@ WORKER_EVENTS = frozenset(
         EventType.LATE_RESULT,
         EventType.DEADLINE_EXCEEDED,
         EventType.BUDGET_EXCEEDED,
+        EventType.DECIDED_EARLY,
         EventType.AUDIT_DROPPED,
         EventType.CHECKPOINT_CREATED,
         EventType.ROLLBACK_PERFORMED,
@@ -123,6 +124,7 @@ class ManifestCheck(_Wire):
     used: _Metrics = Field(default_factory=dict)
     runner: _Short
     forks: dict[int, tuple[_Short, _Short, _Short]] = {}
+    came_to: dict[int, tuple[Outcome, _Float | None]] = {}
 
 
 class _Boundary(_Wire):
@@ -204,7 +206,8 @@ class DoneCheck(_Wire):
 
     stop: Literal[
         Reason.NONE, Reason.BATCH_BUDGET_EXCEEDED, Reason.BATCH_DEADLINE_EXCEEDED, Reason.CANCELLED,
-        Reason.ENVIRONMENT_FAILED, Reason.FAIL_FAST, Reason.INTERRUPTED, Reason.SUSPENDED, Reason.WORKFLOW_INVALID,
+        Reason.DECIDED_EARLY, Reason.ENVIRONMENT_FAILED, Reason.FAIL_FAST, Reason.INTERRUPTED, Reason.SUSPENDED,
+        Reason.WORKFLOW_INVALID,
     ]  # fmt: skip
     message: _Long
     faults: Annotated[tuple[_Fault, ...], Field(max_length=MAX_FAULTS)]

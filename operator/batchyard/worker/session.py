@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.decide.forking import ForkPoint
 from batchyard.engine.dispatch import TrialLoop
+from batchyard.engine.looking import case_table
 from batchyard.model.events import EventType
 from batchyard.model.execution import Keep
 from batchyard.model.outcome import Reason
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.engine.sources import LoadedBatch
     from batchyard.events import AuditTrail, EventBus
+    from batchyard.model.trial import AttemptResult
     from batchyard.model.wire import Manifest
     from batchyard.worker.writer import SegmentWriter
 
@@ -40,12 +42,15 @@ class WorkerSession(TrialLoop):
         prefixes: SharedPrefixes | None = None,
     ) -> None:
         """Take everything made; ``run`` does the rest. The attempt's number is the epoch of all it does."""
+        baseline = loaded.batch.spec.gate.baseline
+        looked_at = baseline is not None and baseline.sequential is not None
+        self._came_to = case_table(loaded.plan) if looked_at else None
         super().__init__(
             batch_id=manifest.batch_id, epoch=manifest.attempt, deadline_at=manifest.deadline_at,
             spec=loaded.batch.spec, plan=loaded.plan, writer=writer, runner=runner, bus=bus, trail=trail,
             clock=clock, redact=redact, fork_point=self._fork_point if loaded.batch.spec.fork_from else None,
             keep=loaded.batch.spec.checkpoints.keep if loaded.batch.spec.checkpoints.postgres else Keep.NEVER,
-            prefixes=prefixes,
+            prefixes=prefixes, cases=self._came_to,
         )  # fmt: skip
         self._manifest, self._segments = manifest, writer
 
@@ -70,6 +75,14 @@ class WorkerSession(TrialLoop):
             for _ in range(count):
                 self._backlog.count_error(ordinal)
         self._ledger.ended(-1, Usage.of(self._manifest.used))
+        if self._came_to is not None:
+            for ordinal, (outcome, score) in self._manifest.came_to.items():
+                trial = self._plan.trial(ordinal)
+                self._came_to.count(trial.combination.name, trial.case.name, outcome, score)
+
+    def _settle(self, result: AttemptResult) -> None:
+        if self._came_to is not None:
+            self._came_to.add(result)
 
     def _fork_point(self, ordinal: int) -> ForkPoint:
         trial_id, thread_id, checkpoint = self._manifest.forks[ordinal]
