@@ -115,9 +115,9 @@ def same_power(row: Row) -> float | None:
 _ABOUT = """\
 # What ending a batch early saves
 
-Made by `python -m benchmarks.early_stopping --gates {gates}`: {gates:,} simulated batches a scenario ({edge:,} where the
-difference is the margin), each judged by the gate's own code at once and with `sequential: {{}}`; margin {margin:g},
-confidence 95%. The data are in `early_stopping.csv`.
+Made by `python -m benchmarks.early_stopping --gates {gates}`: {gates:,} simulated batches a scenario ({edge:,} where
+the difference is the margin), each judged by the gate's own code at once and with `sequential: {{}}`; margin
+{margin:g}, confidence 95%. The data are in `early_stopping.csv`.
 
 - **Trials saved**: {saved:.0%} over all scenarios, and {least:.0%} in the one that saves least.
 - **Errors**: where the truth is the margin itself, Passed or Failed are wrong, each in at most {wrong:.1%} of batches
