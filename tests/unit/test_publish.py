@@ -29,7 +29,8 @@ from event_builders import NOON
 CONTRACT = """BatchAccepted SpecInvalid EnvironmentProvisioning EnvironmentReady EnvironmentFailed EnvironmentReleased
 EnvironmentQueued EnvironmentAdmitted EnvironmentPreempted
 BatchStarted BatchSuspended BatchResumed BatchCancelled BatchFinished TrialTimedOut TrialErrored TrialRetried LateResult
-DeadlineExceeded BudgetExceeded GatePassed GateFailed GateInconclusive ParityMismatch AuditDropped OrphanRemoved"""
+DeadlineExceeded BudgetExceeded DecidedEarly GatePassed GateFailed GateInconclusive ParityMismatch AuditDropped
+OrphanRemoved"""
 
 
 @dataclass(frozen=True)
