@@ -187,9 +187,9 @@ class Bench:
         return self.spawn(Wanted(plain, CLOCK.monotonic() + LONG, lambda: False, lambda _order, _outcome: None))
 
 
-def await_true(condition: Callable[[], object], what: str) -> None:
-    """Return once the condition holds; fail if it does not within ``LONG`` seconds."""
-    give_up = CLOCK.monotonic() + LONG
+def await_true(condition: Callable[[], object], what: str, seconds: float = LONG) -> None:
+    """Return once the condition holds; fail if it does not within so many seconds."""
+    give_up = CLOCK.monotonic() + seconds
     pause = threading.Event()
     while not condition():
         assert CLOCK.monotonic() < give_up, f"never came true: {what}"

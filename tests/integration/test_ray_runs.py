@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "docs_search" / "batchtest.yaml"
+RAY_SECONDS = 90.0
+"""Ray begins in ten seconds, and in far more where others want the processors."""
 
 
 @pytest.fixture
@@ -69,7 +71,9 @@ def test_a_run_that_is_killed_takes_its_ray_and_its_trials_along(bench: Bench) -
             cases=[{"name": "one", "input": {"pids": str(bench.folder / "pids")}}],
         )
         run = alone.start("run", file, "--runner", "ray")
-        await_true(lambda: len([*(bench.folder / "pids").iterdir()]) == 3, "the node and its grandchildren")
+        await_true(
+            lambda: len([*(bench.folder / "pids").iterdir()]) == 3, "the node and its grandchildren", RAY_SECONDS
+        )
         # Ray's own agents may take a minute to see that they are alone.
         actors = actors_of(run.pid)
         theirs = [*actors, *(pid for actor in actors for pid in descendants(actor))]
