@@ -52,6 +52,7 @@ ENGINES = {
     "casesfrom-yaml-not-a-list": IN_A_CONFIG_MAP,
     "casesfrom-yaml-syntax": IN_A_CONFIG_MAP,
     "gate-baseline-unknown": "the names of products are made with hashes, which CEL has not",
+    "gate-sequential-without-confidence": "what is null is not there for CEL",
     "text-nul-character": "free JSON is not looked into",
     "text-binary-tag": f"{READ_OTHERWISE}: the text that the bytes are",
     "text-duplicate-dimension": f"{READ_OTHERWISE}: the last one",
