@@ -24,7 +24,7 @@ import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
 ranges = [*project["dependencies"], *extras["kube"], *extras["postgres"], *extras["tracing"]]
-print("\n".join(one for one in ranges if not one.startswith(("langgraph", "ormsgpack"))))
+print("\n".join(one for one in ranges if not one.startswith(("langgraph", "ormsgpack", "zstandard"))))
 PYTHON
 }
 

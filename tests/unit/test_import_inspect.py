@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batchyard.importing.formats import Format
 from batchyard.model.errors import SpecInvalid
-from import_bench import archive, evaluation, expected, found_in, inputs, lines, losses
+from import_bench import archive, evaluation, expected, found_in, inputs, lines, losses, zstandard_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def a_log(*samples: dict[str, Any], scorer: str = "includes", **options: Any) -> dict[str, Any]:
@@ -39,15 +42,26 @@ def test_a_sample_of_a_log_is_a_case_that_its_scorer_judges() -> None:
     assert found.losses == ()
 
 
-def test_a_packed_log_is_the_same_as_a_plain_one() -> None:
+@pytest.mark.parametrize("pack", [archive, zstandard_archive], ids=["deflate", "zstandard"])
+def test_a_packed_log_is_the_same_as_a_plain_one(pack: Callable[[dict[str, Any]], bytes]) -> None:
     log = a_log(a_sample(), a_sample(id="other"))
     header = {key: value for key, value in log.items() if key != "samples"}
     members = {f"samples/{one['id']}_epoch_1.json": one for one in log["samples"]}
 
-    packed = found_in(archive({"header.json": header, "summaries.json": [], **members}), name="log.eval")
+    packed = found_in(pack({"header.json": header, "summaries.json": [], **members}), name="log.eval")
 
     assert sorted(inputs(packed)) == ["other", "sum"]
     assert packed.evaluation == found_in(json.dumps(log)).evaluation
+
+
+@pytest.mark.parametrize("cut", [b"", b"no Zstandard at all"], ids=["nothing", "something else"])
+def test_a_log_whose_samples_are_damaged_is_refused(cut: bytes) -> None:
+    packed = zstandard_archive({"header.json": {"eval": {}}, "samples/a_epoch_1.json": a_sample(target="4" * 500)})
+    magic = packed.rindex(bytes.fromhex("28b52ffd"))
+    damaged = packed[:magic] + cut.ljust(20, b"\0") + packed[magic + 20 :]
+
+    with pytest.raises(SpecInvalid, match="is no log of Inspect"):
+        found_in(damaged, name="log.eval")
 
 
 def test_a_dataset_of_samples_is_read_as_well() -> None:

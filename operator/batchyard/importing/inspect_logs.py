@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from typing import TYPE_CHECKING
+
+import zstandard
 
 from batchyard.importing.inspect_scorers import checks_of
 from batchyard.importing.messages import asked
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
 _MAX_UNPACKED_BYTES = 512 * 1024 * 1024
+_ZSTANDARD = 93
 _ATTACHMENT = "attachment://"
 # What came of a run, or how it went; a case has none of it.
 _RESULTS = {
@@ -86,16 +91,35 @@ def _archive(source: Source, losses: Losses) -> tuple[Mapping[str, JSON], list[t
             header: JSON = {}
             for name in ("_journal/start.json", "start.json", "header.json"):
                 if name in names:
-                    header = {**header, **json.loads(archive.read(name))}
-            rows = [(name, json.loads(archive.read(name))) for name in sorted(filter(_is_sample, names))]
+                    header = {**header, **json.loads(_member(archive, source.content, name))}
+            rows = [
+                (name, json.loads(_member(archive, source.content, name))) for name in sorted(filter(_is_sample, names))
+            ]
     except NotImplementedError as err:
         raise refused(source.name, "", f"is packed in a way that is not known here: {err}", convert) from err
-    except (zipfile.BadZipFile, RuntimeError, ValueError, TypeError, EOFError) as err:
+    except (zipfile.BadZipFile, zstandard.ZstdError, RuntimeError, ValueError, TypeError, EOFError) as err:
         raise refused(source.name, "", f"is no log of Inspect: {err}", convert) from err
     for name in names:
         if name.startswith("samples/") and name.endswith("/sample.json"):
             losses.add(name, "a sample in chunks (log version 3)", convert)
     return header, [(name, row) for name, row in rows if isinstance(row, dict)]
+
+
+def _member(archive: zipfile.ZipFile, content: bytes, name: str) -> bytes:
+    """Return a member's bytes; those packed with Zstandard, as Inspect does it, are none of ``zipfile``'s."""
+    info = archive.getinfo(name)
+    if info.compress_type != _ZSTANDARD:
+        return archive.read(name)
+    # The local header is of fixed length, then come the name and what is extra (APPNOTE.TXT of PKWARE, 4.3.7).
+    lengths = content[info.header_offset + 26 : info.header_offset + 30]
+    name_length, extra_length = struct.unpack("<HH", lengths)
+    start = info.header_offset + 30 + name_length + extra_length
+    packed = content[start : start + info.compress_size]
+    # No more is unpacked than the archive says of itself, which has been held against the bound.
+    made = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read(info.file_size)
+    if zlib.crc32(made) != info.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {name!r}")
+    return made
 
 
 def _is_sample(name: str) -> bool:
