@@ -111,9 +111,9 @@ _ABOUT = """\
 
 Made by `python -m benchmarks.false_alarms --gates {gates}`: {gates:,} simulated gates a cell, by the code of the gate.
 Two equally good combinations, margin 0, confidence 95%. The better the test, the nearer the first two numbers are to
-5%, and none may be above 6%. Where few cases differ at all, no test that always says the same of the same results can
-reach 5%: it stays below. The third number is how often the interval between the bounds (90%) holds a difference of 0.1
-that is there; it is asked of every fifth.
+5%, and none may be above 6%. Where few cases differ at all, the gate is careful and stays below 5%: for pass or fail,
+no test that always says the same of the same results can reach it there. The third number is how often the interval
+between the bounds (90%) holds a difference of 0.1 that is there; it is asked of every fifth.
 """
 
 

@@ -86,6 +86,8 @@ def _status(record: BatchRecord, gate: GateResult | None = None, ended: int = 2,
 
 _CASE = Case("c", {}, None, 1.0, None)
 _GATE_FAILED = GateResult((Check("minSuccessRate", GateOutcome.FAILED, 0.5, 0.9, "success rate 0.5 is below 0.9"),))
+_OPEN = "score 0.5 of 'warm' may or may not be more than 0 below the 0.5 of baseline 'plain'"
+_GATE_OPEN = GateResult((Check("baseline", GateOutcome.INCONCLUSIVE, 0.5, 0.5, _OPEN),))
 _GATE_PASSED = GateResult((Check("minSuccessRate", GateOutcome.PASSED, 1.0, 0.9, "success rate 1 reaches 0.9"),))
 
 
@@ -148,6 +150,13 @@ CASES = (
         Told("Failed", "success rate 0.5 is below 0.9; 2 trials: 1 passed, 1 failed"),
         _status(_batch(Phase.FAILED, Reason.GATE_FAILED, "2 trials: 1 passed, 1 failed"), _GATE_FAILED),
     ),
+    GitOpsCase(
+        "gate-inconclusive", Told("Degraded", f"GateInconclusive: {_OPEN}; 2 trials: 1 passed, 1 failed"),
+        Told("Failed", f"{_OPEN}; 2 trials: 1 passed, 1 failed"),
+        _status(_batch(Phase.FAILED, Reason.GATE_INCONCLUSIVE, "2 trials: 1 passed, 1 failed"), _GATE_OPEN),
+    ),
+    _lost("fail-fast", Reason.FAIL_FAST, "2 trials: 1 failed, 1 not run"),
+    _lost("batch-budget", Reason.BATCH_BUDGET_EXCEEDED, "2 trials: 1 cancelled, 1 not run"),
     _lost("all-trials-failed", Reason.ALL_TRIALS_FAILED, "2 trials: 2 failed"),
     _lost("environment-failed", Reason.ENVIRONMENT_FAILED, "the pod was lost 2 times; 2 trials: 2 not run"),
     _lost("environment-deadline", Reason.ENVIRONMENT_DEADLINE_EXCEEDED, "ImagePullBackOff; 2 trials: 2 not run"),

@@ -62,6 +62,9 @@ def test_the_demo_output_in_the_readme_is_what_the_example_gives(tmp_path: Path)
     written, given = row.findall(shown.group(1)), row.findall(run.stdout)
     assert len(written) == 9
     assert written[0][0] == given[0][0]
+    # What `make demo` ends with: who wins, by how much and how sure.
+    last = run.stdout.splitlines()[-1]
+    assert re.search(rf"Best: {given[0][0]}, score [\d.]+, .*over baseline, 95% sure of at least \+[\d.]+\.$", last)
     # Rates move a little with the reference that each release of Python ships; times are a machine's own.
     rates = {name: float(rate) for name, rate in given}
     assert {name: rates[name] for name, _ in written} == {

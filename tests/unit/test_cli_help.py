@@ -7,43 +7,33 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 
 from batchyard import __version__
+from batchyard.cli.app import app
 from batchyard.cli.reference import markdown
 from command_line import Bench, command
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ROOT = Path(__file__).parents[2]
-COMMANDS = [
-    "run",
-    "resume",
-    "parity",
-    "validate",
-    "expand",
-    "bundle",
-    "import",
-    "list",
-    "show",
-    "compare",
-    "report",
-    "operator",
-    "worker",
-    "crd",
-    "audit",
-    "db",
-]
-LEAVES = [
-    *COMMANDS[:-2],
-    "audit list",
-    "audit verify",
-    "audit export",
-    "db upgrade",
-    "db current",
-    "db check",
-    "environments list",
-    "environments prune",
-]
+
+
+def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every command and group below one, with what is typed for it."""
+    for name, inner in getattr(command, "commands", {}).items():
+        if not inner.hidden:
+            yield f"{path}{name}", inner
+            yield from commands(inner, f"{path}{name} ")
+
+
+ALL = dict(commands(typer.main.get_command(app)))
+COMMANDS = [path for path in ALL if " " not in path]
+LEAVES = [path for path, one in ALL.items() if not getattr(one, "commands", {})]
 
 
 @pytest.fixture

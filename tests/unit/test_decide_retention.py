@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from batchyard.decide.retention import audit_expired, keep_thread, keep_workspace
+from batchyard.decide.retention import keep_thread, keep_workspace
 from batchyard.model.execution import Keep
 from batchyard.model.outcome import Outcome
 
@@ -37,18 +37,6 @@ def test_every_outcome_has_an_answer_about_its_workspace() -> None:
         Outcome.NEEDS_INPUT,
         Outcome.ERRORED,
     }
-
-
-def test_the_audit_trail_of_a_finished_batch_expires_after_its_retention() -> None:
-    completed = NOON - timedelta(days=30)
-
-    answers = [audit_expired(completed, NOON + timedelta(seconds=shift), 30) for shift in (-1, 1)]
-
-    assert answers == [False, True]
-
-
-def test_the_audit_trail_of_a_running_batch_never_expires() -> None:
-    assert not audit_expired(None, NOON, 0)
 
 
 @pytest.mark.parametrize(

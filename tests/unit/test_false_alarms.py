@@ -30,6 +30,13 @@ def test_in_the_committed_table_scores_reach_the_rate_that_was_asked_for_with_an
     assert all(4.0 <= alarm <= 6.0 for alarm in alarms)
 
 
+def test_in_the_committed_table_intervals_hold_what_they_should() -> None:
+    held = [float(covered) for cells in ROWS.values() for _, _, covered in cells]
+
+    assert min(held) >= 88.0
+    assert sum(held) / len(held) >= 90.0
+
+
 def test_a_small_simulation_says_the_same() -> None:
     command = [sys.executable, "-m", "benchmarks.false_alarms", "--json", "20", "--gates", str(GATES)]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 from batchyard.model.execution import Keep
 from batchyard.model.outcome import Outcome
 
@@ -24,8 +22,3 @@ def keep_thread(keep: Keep, outcome: Outcome) -> bool:
             return outcome not in _NOTHING_TO_LOOK_AT
         case _:
             return False
-
-
-def audit_expired(completed_at: datetime | None, now: datetime, retention_days: int) -> bool:
-    """Return whether a finished batch's audit trail is past its retention; a running batch's never is."""
-    return completed_at is not None and now - completed_at > timedelta(days=retention_days)

@@ -118,7 +118,9 @@ class GateDifference(StatusModel):
     low: float = Field(description="What the difference is not below, with the gate's confidence.")
     high: float = Field(description="What the difference is not above, with the gate's confidence.")
     confidence: float = Field(description="The confidence of either bound.")
-    p_value: float = Field(description="Of the claim that the rule is met, adjusted for the number of combinations.")
+    p_value: float = Field(
+        description="Of the claim that the rule is met, adjusted for the number of combinations, not for looks."
+    )
     cases: Count = Field(default=0, description="Cases that both have.")
     groups: Count = Field(
         default=0, description="Groups of cases, or cases without a group: the independent witnesses."
