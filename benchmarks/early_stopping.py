@@ -119,13 +119,13 @@ Made by `python -m benchmarks.early_stopping --gates {gates}`: {gates:,} simulat
 the difference is the margin), each judged by the gate's own code at once and with `sequential: {{}}`; margin
 {margin:g}, confidence 95%. The data are in `early_stopping.csv`.
 
-- **Trials saved**: {saved:.0%} over all scenarios, and {least:.0%} in the one that saves least.
+- **Trials saved**: {saved:.0%} over all scenarios; by kind {by_kind}; {least:.0%} in the one that saves least.
 - **Errors**: where the truth is the margin itself, Passed or Failed are wrong, each in at most {wrong:.1%} of batches
   ({wrong_at_once:.1%} at once); where it lies on one side, the other is said in at most {far:.1%}.
 - **Right answers**: where the gate that looks once is right in 80% or more, the one that looks often is in
   {kept:.1%} of what that is, on the average, and {worst:.1%} in the worst of these scenarios.
-- **Against a smaller batch**: a single look with the same share of right answers would need more than the {run:.0%} of
-  the cases that were run where that can be said: {smaller:.0%} of them.
+- **Against a smaller batch**: where that can be said, a single look would be right as often with {smaller:.0%} of the
+  cases; {run:.0%} were run.
 
 Each cell: share of trials run / Passed / Failed, in brackets Passed / Failed at once; in %.
 """
@@ -141,6 +141,9 @@ def _text(rows: list[Row], gates: int) -> Iterator[str]:
         edge=gates * EDGE,
         margin=MARGIN,
         saved=1 - fmean(row.run for row in rows),
+        by_kind=", ".join(
+            f"{1 - fmean(row.run for row in rows if row.kind == name):.0%} ({name})" for name in KIND_NAMES
+        ),
         least=1 - max(row.run for row in rows),
         wrong=max(max(row.passed, row.failed) for row in edge),
         wrong_at_once=max(max(row.passed_at_once, row.failed_at_once) for row in edge),
