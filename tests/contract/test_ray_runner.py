@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from batchyard.engine.attempts import BatchTestRunner
 
+# As in test_agents: a Ray of its own process.
+pytestmark = pytest.mark.alone
+
 START = 5.0
 """Seconds that an actor may take to start; the suite's own deadlines leave no time for that."""
 

@@ -165,6 +165,8 @@ def test_what_ray_says_of_a_cluster_it_cannot_join_is_passed_on(monkeypatch: pyt
     assert fake.shut_down
 
 
+# As in test_agents: a Ray of its own process.
+@pytest.mark.alone
 def test_a_process_that_was_connected_is_the_parent_it_was_before() -> None:
     with local_ray(1):
         pass

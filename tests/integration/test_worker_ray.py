@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# As in test_agents: a Ray of its own process.
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_worker_runs_its_trials_on_the_ray_that_it_finds(tmp_path: Path) -> None:
     waiting = cases("one", "two", "three", log=str(tmp_path / "log"), until=str(tmp_path / "gate"))
