@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cluster.bed.client import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SLOW = [{"name": f"case-{number}", "input": {"seconds": 1.5}} for number in range(6)]
 # Pods are told to end before they are killed: whether the worker in one has time for a last word, and what it has
