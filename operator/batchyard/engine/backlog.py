@@ -75,7 +75,8 @@ class Backlog:
         """Return whether every open trial has been handed out."""
         if self._retries or self._released or self._held:
             return False
-        self._pass_over_finished()
+        while self._cursor < len(self._line) and self._done[self._line[self._cursor]]:
+            self._cursor += 1
         return self._cursor == len(self._line)
 
     @property
@@ -95,13 +96,11 @@ class Backlog:
             return self._order(heapq.heappop(self._retries)[1])
         if self._released:
             return self._order(self._released.popleft())
-        self._pass_over_finished()
         while self._cursor < len(self._line):
             ordinal = self._line[self._cursor]
             self._cursor += 1
-            if not self._is_held(ordinal):
+            if not self._done[ordinal] and not self._is_held(ordinal):
                 return self._order(ordinal)
-            self._pass_over_finished()
         return None
 
     # -- what happened ---------------------------------------------------------------------------------------
@@ -130,10 +129,6 @@ class Backlog:
         """
         self._errors[ordinal] += 1
         return self._errors[ordinal]
-
-    def _pass_over_finished(self) -> None:
-        while self._cursor < len(self._line) and self._done[self._line[self._cursor]]:
-            self._cursor += 1
 
     def _is_held(self, ordinal: int) -> bool:
         """Put the trial aside if it is to begin where another one will have got to."""

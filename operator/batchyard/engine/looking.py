@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from batchyard.model.spec import BatchTestSpec
 
 
+def ends_once_decided(spec: BatchTestSpec) -> bool:
+    """Return whether a batch ends once its comparison is decided, rather than run all its trials."""
+    return spec.gate.baseline is not None and spec.gate.baseline.sequential is not None
+
+
 def looks_of(spec: BatchTestSpec, plan: Plan) -> Looks | None:
     """Return the looks at a batch, None if it runs all its trials whatever they say."""
     baseline = spec.gate.baseline
-    if baseline is None or baseline.sequential is None:
+    if baseline is None or not ends_once_decided(spec):
         return None
     return Looks(baseline, plan.cases, [combination.name for combination in plan.combinations])
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _NOT_SETTLED = frozenset({Outcome.NOT_RUN, Outcome.CANCELLED})
 
 
+def group_of(case: Case) -> str:
+    """Return what a case is counted with: the cases of a group are one witness, another case is its own."""
+    return case.group or case.name
+
+
 @dataclass(slots=True)
 class CaseCell:
     """One combination's trials of one case, but for those that say something of the place only."""
@@ -132,5 +137,5 @@ class CaseTable:
                 unpaired += 1
                 continue
             repeats = min(cell.count(measure), other.count(measure))
-            made.append(Pair(case.name, case.group or case.name, case.weight, right - left, repeats))
+            made.append(Pair(case.name, group_of(case), case.weight, right - left, repeats))
         return Pairs(tuple(made), unpaired)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.judge.exact import finite
 from batchyard.judge.ranking import Measure, leader, measure_of
-from batchyard.judge.regression import Shown, against
+from batchyard.judge.regression import Shown, against, nothing_shown
 from batchyard.judge.sequential import Looks
 from batchyard.model.outcome import GateOutcome
 
@@ -178,8 +178,7 @@ def _shown_by_case(
         return against(cases, baseline.combination, others, candidate, measure, baseline.max_regression, confidence)
     looked = Looks(baseline, cases.cases, [row.name for row in rows]).go_on(cases)
     if looked is None:
-        early = "the batch ended before the first look"
-        return Shown(GateOutcome.INCONCLUSIVE, baseline.max_regression, len(rows) - 1, None, early)
+        return nothing_shown(baseline.max_regression, len(rows) - 1, "the batch ended before the first look")
     return looked.shown
 
 

@@ -8,15 +8,16 @@ failed). See ``paired`` for the interval.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from batchyard.judge.paired import difference, holm
 from batchyard.model.outcome import GateOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
-    from batchyard.judge.cases import CaseTable
+    from batchyard.judge.cases import CaseTable, Pairs
+    from batchyard.judge.paired import Difference
     from batchyard.judge.ranking import Measure
     from batchyard.model.trial import JSON
 
@@ -108,45 +109,76 @@ def against(
     needs no such care, since the best was chosen for being the least so.
     """
     error, margin = 1.0 - confidence, -max_regression
-    paired = {name: table.pairs(base, name, measure) for name in others}
-    found = {name: difference(one.pairs) for name, one in paired.items() if one.pairs}
+    paired, found = differences(table, base, others, measure)
     claims = [found[name].p_above(margin) if name in found else 1.0 for name in others]
     adjusted = dict(zip(others, holm(claims), strict=True))
-    unpaired, mine = paired[candidate].unpaired, found.get(candidate)
+    mine = found.get(candidate)
     if mine is None:
-        return Shown(GateOutcome.INCONCLUSIVE, max_regression, len(others), None, "no case was judged for both")
-    lost = unpaired / (unpaired + mine.cases)
-    why, needed = "", None
-    if lost > MOST_UNPAIRED:
-        outcome = GateOutcome.INCONCLUSIVE
-        why = f": one of the two lost its trials of {unpaired} of {unpaired + mine.cases} cases with their place"
-    elif adjusted[candidate] <= error:
-        outcome = GateOutcome.PASSED
-    elif mine.p_below(margin) <= error:
-        outcome = GateOutcome.FAILED
-    else:
-        outcome = GateOutcome.INCONCLUSIVE
+        return nothing_shown(max_regression, len(others))
+    unpaired = paired[candidate].unpaired
+    outcome, why = judged(mine, unpaired, margin, passes=adjusted[candidate] <= error, to_fail=error)
+    needed = None
+    if outcome is GateOutcome.INCONCLUSIVE and not why:
         needed = mine.cases_needed(margin, 1 - error / len(others))
-        why = f"; about {needed:,} cases like these would show it" if needed else ""
-    return Shown(
-        outcome,
-        max_regression,
-        len(others),
-        GateDifference(
-            combination=candidate,
-            against=base,
-            estimate=mine.estimate,
-            low=mine.low(confidence),
-            high=mine.high(confidence),
-            confidence=confidence,
-            p_value=adjusted[candidate],
-            cases=mine.cases,
-            groups=mine.groups,
-            unpaired=unpaired,
-            cases_needed=needed,
-        ),
-        why,
+    made = GateDifference(
+        combination=candidate,
+        against=base,
+        confidence=confidence,
+        p_value=adjusted[candidate],
+        unpaired=unpaired,
+        cases_needed=needed,
+        **measured(mine, confidence),
     )
+    return Shown(outcome, max_regression, len(others), made, why + cases_that_would_do(needed))
+
+
+class Measured(TypedDict):
+    """What of a ``GateDifference`` the cases alone say."""
+
+    estimate: float
+    low: float
+    high: float
+    cases: int
+    groups: int
+
+
+def measured(mine: Difference, sure: float) -> Measured:
+    """Return what the cases say, with one-sided bounds that are each ``sure``."""
+    return Measured(
+        estimate=mine.estimate, low=mine.low(sure), high=mine.high(sure), cases=mine.cases, groups=mine.groups
+    )
+
+
+def differences(
+    table: CaseTable, base: str, others: Sequence[str], measure: Measure, among: Container[str] | None = None
+) -> tuple[dict[str, Pairs], dict[str, Difference]]:
+    """Return the pairs of each of ``others`` with ``base``, and their difference where there are any."""
+    paired = {name: table.pairs(base, name, measure, among) for name in others}
+    return paired, {name: difference(one.pairs) for name, one in paired.items() if one.pairs}
+
+
+def judged(mine: Difference, unpaired: int, margin: float, *, passes: bool, to_fail: float) -> tuple[GateOutcome, str]:
+    """Return what is shown, ``passes`` being whether the first claim is, and why it is nothing if cases were lost.
+
+    ``to_fail`` is the p-value that the other claim must not exceed.
+    """
+    every = unpaired + mine.cases
+    if unpaired / every > MOST_UNPAIRED:
+        why = f": one of the two lost its trials of {unpaired} of {every} cases with their place"
+        return GateOutcome.INCONCLUSIVE, why
+    if passes:
+        return GateOutcome.PASSED, ""
+    return GateOutcome.FAILED if mine.p_below(margin) <= to_fail else GateOutcome.INCONCLUSIVE, ""
+
+
+def nothing_shown(max_regression: float, compared: int, why: str = "no case was judged for both") -> Shown:
+    """Return what cases show that are not there."""
+    return Shown(GateOutcome.INCONCLUSIVE, max_regression, compared, None, why)
+
+
+def cases_that_would_do(needed: int | None) -> str:
+    """Return in words how many cases would decide it, nothing if none would."""
+    return f"; about {needed:,} cases like these would show it" if needed else ""
 
 
 def _counted(found: GateDifference) -> str:

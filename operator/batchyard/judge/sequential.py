@@ -12,8 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchyard.judge.boundaries import chance, levels
-from batchyard.judge.paired import difference
-from batchyard.judge.regression import MOST_UNPAIRED, GateDifference, Shown
+from batchyard.judge.cases import group_of
+from batchyard.judge.regression import (
+    GateDifference,
+    Shown,
+    cases_that_would_do,
+    differences,
+    judged,
+    measured,
+    nothing_shown,
+)
 from batchyard.model.outcome import GateOutcome
 
 if TYPE_CHECKING:
@@ -58,7 +66,7 @@ class Looks:
         """
         if baseline.sequential is None or baseline.confidence is None:
             raise ValueError("a gate without spec.gate.baseline.sequential or confidence is looked at once")
-        self._baseline, self._futility = baseline, baseline.sequential.futility
+        self._baseline, self._confidence, self._futility = baseline, baseline.confidence, baseline.sequential.futility
         self._others = sorted(set(combinations) - {baseline.combination})
         self.order = _order(cases, baseline.sequential.seed)
         self._cases = [cases[index].name for index in self.order]
@@ -87,64 +95,40 @@ class Looks:
         return self._last
 
     def _look(self, table: CaseTable, number: int) -> Look:
-        base, margin = self._baseline.combination, -self._baseline.max_regression
+        allowed, share = self._baseline.max_regression, self._shares[number]
+        last, many, others = number + 1 == len(self._ends), len(self._ends), self._others
         seen = frozenset(self._cases[: self._ends[number]])
-        measure = table.measure(seen)
-        paired = {name: table.pairs(base, name, measure, seen) for name in self._others}
-        found = {name: difference(one.pairs) for name, one in paired.items() if one.pairs}
-        many = len(self._ends)
+        paired, found = differences(table, self._baseline.combination, others, table.measure(seen), seen)
         if not found:
-            nothing = Shown(GateOutcome.INCONCLUSIVE, -margin, len(self._others), None, "no case was judged for both")
-            return Look(number + 1, many, nothing)
+            return Look(number + 1, many, nothing_shown(allowed, len(others)))
         best = min(found, key=lambda name: (-found[name].estimate, name))
         mine, unpaired = found[best], paired[best].unpaired
-        lost = unpaired / (unpaired + mine.cases)
-        outcome, futile, why = GateOutcome.INCONCLUSIVE, False, ""
-        if lost > MOST_UNPAIRED:
-            why = f": one of the two lost its trials of {unpaired} of {unpaired + mine.cases} cases with their place"
-        elif mine.p_above(margin) <= self._to_pass[number]:
-            outcome = GateOutcome.PASSED
-        elif mine.p_below(margin) <= self._to_fail[number]:
-            outcome = GateOutcome.FAILED
-        elif number + 1 < many:
-            futile = self._is_futile(mine, margin, self._shares[number])
-        open_still = outcome is GateOutcome.INCONCLUSIVE and (futile or number + 1 == many)
-        made = self._difference(best, mine, unpaired, number, ends_open=open_still and not why)
-        if futile:
-            why = ", and the rest of the cases was unlikely to show it"
-        if made.cases_needed:
-            why += f"; about {made.cases_needed:,} cases like these would show it"
-        return Look(number + 1, many, Shown(outcome, -margin, len(self._others), made, why), futile)
-
-    def _is_futile(self, mine: Difference, margin: float, share: float) -> bool:
-        least = self._futility
-        passes = chance(mine.p_above(margin), share, self._to_pass[-1])
-        return passes < least and chance(mine.p_below(margin), share, self._to_fail[-1]) < least
-
-    def _difference(
-        self, name: str, mine: Difference, unpaired: int, number: int, *, ends_open: bool
-    ) -> GateDifference:
-        """Return the difference with bounds that hold at all looks together (Jennison and Turnbull, chapter 9)."""
-        confidence = self._baseline.confidence or 0.0
-        sure = 1.0 - self._to_fail[number]
-        needed = None
-        if ends_open:
-            needed = mine.cases_needed(-self._baseline.max_regression, 1.0 - self._to_pass[-1])
-        return GateDifference(
-            combination=name,
+        above, to_fail = mine.p_above(-allowed), self._to_fail[number]
+        outcome, why = judged(mine, unpaired, -allowed, passes=above <= self._to_pass[number], to_fail=to_fail)
+        is_open = outcome is GateOutcome.INCONCLUSIVE and not why
+        futile = is_open and not last and self._is_futile(mine, share)
+        needed = mine.cases_needed(-allowed, 1.0 - self._to_pass[-1]) if is_open and (futile or last) else None
+        # Bounds that hold at all looks together: Jennison and Turnbull, chapter 9.
+        made = GateDifference(
+            combination=best,
             against=self._baseline.combination,
-            estimate=mine.estimate,
-            low=mine.low(sure),
-            high=mine.high(sure),
-            confidence=confidence,
-            p_value=min(1.0, mine.p_above(-self._baseline.max_regression) * len(self._others)),
-            cases=mine.cases,
-            groups=mine.groups,
+            confidence=self._confidence,
+            p_value=min(1.0, above * len(others)),
             unpaired=unpaired,
             cases_needed=needed,
             look=number + 1,
-            looks=len(self._ends),
+            looks=many,
+            **measured(mine, 1.0 - to_fail),
         )
+        if futile:
+            why = ", and the rest of the cases was unlikely to show it"
+        shown = Shown(outcome, allowed, len(others), made, why + cases_that_would_do(needed))
+        return Look(number + 1, many, shown, futile)
+
+    def _is_futile(self, mine: Difference, share: float) -> bool:
+        least, margin = self._futility, -self._baseline.max_regression
+        passes = chance(mine.p_above(margin), share, self._to_pass[-1])
+        return passes < least and chance(mine.p_below(margin), share, self._to_fail[-1]) < least
 
 
 def _order(cases: Sequence[Case], seed: int) -> tuple[int, ...]:
@@ -155,7 +139,7 @@ def _order(cases: Sequence[Case], seed: int) -> tuple[int, ...]:
 
     def place(index: int) -> tuple[bool, bytes, str, int]:
         case = cases[index]
-        group = case.group or case.name
+        group = group_of(case)
         return case.weight == 0, hashlib.sha256(f"{seed}/{group}".encode()).digest(), group, index
 
     return tuple(sorted(range(len(cases)), key=place))
@@ -165,7 +149,7 @@ def _planned(cases: Sequence[Case], looks: int) -> tuple[tuple[int, ...], tuple[
     """Return after how many cases each look is taken, and what share of all groups it sees; the last sees all."""
     firsts: list[int] = []  # where each group begins
     for index, case in enumerate(cases):
-        if case.weight > 0 and (not firsts or _group(cases[index - 1]) != _group(case)):
+        if case.weight > 0 and (not firsts or group_of(cases[index - 1]) != group_of(case)):
             firsts.append(index)
     groups = len(firsts)
     ends: list[int] = []
@@ -176,7 +160,3 @@ def _planned(cases: Sequence[Case], looks: int) -> tuple[tuple[int, ...], tuple[
             ends.append(firsts[seen])
             shares.append(seen / groups)
     return (*ends, len(cases)), (*shares, 1.0)
-
-
-def _group(case: Case) -> str:
-    return case.group or case.name

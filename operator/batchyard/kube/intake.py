@@ -14,6 +14,7 @@ from batchyard.decide.budgets import KIND_OF, Ledger
 from batchyard.decide.prefixes import own_part, own_seconds
 from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.engine.forks import forks_of
+from batchyard.engine.looking import ends_once_decided
 from batchyard.judge.comparison import earned
 from batchyard.kube.http import Busy, OutOfOrder, Superseded, TooEarly
 from batchyard.model.errors import SegmentOutOfOrder
@@ -282,8 +283,7 @@ class WorkerIntake:
 
     def _came_to(self, batch: ActiveBatch) -> dict[int, tuple[Outcome, float | None]]:
         """Return what the finished trials came to, if the batch ends once its comparison is decided."""
-        baseline = batch.loaded.batch.spec.gate.baseline
-        if baseline is None or baseline.sequential is None:
+        if not ends_once_decided(batch.loaded.batch.spec):
             return {}
         return {result.ordinal: (result.outcome, earned(result)) for result in self._batches.store.results(batch.id)}
 

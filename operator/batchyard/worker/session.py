@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.decide.forking import ForkPoint
 from batchyard.engine.dispatch import TrialLoop
-from batchyard.engine.looking import case_table
+from batchyard.engine.looking import case_table, ends_once_decided
 from batchyard.model.events import EventType
 from batchyard.model.execution import Keep
 from batchyard.model.outcome import Reason
@@ -42,9 +42,7 @@ class WorkerSession(TrialLoop):
         prefixes: SharedPrefixes | None = None,
     ) -> None:
         """Take everything made; ``run`` does the rest. The attempt's number is the epoch of all it does."""
-        baseline = loaded.batch.spec.gate.baseline
-        looked_at = baseline is not None and baseline.sequential is not None
-        self._came_to = case_table(loaded.plan) if looked_at else None
+        self._came_to = case_table(loaded.plan) if ends_once_decided(loaded.batch.spec) else None
         super().__init__(
             batch_id=manifest.batch_id, epoch=manifest.attempt, deadline_at=manifest.deadline_at,
             spec=loaded.batch.spec, plan=loaded.plan, writer=writer, runner=runner, bus=bus, trail=trail,
