@@ -279,10 +279,11 @@ def test_a_second_place_goes_by_what_the_first_one_found_and_ends_once_it_is_dec
         looks = looks_of(bench.loaded.batch.spec, bench.loaded.plan)
         assert looks is not None
         # All of the cases that the first look is to see, but the last one's.
-        line = case_by_case(bench.loaded.plan, looks.order)[: 2 * 31]
+        line = case_by_case(bench.loaded.plan, looks.order)
         failed: dict[str, Any] = {"outcome": Outcome.FAILED, "reason": Reason.BELOW_THRESHOLD, "score": 0.0}
         results = tuple(
-            (bench.result(ordinal, **({"score": 1.0} if ordinal < len(wanted) else failed)), True) for ordinal in line
+            (bench.result(ordinal, **({"score": 1.0} if ordinal < len(wanted) else failed)), True)
+            for ordinal in line[: 2 * 31]
         )
         bench.post(1, Segment(results=results, hello=Hello(1, "1", "3")))
         bench.next_place()
@@ -294,10 +295,11 @@ def test_a_second_place_goes_by_what_the_first_one_found_and_ends_once_it_is_dec
 
         assert stop == Reason.DECIDED_EARLY
         assert bench.told("DecidedEarly") == ["look 1 of 3: Failed"]
-        ran = Counter(result.outcome for result in bench.finals if result.epoch == 2)
-        assert (ran[Outcome.PASSED], ran[Outcome.FAILED]) == (1, 1)
-        # The one slot takes up its next trial by itself.
-        assert ran[Outcome.NOT_RUN] + ran[Outcome.CANCELLED] == 2 * len(wanted) - 64
+        ended = {result.ordinal: result.outcome for result in bench.finals if result.epoch == 2}
+        assert [ended[ordinal] for ordinal in line[62:64]] == [Outcome.PASSED, Outcome.FAILED]
+        # The one slot takes up its next trial by itself, and that one may end before it is told to.
+        unrun = sum(ended[ordinal] in {Outcome.NOT_RUN, Outcome.CANCELLED} for ordinal in line[65:])
+        assert (len(ended), unrun) == (2 * len(wanted) - 62, 2 * len(wanted) - 65)
         assert bench.store.batch(BATCH).reason == Reason.GATE_FAILED
         checks = bench.store.batch(BATCH).status["gate"]["checks"]
         assert checks[0]["outcome"] == "Failed"
