@@ -28,5 +28,9 @@ if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/nu
 fi
 
 echo "setup: installing into $venv (about a minute the first time)"
-"$venv/bin/python" -m pip install --quiet --require-hashes -r requirements.lock
-"$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e .
+pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
+# uv downloads and compiles on all cores: half the time. It does not read pip's settings; where it reaches no index, pip does.
+pip install --require-hashes -r <(awk '/^uv==/ {found = 1} found {print} found && !/\\$/ {exit}' requirements.lock)
+"$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes -r requirements.lock \
+  2>/dev/null || pip install --require-hashes -r requirements.lock
+pip install --no-deps --no-build-isolation -e .
