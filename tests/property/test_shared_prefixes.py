@@ -1,7 +1,8 @@
 """Batches over generated graphs end alike with and without shared beginnings, and share all that they can.
 
-Graphs have conditional edges, nodes side by side and graphs within; each variant decides what some nodes do. The trials
-run where they stand, each on the next of two workers' files, so that beginnings travel from one to the other.
+Graphs have conditional edges, nodes side by side, nodes that are sent work, cycles and graphs within; each variant
+decides what some nodes do. The trials run where they stand, each on the next of two workers' files, so that beginnings
+travel from one to the other.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
 from typing_extensions import TypedDict
 
 from batchyard.clock import SystemClock
@@ -71,7 +73,7 @@ class Part:
 PARTS = st.lists(
     st.builds(
         Part,
-        st.sampled_from(["node", "graph", "fan", "branch", "turn"]),
+        st.sampled_from(["node", "graph", "fan", "branch", "turn", "send", "cycle"]),
         st.tuples(*[st.sampled_from(["", "", "", "x", "y"])] * 3),
         st.sampled_from([True, True, True, False]),
     ),
@@ -85,17 +87,31 @@ def says(name: str, variant: str) -> Any:
     return lambda state: {"path": [f"{name}{variant}{state['seed']}"]}
 
 
-def within(name: str, variant: str) -> Any:
+def within(name: str, chosen: Sequence[str]) -> Any:
+    """A graph that turns, perhaps as a variant has it, and says the turns' own variants."""
     inner: StateGraph[State, None, State, State] = StateGraph(State)
-    inner.add_node("first", says(f"{name}/first", variant))
-    inner.add_node("second", says(f"{name}/second", ""))
-    inner.add_edge(START, "first")
-    inner.add_edge("first", "second")
+    inner.add_node(f"{name}-first", says(f"{name}/first", chosen[0]))
+    inner.add_edge(START, f"{name}-first")
+    for side in "lr":
+        inner.add_node(f"{name}-{side}", says(f"{name}/{side}", chosen[2]))
+        inner.add_edge(f"{name}-{side}", END)
+    inner.add_conditional_edges(f"{name}-first", turning(name, chosen[1]), [f"{name}-l", f"{name}-r"])
     return inner.compile()
 
 
 def turning(name: str, variant: str) -> Callable[[State], str]:
-    return lambda state: f"{name}-{'l' if (state['seed'] + len(variant) * int(variant or 0)) % 2 else 'r'}"
+    return lambda state: f"{name}-{'l' if (state['seed'] + int(variant or 0)) % 2 else 'r'}"
+
+
+def sending(name: str, variant: str) -> Callable[[State], list[Send]]:
+    """An edge that sends two or three pieces of work to the left node, as a variant may have it."""
+    return lambda state: [Send(f"{name}-l", {"seed": state["seed"] + n}) for n in range(2 + int(variant or 0))]
+
+
+def again(name: str, variant: str) -> Callable[[State], str]:
+    """An edge that leads back to the left node once or twice, as a variant may have it."""
+    turns = 2 + int(variant or 0)
+    return lambda state: f"{name}-{'l' if sum(said.startswith(f'{name}-l') for said in state['path']) < turns else 'r'}"
 
 
 def factory(parts: Sequence[Part]) -> Callable[[Mapping[str, str]], StateGraph[State, None, State, State]]:
@@ -114,7 +130,7 @@ def factory(parts: Sequence[Part]) -> Callable[[Mapping[str, str]], StateGraph[S
 
 
 def _added(graph: Any, before: list[str], name: str, part: Part, chosen: list[str]) -> list[str]:
-    graph.add_node(name, within(name, chosen[0]) if part.kind == "graph" else says(name, chosen[0]))
+    graph.add_node(name, within(name, chosen) if part.kind == "graph" else says(name, chosen[0]))
     for earlier in before:
         graph.add_edge(earlier, name)
     if part.kind in ("node", "graph"):
@@ -127,6 +143,14 @@ def _added(graph: Any, before: list[str], name: str, part: Part, chosen: list[st
         graph.add_node(f"{name}-join", says(f"{name}-join", ""))
         graph.add_edge([f"{name}-l", f"{name}-r"], f"{name}-join")
         return [f"{name}-join"]
+    if part.kind == "send":
+        graph.add_conditional_edges(name, sending(name, chosen[0]), [f"{name}-l"])
+        graph.add_edge(f"{name}-l", f"{name}-r")
+        return [f"{name}-r"]
+    if part.kind == "cycle":
+        graph.add_edge(name, f"{name}-l")
+        graph.add_conditional_edges(f"{name}-l", again(name, chosen[0]), [f"{name}-l", f"{name}-r"])
+        return [f"{name}-r"]
     # Where it turns may depend on a variant, which only the closure of the edge shows.
     graph.add_conditional_edges(
         name, turning(name, chosen[0] if part.kind == "turn" else ""), [f"{name}-l", f"{name}-r"]
@@ -249,8 +273,16 @@ def fewest(parts: Sequence[Part], ran: Ran) -> int:
     return len(steps) + alone
 
 
-@settings(max_examples=8)
+def chain(*kinds: str, last: str = "y") -> list[Part]:
+    """Parts that all may be shared, and whose last node alone is another for each ``last``."""
+    return [*(Part(kind, ("", "", ""), declared=True) for kind in kinds), Part("node", (last, "", ""), declared=True)]
+
+
+@settings(max_examples=6, derandomize=True)
 @given(PARTS)
+@example(chain("send", "cycle"))
+@example([Part("send", ("", "y", "x"), declared=True), Part("cycle", ("x", "", "y"), declared=True)])
+@example([Part("graph", ("", "x", ""), declared=True), Part("fan", ("", "y", ""), declared=True)])
 @pytest.mark.proves("shared-prefix")
 def test_sharing_changes_nothing_but_how_many_nodes_run(parts: list[Part]) -> None:
     with TemporaryDirectory() as one, TemporaryDirectory() as other:
@@ -262,3 +294,12 @@ def test_sharing_changes_nothing_but_how_many_nodes_run(parts: list[Part]) -> No
     }
     assert together.nodes <= alone.nodes
     assert together.nodes >= fewest(parts, alone)
+
+
+@pytest.mark.parametrize("kinds", [("send", "cycle"), ("branch", "graph"), ("fan", "turn")])
+def test_what_no_variant_decides_runs_once_a_case(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    parts = chain(*kinds)
+
+    ran = run_batch(parts, tmp_path, share=True)
+
+    assert ran.nodes == fewest(parts, ran)
