@@ -236,11 +236,13 @@ class LocalEngine:
         open_trials: int | None = None,
         threads: Threads | None = None,
         objects: Path | None = None,
+        pinned: bool = False,
     ) -> Iterator[Equipment]:
         """Give what runs the batch's trials until ``deadline_at``; ``secrets`` are masked beside those it knows itself.
 
         ``open_trials`` is how many are left, if not all of them. ``threads`` is where threads are kept, and fetched;
-        ``objects`` is where the contents of tracked files are, if not in ``files``.
+        ``objects`` is where the contents of tracked files are, if not in ``files``. ``pinned``: on a Ray of several
+        nodes, trials run on this one, for ``files`` has what they begin from.
 
         Raises ``EnvironmentUnavailable``.
         """
@@ -264,7 +266,7 @@ class LocalEngine:
             prefixes = open_prefixes(loaded, files, batch_id, self._zygotes, setup, environment, self._clock)
             contents = objects or objects_folder(files)
             runner = stack.enter_context(
-                self._runner(batch_id, deadline_at, loaded, environment, files, at_once, contents)
+                self._runner(batch_id, deadline_at, loaded, environment, files, at_once, contents, pinned)
             )
             if threads is not None:
                 fork = loaded.batch.spec.fork_from
@@ -291,6 +293,7 @@ class LocalEngine:
         files: Path,
         at_once: int,
         objects: Path,
+        pinned: bool,
     ) -> AbstractContextManager[BatchTestRunner]:
         spec = loaded.batch.spec
         left = (deadline_at - self._clock.now()).total_seconds()
@@ -311,6 +314,7 @@ class LocalEngine:
                 read_boundaries=read_boundaries,
                 take_thread=export_thread,
                 cpus=cpus_per_trial(loaded.batch),
+                pinned=pinned,
             )
         return ThreadPoolBatchTestRunner(
             provider=environment,

@@ -6,69 +6,30 @@ import json
 import os
 import signal
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from batch_bench import batch_file
 from batchyard.clock import SystemClock
-from batchyard.executions.held import HeldFolders
-from batchyard.executions.moves import Moves, Source
-from batchyard.executions.running import OneRun, Pausing
-from batchyard.executions.sources import KeptAttempts, held_source
-from batchyard.executions.trail import BatchTrail
-from batchyard.local_files import files_folder
+from batchyard.executions.running import Pausing
 from batchyard.local_sessions import this_process
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import BatchBusy
 from batchyard.model.execution import ExecutionError, ExecutionStatus, InvalidTransition
 from batchyard.model.trial import Combination
 from command_line import Bench
+from held_bench import Desk
 from runner_bench import CLOCK, lines_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batch_bench import BatchBench, Ran
-    from batchyard.engine.sources import LoadedBatch
-    from batchyard.executions.held import Held
+    from batch_bench import BatchBench
     from batchyard.model.trial import JSON
 
 
 PATIENCE = 120.0
-
-
-@dataclass
-class Desk:
-    """A batch of one case that has run, and the moves that can be made with what it left."""
-
-    bench: BatchBench
-    loaded: LoadedBatch
-    ran: Ran
-    log: Path
-
-    @property
-    def folders(self) -> HeldFolders:
-        return HeldFolders(files_folder(self.bench.target))
-
-    @property
-    def moves(self) -> Moves:
-        clock, files = SystemClock(), files_folder(self.bench.target)
-        trail = BatchTrail(self.bench.store, self.ran.record, files, clock, ())
-        return Moves(self.folders, OneRun(lambda: self.bench.engine, self.loaded, clock, files), trail, clock)
-
-    def kept(self, combination: str = "three") -> Source:
-        kept = KeptAttempts(files_folder(self.bench.target), self.ran.record.id, self.loaded)
-        source = kept.source(self.ran.of(combination))
-        assert source is not None
-        return source
-
-    def now(self, held: Held) -> Source:
-        return held_source(self.folders.find(held.id))
-
-    def ran_since(self, count: int) -> list[str]:
-        return lines_of(self.log)[count:]
 
 
 def a_desk(bench: BatchBench, tmp_path: Path, /, *, last: str = "three", **state: JSON) -> Desk:
@@ -268,3 +229,14 @@ def test_what_is_wrong_is_told_with_what_to_do(tmp_path: Path, arguments: tuple[
 
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("chosen", [("--ray-address", "127.0.0.1:9"), ("--runner", "ray")])
+def test_an_execution_runs_on_the_ray_that_is_named(tmp_path: Path, chosen: tuple[str, ...]) -> None:
+    bench = Bench(tmp_path, env={"RAY_ADDRESS": "127.0.0.1:9"})
+
+    done = bench.run("execution", "run", a_file(bench), "--combination", "three", *chosen)
+
+    assert done.returncode == 4
+    assert "no connection to the Ray cluster at 127.0.0.1:9" in done.stderr
+    assert lines_of(tmp_path / "log") == []

@@ -1,7 +1,10 @@
-"""Forks, files, the idle deadline and early endings with trials on a local Ray: what worker processes here do too."""
+"""Forks, files, deadlines, early endings and held executions on a local Ray: what worker processes here do too."""
 
 from __future__ import annotations
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +13,13 @@ from batch_bench import BatchBench
 from batchyard.compose import LocalEngine
 from batchyard.config import RayConfig
 from batchyard.engine.forks import bound
+from batchyard.executions.running import Pausing
+from batchyard.model.execution import ExecutionStatus
 from batchyard.model.outcome import Outcome, Reason
-from ray_bench import local_ray
+from batchyard.model.trial import Combination
+from held_bench import Desk
+from ray_bench import actors_of, local_ray
+from runner_bench import await_true, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,3 +90,74 @@ def test_a_batch_ends_once_its_comparison_is_decided(bench: BatchBench) -> None:
     assert [sealed.entry.message for sealed in ran.audited("DecidedEarly")] == ["look 1 of 8: Failed"]
     # Those of the first look, and of the next cases what ran or was about to.
     assert 60 <= sum(ran.outcomes.values()) - ran.outcomes[Outcome.NOT_RUN] <= 70
+
+
+# -- executions that a person holds ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def desk(on_ray: LocalEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A batch that ran on Ray: one of its cases asks, one waits for a file, which is there while the batch runs."""
+    bench = BatchBench(on_ray, tmp_path_factory.mktemp("held"))
+    log, until = bench.folder / "log", bench.folder / "until"
+    until.touch()
+    states: dict[str, dict[str, Any]] = {"asks": {"asks": "well?"}, "plain": {}, "waits": {"until": str(until)}}
+    loaded = bench.load(
+        "steps:build",
+        cases=[{"name": name, "input": {"log": str(log), **state}} for name, state in states.items()],
+        variants={"matrix": {"last": ["three", "other"]}},
+    )
+    yield Desk(bench, loaded, bench.run(loaded), log)
+    bench.store.close()
+
+
+@pytest.mark.proves("execution-controller")
+def test_an_attempt_that_asked_is_answered_to_a_breakpoint_edited_and_gone_on_with(desk: Desk) -> None:
+    before = len(lines_of(desk.log))
+
+    answered = desk.moves.resume(desk.kept("three", "asks"), Pausing(before=("three",)), answer=["fine"]).held
+    edited = desk.moves.edit(desk.now(answered), {"seen": ["edited"]}).held
+    ended = desk.moves.resume(desk.now(edited))
+
+    assert (answered.status, edited.status) == (ExecutionStatus.PAUSED, ExecutionStatus.PAUSED)
+    assert ended.held.status is ExecutionStatus.COMPLETED
+    assert ended.result is not None
+    assert ended.result.output["seen"] == ["edited", "three"]
+    assert desk.ran_since(before) == ["two", "three"]
+
+
+def test_a_fork_on_ray_goes_its_own_way_as_another_combination(desk: Desk) -> None:
+    before = len(lines_of(desk.log))
+
+    forked = desk.moves.fork(desk.kept("three", "plain"), "one", Combination("other", {"last": "other"}), {})
+    ended = desk.moves.resume(desk.now(forked.held))
+
+    assert forked.result is not None
+    assert forked.result.output["seen"] == ["one"]
+    assert desk.ran_since(before) == ["two", "other"]
+    assert ended.result is not None
+    assert ended.result.output["seen"] == ["one", "two", "other"]
+
+
+def test_a_run_whose_actor_is_killed_stands_at_its_last_boundary_is_paused_from_outside_and_stopped(desk: Desk) -> None:
+    until, before = desk.bench.folder / "until", len(lines_of(desk.log))
+    until.unlink()
+    back = desk.moves.roll_back(desk.kept("three", "waits"), "one")
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(desk.moves.resume, desk.now(back))
+        await_true(lambda: desk.ran_since(before) == ["two"], "the second node")
+        for actor in actors_of(os.getpid()):
+            os.kill(actor, signal.SIGKILL)
+        lost = running.result().held
+        until.touch()
+        running = pool.submit(desk.moves.resume, desk.now(lost))
+        await_true(lambda: desk.now(lost).held.status is ExecutionStatus.RUNNING, "the beginning of a second run")
+        desk.moves.pause(desk.now(lost))
+        paused = running.result().held
+    stopped = desk.moves.stop(desk.now(paused))
+
+    assert (lost.status, lost.reason) == (ExecutionStatus.PAUSED, Reason.WORKER_LOST)
+    assert (paused.status, paused.reason) == (ExecutionStatus.PAUSED, Reason.PAUSED)
+    assert "three" not in desk.ran_since(before)
+    assert stopped.status is ExecutionStatus.CANCELLED

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from batchyard.cli.options import BatchArgument, FileArgument, Output, OutputOption, StoreOption
+from batchyard.cli.options import (
+    BatchArgument,
+    FileArgument,
+    Output,
+    OutputOption,
+    RayAddressOption,
+    Runner,
+    RunnerOption,
+    StoreOption,
+)
 from batchyard.cli.registry import command, group
 
 execution_app = group("Hold an execution: pause it, look at its state, change it, take it back, fork it, go on.")
@@ -42,6 +51,12 @@ def _address(what: str, trial: str, store: str) -> Any:
     return Address(what, trial, store)
 
 
+def _place(runner: Runner | None, ray_address: str) -> Any:
+    from batchyard.cli.run import Place
+
+    return Place(runner, ray_address)
+
+
 def _pausing(before: list[str] | None, after: list[str] | None, until: str) -> Any:
     from batchyard.executions.running import Pausing
 
@@ -73,6 +88,7 @@ def _values(option: str, given: list[str] | None) -> dict[str, Any]:
     "run",
     "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items",
     "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items --break-before read",
+    "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items --runner ray",
 )
 def run(
     file: FileArgument,
@@ -83,6 +99,8 @@ def run(
     break_after: AfterOption = None,
     store: StoreOption = "",
     output: OutputOption = Output.TEXT,
+    runner: RunnerOption = None,
+    ray_address: RayAddressOption = "",
 ) -> int:
     """Make one execution of a BatchTest and run it, under the file's deadlines, until it ends or pauses.
 
@@ -91,7 +109,8 @@ def run(
     """
     from batchyard.cli.executions import run_file
 
-    return run_file(file, store, combination, case, output, _pausing(break_before, break_after, until))
+    pausing = _pausing(break_before, break_after, until)
+    return run_file(file, store, combination, case, output, pausing, _place(runner, ray_address))
 
 
 @command(
@@ -209,6 +228,8 @@ def resume(
     break_after: AfterOption = None,
     store: StoreOption = "",
     output: OutputOption = Output.TEXT,
+    runner: RunnerOption = None,
+    ray_address: RayAddressOption = "",
 ) -> int:
     """Go on with a paused execution until it ends or pauses again; no node that has ended runs twice.
 
@@ -217,7 +238,8 @@ def resume(
     from batchyard.cli.executions import resume_execution
 
     given = [_json_of("--answer", text) for text in answer or ()]
-    return resume_execution(_address(what, trial, store), output, _pausing(break_before, break_after, until), given)
+    pausing, place = _pausing(break_before, break_after, until), _place(runner, ray_address)
+    return resume_execution(_address(what, trial, store), output, pausing, given, place)
 
 
 @command(execution_app, "pause", "batchyard execution pause x-4k2m9q7a")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from batchyard.cli.options import Output
-    from batchyard.config import RayConfig
+    from batchyard.cli.run import Place
     from batchyard.engine.ports import BatchRecord
     from batchyard.executions.moves import Ran
     from batchyard.executions.running import Pausing
@@ -58,7 +58,6 @@ class Address:
     first: str
     trial: str
     store: str
-    ray: RayConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +94,22 @@ def show_state(address: Address, output: Output, checkpoint: str) -> int:
     """Print the state at a checkpoint, or the newest."""
     with _found(address) as found:
         target = target_of(found.source, checkpoint)
-        with _moving(found, address) as (moves, _):
+        with _moving(found) as (moves, _):
             state = moves.state(found.source, target.id)
     execution_tables.print_state(found.source, target, state, output)
     return EXIT_SUCCEEDED
 
 
-def run_file(file: Path, named_store: str, combination: str, case: str, output: Output, pausing: Pausing) -> int:
+def run_file(
+    file: Path, named_store: str, combination: str, case: str, output: Output, pausing: Pausing, place: Place
+) -> int:
     """Make one execution of a BatchTest's file and run it; return the exit code."""
     loaded = load(file)
     combinations = {one.name: one for one in loaded.plan.combinations}
     cases = {one.name: one for one in loaded.plan.cases}
     chosen = combinations[_one_of("--combination", combination, combinations)]
     wanted = cases[_one_of("--case", case, cases)]
-    with Interrupts() as interrupts, LocalEngine() as engine:
+    with Interrupts() as interrupts, LocalEngine(ray=place.ray(loaded.batch)) as engine:
         faults = engine.check(loaded)
         if faults:
             raise invalid(file, faults)
@@ -120,16 +121,17 @@ def run_file(file: Path, named_store: str, combination: str, case: str, output: 
             return _tell(_run(engine, interrupts, found, lambda moves: moves.begin(made, pausing)), found, output)
 
 
-def resume_execution(address: Address, output: Output, pausing: Pausing, answer: Sequence[JSON]) -> int:
+def resume_execution(address: Address, output: Output, pausing: Pausing, answer: Sequence[JSON], place: Place) -> int:
     """Go on with an execution; return the exit code."""
-    with _found(address) as found, Interrupts() as interrupts, LocalEngine(ray=address.ray) as engine:
-        ran = _run(engine, interrupts, found, lambda moves: moves.resume(found.source, pausing, answer))
+    with _found(address) as found, Interrupts() as interrupts:
+        with LocalEngine(ray=place.ray(found.loaded.batch)) as engine:
+            ran = _run(engine, interrupts, found, lambda moves: moves.resume(found.source, pausing, answer))
         return _tell(ran, found, output)
 
 
 def edit_execution(address: Address, output: Output, values: Mapping[str, JSON], as_node: str) -> int:
     """Set keys of a paused execution's state."""
-    with _found(address) as found, _moving(found, address) as (moves, folders):
+    with _found(address) as found, _moving(found) as (moves, folders):
         held = moves.edit(found.source, values, as_node).held
         execution_tables.print_one(held_source(folders.find(held.id)), output)
     return EXIT_SUCCEEDED
@@ -137,7 +139,7 @@ def edit_execution(address: Address, output: Output, values: Mapping[str, JSON],
 
 def roll_back_execution(address: Address, output: Output, to: str) -> int:
     """Take an execution back to a checkpoint or a node's end."""
-    with _found(address) as found, _moving(found, address) as (moves, folders):
+    with _found(address) as found, _moving(found) as (moves, folders):
         held = moves.roll_back(found.source, to)
         execution_tables.print_one(held_source(folders.find(held.id)), output)
     return EXIT_SUCCEEDED
@@ -149,7 +151,7 @@ def fork_execution(
     """Make an execution from a boundary of another one."""
     with _found(address) as found:
         chosen = _combination(found, variants)
-        with _moving(found, address) as (moves, folders):
+        with _moving(found) as (moves, folders):
             held = moves.fork(found.source, to, chosen, values).held
             execution_tables.print_one(held_source(folders.find(held.id)), output)
     return EXIT_SUCCEEDED
@@ -166,7 +168,7 @@ def pause_execution(address: Address, output: Output) -> int:
 
 
 def _ask(address: Address, output: Output, move: Callable[[Moves, Source], Held]) -> int:
-    with _found(address) as found, _moving(found, address) as (moves, folders):
+    with _found(address) as found, _moving(found) as (moves, folders):
         held = move(moves, found.source)
         execution_tables.print_one(held_source(folders.find(held.id)), output)
     return EXIT_SUCCEEDED
@@ -215,14 +217,14 @@ def _combination(found: Found, variants: Mapping[str, str]) -> Combination:
 
 
 @contextmanager
-def _moving(found: Found, address: Address) -> Iterator[tuple[Moves, HeldFolders]]:
+def _moving(found: Found) -> Iterator[tuple[Moves, HeldFolders]]:
     made: list[LocalEngine] = []
     with ExitStack() as stack:
 
         def engine() -> LocalEngine:
-            # Only a move that runs user code needs one.
+            # Only a move that loads user code needs one. None of these runs a node, so none waits for a Ray to start.
             if not made:
-                made.append(stack.enter_context(LocalEngine(ray=address.ray)))
+                made.append(stack.enter_context(LocalEngine()))
             return made[0]
 
         yield _moves(engine, found, lambda: False), HeldFolders(found.files)

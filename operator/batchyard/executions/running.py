@@ -69,7 +69,7 @@ class OneRun:
         until = self.clock.now() + timedelta(seconds=longest + deadlines.grace_seconds + _SPARE_SECONDS)
         objects = objects_folder(self.files)
         with self.engine().equipped(
-            folder.path, held.batch, until, self.loaded, open_trials=1, objects=objects
+            folder.path, held.batch, until, self.loaded, open_trials=1, objects=objects, pinned=True
         ) as made:
             made.runner.submit(order)
             result = _to_its_end(made.runner, asked)

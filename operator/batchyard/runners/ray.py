@@ -57,11 +57,12 @@ def open_ray_runner(
     interpreters: Callable[[], Interpreters],
     take_thread: Callable[..., bytes] | None = None,
     cpus: float = 1.0,
+    pinned: bool = False,
 ) -> RayBatchTestRunner:
     """Return a runner on the Ray cluster that this process is connected to, each of its actors with ``cpus``.
 
     ``provider``, ``setup`` and ``interpreters`` are sent to the actors: their folders are made on each node, and
-    ``provider`` must hold no secrets that a node does not have anyway.
+    ``provider`` must hold no secrets that a node does not have anyway. If ``pinned``, the actors are on this node.
     """
     from batchyard.runners.ray_actor import RayActors
     from batchyard.runners.ray_slot import SlotPlan
@@ -78,7 +79,11 @@ def open_ray_runner(
         take_thread=take_thread,
     )
     return RayBatchTestRunner(
-        actors=RayActors(plan, cpus), limits=limits, parallelism=parallelism, clock=clock, warm=parallelism
+        actors=RayActors(plan, cpus, pinned=pinned),
+        limits=limits,
+        parallelism=parallelism,
+        clock=clock,
+        warm=parallelism,
     )
 
 

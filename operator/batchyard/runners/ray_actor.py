@@ -9,6 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from batchyard.runners.ray_slot import SlotHost, SlotPlan
 
@@ -49,17 +50,20 @@ class Actors(Protocol):
 class RayActors:
     """Makes actors in the cluster that this process is connected to."""
 
-    def __init__(self, plan: SlotPlan, cpus: float) -> None:
-        """Have every actor carry out ``plan`` with so many processors."""
+    def __init__(self, plan: SlotPlan, cpus: float, *, pinned: bool = False) -> None:
+        """Have every actor carry out ``plan`` with so many processors, on this process's own node if ``pinned``."""
         self._plan = ray.put(plan)  # once for all actors: it may hold a thousand cases
         self._cpus = cpus
-        self._class: Any = _remote_class()
+        # Not detached: the actors end when the driver does, however it does.
+        options: dict[str, Any] = {"num_cpus": cpus, "max_restarts": 0, "max_task_retries": 0}
+        if pinned:
+            here = ray.get_runtime_context().get_node_id()
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
+        self._class: Any = _remote_class().options(**options)
 
     def make(self, number: int) -> Actor:
         """Ask for the actor of slot ``number``."""
-        # Not detached: the actors end when the driver does, however it does.
-        options = {"num_cpus": self._cpus, "max_restarts": 0, "max_task_retries": 0}
-        return _RayActor(self._class.options(**options).remote(number, self._plan))
+        return _RayActor(self._class.remote(number, self._plan))
 
     def room(self) -> str:
         """Say how many processors an actor needs and the cluster has."""
