@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from batchyard.cli import terminal
 from batchyard.decide.amending import setting_differences
-from batchyard.engine.carrying import amending, reusing
+from batchyard.engine.carrying import FIELD, amending, amending_as_asked, reusing
 from batchyard.engine.settings import setting_of
+from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.store.carrying import SqlPastResults
 
 if TYPE_CHECKING:
@@ -28,10 +29,15 @@ class Earlier:
 
     def taken(self, store: SqlStore, loaded: LoadedBatch, *, quiet: bool) -> LoadedBatch:
         """Return the batch with the batches that it carries results over from. Raises as ``amending`` does."""
+        asked = loaded.batch.spec.amends
+        if asked is not None and (self.amend or self.reuse):
+            option = "--amend" if self.amend else "--reuse"
+            fault = Fault(FIELD, asked, f"says already what is amended, and so does {option}", "leave one of them out")
+            raise SpecInvalid(f"BatchTest {loaded.batch.metadata.name}", [fault])
         if self.amend:
             return amending(store, loaded, self.amend)
         if not self.reuse:
-            return loaded
+            return amending_as_asked(store, loaded)
         loaded, why = reusing(SqlPastResults(store), loaded)
         if why and not quiet:
             terminal.say(f"note: {why}")

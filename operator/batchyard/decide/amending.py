@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.rules import shortened_list
+from batchyard.model.setting import DIGEST
 from batchyard.model.trial import Case, Combination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchyard.model.matrix import Plan
     from batchyard.model.setting import Setting
@@ -89,7 +90,7 @@ def setting_differences(new: Setting | None, old: Setting | None) -> Iterator[st
     """Yield, as a sentence each, in what two batches ran otherwise that stands in no spec."""
     for setting, whose in ((new, "this batch"), (old, "the finished batch")):
         if setting is None:
-            yield f"it is not known what {whose} ran with: it was not run by `batchyard run`"
+            yield f"it is not known what {whose} ran with: that was not written down when it was accepted"
         elif setting.unknown:
             yield f"the code of {whose} is not known: {setting.unknown}"
     if new is None or old is None:
@@ -103,6 +104,16 @@ def setting_differences(new: Setting | None, old: Setting | None) -> Iterator[st
         yield f"Python: {new.python}, was {old.python}"
     if new.place != old.place:
         yield f"place: {new.place}, was {old.place}"
+    elif new.pods != old.pods:
+        yield from _pod_changes(new.pods, old.pods)
+
+
+def _pod_changes(new: Mapping[str, str], old: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(new.keys() | old.keys()):
+        now, was = new.get(name, ""), old.get(name, "")
+        if now != was:
+            is_told = not (now + was).startswith(DIGEST)
+            yield f"{name}: {now}, was {was}" if is_told else f"{name} is another"
 
 
 def _listed(what: str, changes: Sequence[str]) -> Iterator[str]:

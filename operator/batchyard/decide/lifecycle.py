@@ -72,7 +72,9 @@ class Facts:
     """Everything a decision may depend on. ``barren`` counts the newest attempts in a row that came to nothing.
 
     ``listening_since`` is since when this operator could have heard the worker; None if it always could.
-    ``reason`` and ``message`` are why a batch in phase ``Evaluating`` is being ended.
+    ``reason`` and ``message`` are why a batch in phase ``Evaluating`` is being ended. ``amends`` is whether it has yet
+    to be told what was carried over from the batch that it amends. ``ended_by`` is why the results that there are end
+    the batch, whatever is left to run; "" if they do not.
     """
 
     now: datetime
@@ -92,6 +94,13 @@ class Facts:
     listening_since: datetime | None = None
     reason: str = ""
     message: str = ""
+    amends: bool = False
+    ended_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOver:
+    """Take over what stands for trials from the batch that is amended, and tell how much that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +168,9 @@ class Rest:
     """Nothing will ever have to be done again."""
 
 
-Step: TypeAlias = Provision | Ensure | Queue | Admit | Start | EndAttempt | Conclude | Release | Hold | Wait | Rest
+Step: TypeAlias = (
+    CarryOver | Provision | Ensure | Queue | Admit | Start | EndAttempt | Conclude | Release | Hold | Wait | Rest
+)
 
 _RETRIED = frozenset({Reason.ENVIRONMENT_FAILED, Reason.INTERRUPTED, Reason.SUSPENDED, ""})
 """Why a worker may stop with trials left that another place can still run."""
@@ -188,6 +199,8 @@ def _next_step(facts: Facts) -> Step:
     if not facts.exists:
         return Conclude(Reason.CANCELLED, "the BatchTest was deleted")
     done = attempt.done if attempt is not None and attempt.ended_at is None else None
+    if facts.open_trials == 0 and facts.amends:
+        return CarryOver()  # all of it was, and a crash came before that was told
     if facts.open_trials == 0:
         return (
             Conclude("") if attempt is None or done is None or done in _RETRIED else _after_the_worker(facts, attempt)
@@ -259,6 +272,10 @@ def _without_place(facts: Facts) -> Step:
         return Release()
     if facts.suspend:
         return Hold()
+    if facts.amends:
+        return CarryOver()
+    if facts.ended_by:
+        return Conclude(facts.ended_by)
     if attempt is None or attempt.ended_at is None:
         return Provision(1)
     if facts.barren >= facts.max_barren:

@@ -55,6 +55,7 @@ _ACTIONS: Mapping[EventType, str] = {
     EventType.ENVIRONMENT_PREEMPTED: "Queue",
     EventType.ENVIRONMENT_FAILED: "Provision",
     EventType.ENVIRONMENT_RELEASED: "Release",
+    EventType.BATCH_AMENDED: "CarryOver",
     EventType.BATCH_STARTED: "Run",
     EventType.BATCH_SUSPENDED: "Suspend",
     EventType.BATCH_RESUMED: "Resume",

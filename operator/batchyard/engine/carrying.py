@@ -14,14 +14,14 @@ from pydantic import ValidationError
 
 from batchyard.decide.amending import Carrying, Side, Tally, Why, differences
 from batchyard.engine.sources import LoadedBatch
-from batchyard.model.errors import BatchNotFound, Fault, SpecInvalid
+from batchyard.model.errors import BatchAmbiguous, BatchNotFound, Fault, SpecInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batchyard.engine.ports import BatchRecord, BatchStore, Session
     from batchyard.model.audit import AuditEntry
-    from batchyard.model.trial import AttemptResult
+    from batchyard.model.trial import JSON, AttemptResult
 
 STEP = 500
 """How many results are carried over in one commit."""
@@ -65,11 +65,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Results that are carried over together. ``results`` are as the new batch has them, without outputs."""
+    """Results that are carried over together. ``results`` are as the new batch has them, without outputs.
+
+    ``epoch`` is what they get for that of the batch that ran them.
+    """
 
     source: str
     pairs: tuple[Pair, ...]
     results: tuple[AttemptResult, ...]
+    epoch: int
 
 
 class Open(Protocol):
@@ -93,10 +97,14 @@ class CarryOver:
         self._past, self._store, self._loaded = past, store, loaded
         self.told: list[str] = []
 
-    def steps(self, epoch: int, trials: Open) -> Iterator[Step]:
-        """Yield what is left to be carried over; whoever takes a step closes its ``trials`` before the next one."""
+    def steps(self, epoch: int, trials: Open, *, untold: bool) -> Iterator[Step]:
+        """Yield what is left to be carried over; whoever takes a step closes its ``trials`` before the next one.
+
+        ``untold`` is whether it was not told yet what came of it, as it is even if that is nothing.
+        """
+        alone = len(self._loaded.carries_from) == 1
         for source in self._loaded.carries_from:
-            if not trials.open_count:
+            if not trials.open_count and not (alone and untold):
                 return
             try:
                 record = self._store.batch(source)
@@ -104,20 +112,20 @@ class CarryOver:
                 self.told.append(f"{source} is not in the store any more")
                 continue
             old = LoadedBatch.from_json(record.spec, Path(record.base))
-            yield from self._steps(source, Carrying(side_of(self._loaded), side_of(old)), epoch, trials)
+            tally, carried = Tally(len(self._loaded.plan)), 0
+            carrying = Carrying(side_of(self._loaded), side_of(old))
+            for step in self._steps(source, carrying, tally, epoch, trials):
+                carried += len(step.pairs)
+                yield step
+            if carried or (alone and untold):
+                self.told.append(tally.sentence(source) if alone else tally.brief(source))
 
-    def _steps(self, source: str, carrying: Carrying, epoch: int, trials: Open) -> Iterator[Step]:
-        tally = Tally(len(self._loaded.plan))
-        alone = len(self._loaded.carries_from) == 1
+    def _steps(self, source: str, carrying: Carrying, tally: Tally, epoch: int, trials: Open) -> Iterator[Step]:
         # The trail holds a step's entries until they are written, and drops what it has no room for.
         size = min(STEP, self._loaded.batch.spec.audit.max_entries // 2)
         found = self._found(source, carrying, tally, epoch, trials)
-        carried = 0
         while pairs := list(islice(found, size)):
-            carried += len(pairs)
-            yield Step(source, tuple(pair for pair, _ in pairs), tuple(result for _, result in pairs))
-        if carried or (alone and epoch == 1):
-            self.told.append(tally.sentence(source) if alone else tally.brief(source))
+            yield Step(source, tuple(pair for pair, _ in pairs), tuple(result for _, result in pairs), epoch)
 
     def _found(
         self, source: str, carrying: Carrying, tally: Tally, epoch: int, trials: Open
@@ -143,6 +151,12 @@ def side_of(loaded: LoadedBatch) -> Side:
     return Side(loaded.batch.spec, loaded.plan, loaded.setting, loaded.forked_from)
 
 
+def words_of(result: AttemptResult, source: str) -> tuple[str, dict[str, JSON]]:
+    """Return what an entry says of a result that was carried over: its message and details."""
+    details: dict[str, JSON] = {"outcome": result.outcome, "batch": source, "thread": result.thread_id}
+    return f"{result.outcome} in {source}", details
+
+
 def origin_of(result: AttemptResult, batch_id: str) -> str:
     """Return the batch that ran an attempt if it was not ``batch_id``, else ""."""
     ran = result.thread_id.partition("/")[0]
@@ -152,23 +166,48 @@ def origin_of(result: AttemptResult, batch_id: str) -> str:
 # -- which batches -------------------------------------------------------------------------------------------------
 
 
+OPTION, FIELD = "--amend", "spec.amends"
+"""Where it is said which batch is amended."""
+
+
 def amending(store: BatchStore, loaded: LoadedBatch, reference: str) -> LoadedBatch:
     """Return the batch as one that amends the finished batch of this id or name.
 
-    Raises ``BatchNotFound``, ``BatchAmbiguous``, and ``SpecInvalid`` with everything because of which no result of it
-    can be carried over.
+    Raises ``BatchNotFound``, ``BatchAmbiguous``, and as ``amending_record``.
     """
-    record = store.batch(reference)
+    return amending_record(loaded, store.batch(reference), OPTION)
+
+
+def amending_as_asked(store: BatchStore, loaded: LoadedBatch) -> LoadedBatch:
+    """Return the batch with what ``spec.amends`` means in this store now. Raises as ``amending_record``."""
+    name = loaded.batch.spec.amends
+    if name is None:
+        return loaded
+    try:
+        record = store.batch(name)
+    except (BatchNotFound, BatchAmbiguous):
+        record = None
+    if record is None or record.name != name:
+        remedy = "run it first, or name another store with --store"
+        raise _refused(loaded, FIELD, name, "is no batch of this store", remedy)
+    return amending_record(loaded, record, FIELD)
+
+
+def amending_record(loaded: LoadedBatch, record: BatchRecord, said_at: str) -> LoadedBatch:
+    """Return the batch as one that amends the batch of this record, which has its spec.
+
+    Raises ``SpecInvalid`` with everything because of which no result of it can be carried over.
+    """
     source = f"batch {record.id}"
     if not record.phase.final:
-        raise _refused(loaded, source, "is not finished", f"go on with it: batchyard resume {record.id}")
+        raise _refused(loaded, said_at, source, "is not finished", f"go on with it: batchyard resume {record.id}")
     old = _read(record)
     if old is None:
-        raise _refused(loaded, source, "was never accepted", "name a batch whose trials ran")
+        raise _refused(loaded, said_at, source, "was never accepted", "name a batch whose trials ran")
     found = differences(side_of(loaded), side_of(old))
     if found:
-        remedy = "put it back as it was, or run all of it anew: without --amend"
-        faults = [Fault("--amend", source, f"cannot be amended: {one}", remedy) for one in found]
+        remedy = f"put it back as it was, or run all of it anew: without {said_at}"
+        faults = [Fault(said_at, source, f"cannot be amended: {one}", remedy) for one in found]
         raise SpecInvalid(f"BatchTest {loaded.batch.metadata.name}", faults)
     return replace(loaded, carries_from=(record.id,))
 
@@ -194,5 +233,5 @@ def _read(record: BatchRecord) -> LoadedBatch | None:
         return None
 
 
-def _refused(loaded: LoadedBatch, source: str, message: str, remedy: str) -> SpecInvalid:
-    return SpecInvalid(f"BatchTest {loaded.batch.metadata.name}", [Fault("--amend", source, message, remedy)])
+def _refused(loaded: LoadedBatch, said_at: str, source: str, message: str, remedy: str) -> SpecInvalid:
+    return SpecInvalid(f"BatchTest {loaded.batch.metadata.name}", [Fault(said_at, source, message, remedy)])

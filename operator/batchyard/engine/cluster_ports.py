@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from batchyard.engine.carrying import PastResults, Step
     from batchyard.engine.ports import BatchRecord, BatchUpdate, Session
     from batchyard.model.audit import AuditEntry, SealedEntry
     from batchyard.model.outcome import Outcome
@@ -166,12 +167,14 @@ class ClusterStore(BatchStore, Protocol):
         segment: tuple[int, int] | None = None,
         outbox: Sequence[int] = (),
         closed_at: datetime | None = None,
+        carried: Step | None = None,
     ) -> Sequence[tuple[int, int]]:
         """Write one step, all or nothing; see ``BatchStore.commit``. Return (ordinal, attempt) of results left out.
 
         ``segment`` (attempt, number) must follow the newest segment of that attempt, else ``SegmentOutOfOrder`` is
         raised. ``outbox`` holds the indexes of the entries whose Kubernetes event is to be posted. ``closed_at``
-        ends the session, as ``close_session`` does.
+        ends the session, as ``close_session`` does. The results of ``carried`` are copied from the batch that ran them;
+        ``StoreError`` is raised if one is not there any more.
         """
         ...
 
@@ -197,6 +200,10 @@ class ClusterStore(BatchStore, Protocol):
 
     def watch_position(self, kind: str) -> str | None:
         """Return the resource version up to which this watch was mirrored."""
+        ...
+
+    def past(self) -> PastResults:
+        """Return what reads the results of finished batches without what is large in them."""
         ...
 
     def prune(self, now: datetime) -> Sequence[str]:

@@ -13,7 +13,7 @@ import structlog
 
 from batchyard.decide.finish import ends_batch
 from batchyard.engine.attempts import BatchTestRunner, Stop
-from batchyard.engine.carrying import origin_of
+from batchyard.engine.carrying import origin_of, words_of
 from batchyard.engine.conclusion import NOT_RUN_CHUNK, PHASE_OF, conclude
 from batchyard.engine.dispatch import TrialLoop
 from batchyard.engine.ports import BatchRecord, BatchStore, BatchUpdate, ResultWriter, Session
@@ -86,7 +86,7 @@ class BatchSession(TrialLoop):
             fork_point=fork_point, prefixes=prefixes, cases=self._summary.cases,
         )  # fmt: skip
         self._record, self._session, self._store = record, session, store
-        self._carry_over, self._carried = carry_over, 0
+        self._carry_over = carry_over
         self._next_heartbeat = self._next_status = clock.monotonic()
 
     def run(self) -> Finished:
@@ -108,7 +108,7 @@ class BatchSession(TrialLoop):
         for result in self._store.results(self._record.id):
             self._backlog.finish(result.ordinal)
             self._summary.add(result)
-            self._carried += self._was_carried(result)
+            self._summary.carried += self._was_carried(result)
             if result.outcome is Outcome.ERRORED:
                 final.add((result.ordinal, result.attempt))
         self._stop = self._stop_by_results()
@@ -145,33 +145,35 @@ class BatchSession(TrialLoop):
     def _take_over(self, carry_over: CarryOver) -> None:
         """Carry over what stands for trials of this batch; a session that was killed in it left whole steps."""
         self._writer.flush()
-        for step in carry_over.steps(self._session.epoch, self._backlog):
+        epoch = self._session.epoch
+        for step in carry_over.steps(epoch, self._backlog, untold=epoch == 1):
             for result in step.results:
                 self._tell_carried(result, step.source)
                 self._backlog.finish(result.ordinal)
                 self._summary.add(result)
-            self._carried += len(step.results)
+            self._summary.carried += len(step.results)
             drained = self._trail.drain()
             carry_over.write(self._session, step, drained.entries, drained.dropped)
             if self._asked is not None:
                 break
-        details: dict[str, JSON] = {"carriedOver": self._carried, "total": len(self._plan)}
+        details: dict[str, JSON] = {"carriedOver": self._summary.carried, "total": len(self._plan)}
         for sentence in carry_over.told:
             self._tell(EventType.BATCH_AMENDED, sentence, details)
         self._write(batch=self._update(Phase.RUNNING))
         self._stop = self._stop or self._stop_by_results()
 
     def _tell_carried(self, result: AttemptResult, source: str) -> None:
+        text, details = words_of(result, source)
         self._bus.publish(
             Event(
                 type=EventType.TRIAL_CARRIED_OVER,
                 at=self._clock.now(),
                 batch_id=self._batch_id,
-                message=f"{result.outcome} in {source}",
+                message=text,
                 epoch=self._epoch,
                 trial_id=result.trial_id,
                 attempt=result.attempt,
-                details={"outcome": result.outcome, "batch": source, "thread": result.thread_id},
+                details=details,
             )
         )
 
@@ -256,6 +258,4 @@ class BatchSession(TrialLoop):
         text = message or f"{self._summary.finished} of {len(self._plan)} trials finished"
         record = replace(self._record, phase=phase, reason=reason, message=text, completed_at=completed_at)
         status = self._summary.status(record, running=running, gate=gate)
-        if self._carried:
-            status["trials"]["carriedOver"] = self._carried
         return BatchUpdate(phase, reason, text, status, started_at, completed_at)

@@ -18,7 +18,7 @@ from batchyard.model.setting import Setting
 from batchyard.model.spec import API_VERSION, KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from batchyard.engine.sources import LoadedBatch
@@ -49,9 +49,14 @@ def setting_of(loaded: LoadedBatch, place: str) -> Setting:
         unknown = str(found.faults[0])
     if unknown:
         return Setting(packages=packages, python=python, place=place, unknown=unknown)
-    apart = (*_below(folder, loaded), *_batch_tests(found.files))
-    files = {path: hashlib.sha256(content).hexdigest()[:_DIGITS] for path, content in found.files.items()}
-    return Setting(files, tuple(sorted(set(apart))), packages, python, place)
+    files, apart = digests_of(found.files, _below(folder, loaded))
+    return Setting(files, apart, packages, python, place)
+
+
+def digests_of(files: Mapping[str, bytes], own: Iterable[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the digests of a workflow's files, and which of them are no code; ``own`` are the batch's own."""
+    digests = {path: hashlib.sha256(content).hexdigest()[:_DIGITS] for path, content in files.items()}
+    return digests, tuple(sorted({*own, *_batch_tests(files)}))
 
 
 def installed() -> tuple[str, ...]:

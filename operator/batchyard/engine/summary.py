@@ -40,6 +40,7 @@ class Summary:
         self._cancelled = 0
         self.counts: Counter[Outcome] = Counter()
         self.retried = 0
+        self.carried = 0
 
     def add(self, result: AttemptResult) -> None:
         """Count one trial's final result."""
@@ -110,6 +111,7 @@ class Summary:
                 "cancelled": counts[Outcome.CANCELLED],
                 "notRun": counts[Outcome.NOT_RUN],
                 "retried": self.retried,
+                **({"carriedOver": self.carried} if self.carried else {}),
             },
             "combinations": [row.to_json() for row in comparison.rows],
             "best": comparison.best.to_json() if comparison.best else None,

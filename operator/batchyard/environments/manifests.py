@@ -76,7 +76,7 @@ def job(request: PlaceRequest, defaults: Defaults, seconds_left: float) -> dict[
     """Return the Job with the one runner pod of the InProcess provider; ``seconds_left`` are those to its deadline."""
     spec = request.batch.spec
     container = {
-        **_container(request, defaults, name=RUNNER, image=_image(request, defaults), trusted=True),
+        **_container(request, defaults, name=RUNNER, image=image_of(request, defaults), trusted=True),
         "args": ["worker"],
         "resources": {"requests": dict(_SMALL)},
     }
@@ -100,7 +100,7 @@ def job(request: PlaceRequest, defaults: Defaults, seconds_left: float) -> dict[
 
 def ray_cluster(request: PlaceRequest, defaults: Defaults) -> dict[str, JSON]:
     """Return the RayCluster of the KubeRay provider: a head without processors for trials, and fixed workers."""
-    asked = _kube_ray(request)
+    asked = kube_ray_of(request)
     replicas = asked.workers.replicas
     return {
         "apiVersion": "ray.io/v1",
@@ -133,7 +133,7 @@ def ray_cluster(request: PlaceRequest, defaults: Defaults) -> dict[str, JSON]:
 
 def wanted_workers(request: PlaceRequest) -> int:
     """Return how many worker pods a ready RayCluster has."""
-    return _kube_ray(request).workers.replicas
+    return kube_ray_of(request).workers.replicas
 
 
 def token_secret(request: PlaceRequest, owner: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -160,7 +160,7 @@ def token_secret(request: PlaceRequest, owner: Mapping[str, JSON]) -> dict[str, 
 
 def runtime_env(request: PlaceRequest) -> dict[str, JSON]:
     """Return Ray's runtime environment of the driver; like a template it sets none of our variables."""
-    asked = _kube_ray(request).runtime_env
+    asked = kube_ray_of(request).runtime_env
     env = asked.get("env_vars")
     if not isinstance(env, dict):
         return asked
@@ -189,7 +189,7 @@ def token_name(place: str) -> str:
 
 def _ray_template(request: PlaceRequest, defaults: Defaults, part: RayHead | RayWorkers, name: str) -> dict[str, JSON]:
     head = name == HEAD
-    image = _kube_ray(request).image or _image(request, defaults)
+    image = kube_ray_of(request).image or image_of(request, defaults)
     container = _container(request, defaults, name=name, image=image, trusted=head)
     container["resources"] = _resources(part.resources, _HEAD if head else _SMALL)
     if head:
@@ -327,7 +327,8 @@ def _source_map(request: PlaceRequest) -> str | None:
     return reference.name if reference is not None else None
 
 
-def _image(request: PlaceRequest, defaults: Defaults) -> str:
+def image_of(request: PlaceRequest, defaults: Defaults) -> str:
+    """Return the image that the workflow runs in, unless KubeRay has one of its own."""
     return request.batch.spec.workflow.source.image or defaults.image
 
 
@@ -343,11 +344,12 @@ def _cpus(request: PlaceRequest, replicas: int) -> int:
     batch = request.batch
     share = math.ceil(batch.spec.parallelism / max(1, replicas))
     needed = math.ceil(share * cpus_per_trial(batch))
-    cpu = (resources := _kube_ray(request).workers.resources) and resources.cpu
+    cpu = (resources := kube_ray_of(request).workers.resources) and resources.cpu
     return max(1, needed, math.floor(to_cpus(cpu)) if cpu else 0)
 
 
-def _kube_ray(request: PlaceRequest) -> KubeRay:
+def kube_ray_of(request: PlaceRequest) -> KubeRay:
+    """Return what is asked of the RayCluster."""
     return request.batch.spec.environment.kube_ray or KubeRay()
 
 

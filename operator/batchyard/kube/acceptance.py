@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from batchyard.apiserver.errors import NotFound
 from batchyard.decide.deadlines import batch_deadline
 from batchyard.decide.publish import GENERATION_MARK
+from batchyard.engine.carrying import FIELD, amending_record
+from batchyard.engine.cluster_settings import cluster_setting
 from batchyard.engine.cluster_source import config_maps_needed, load_from_cluster
 from batchyard.engine.forks import find_forks
 from batchyard.engine.places import PlaceRequest, place_name
 from batchyard.engine.ports import BatchRecord
+from batchyard.environments.deciding import place_of
 from batchyard.kube.objects import GROUP_VERSION, PLURAL
 from batchyard.model.audit import AuditEntry
 from batchyard.model.errors import Fault, SpecInvalid
@@ -67,15 +70,16 @@ class Acceptance:
         twins: Twins,
         recorded: Callable[[], None],
         faults_of_place: Callable[[PlaceRequest], Sequence[Fault]],
+        pods_of: Callable[[PlaceRequest], Mapping[str, str]],
     ) -> None:
         """Take what is needed to read, to write down and to say; ``recorded`` is told of events to post.
 
-        ``faults_of_place`` returns what is wrong with a place that was not made yet.
+        ``faults_of_place`` returns what is wrong with a place that was not made yet, ``pods_of`` what decides its pods.
         """
         self._api, self._batches, self._objects = api, batches, objects
         self._statuses, self._clock, self._recorded = statuses, clock, recorded
         self._twins = twins
-        self._faults_of_place = faults_of_place
+        self._faults_of_place, self._pods_of = faults_of_place, pods_of
 
     async def accept(self, seen: BatchTestObject) -> ActiveBatch | float | None:
         """Return the batch; or in how many seconds to try again; or None if the object must change first."""
@@ -135,8 +139,11 @@ class Acceptance:
         if missing:
             text = f"waiting for ConfigMap {', '.join(missing)} in namespace {ref.namespace}; apply it"
             return _Missing(Reason.CONFIG_MAP_MISSING, text)
-        loaded = load_from_cluster(body, maps)
-        return await self._forked(ref, self._checked(ref, loaded))
+        loaded = self._checked(ref, load_from_cluster(body, maps))
+        request = self._place_of(ref, loaded)
+        setting = cluster_setting(loaded, maps, place_of(request), self._pods_of(request))
+        bound = await self._forked(ref, replace(loaded, setting=setting))
+        return bound if isinstance(bound, _Missing) else await self._amending(ref, bound)
 
     def _checked(self, ref: ClusterRef, loaded: LoadedBatch) -> LoadedBatch:
         """Return the batch. Raises ``SpecInvalid`` if no place can be made for it."""
@@ -150,13 +157,28 @@ class Acceptance:
         fork, store = loaded.batch.spec.fork_from, self._batches.store
         if fork is None:
             return loaded
-        source = await self._batches.threads(lambda: store.newest_of(ref.namespace, fork.batch_test))
-        if source is None or not source.phase.final:
-            what = "apply it" if source is None else f"it is {source.phase}"
-            text = f"waiting for BatchTest {fork.batch_test} in namespace {ref.namespace} to finish; {what}"
-            return _Missing(Reason.FORK_SOURCE_NOT_READY, text)
+        source = await self._finished(ref, fork.batch_test, Reason.FORK_SOURCE_NOT_READY)
+        if isinstance(source, _Missing):
+            return source
         await self._batches.threads(lambda: find_forks(store, ref.name, fork, loaded.plan, source))
         return replace(loaded, forked_from=source.id)
+
+    async def _amending(self, ref: ClusterRef, loaded: LoadedBatch) -> LoadedBatch | _Missing:
+        """Return the batch with what ``amends`` means now; it stays that, whatever gets the name later."""
+        name = loaded.batch.spec.amends
+        if name is None:
+            return loaded
+        source = await self._finished(ref, name, Reason.AMENDED_NOT_READY)
+        return source if isinstance(source, _Missing) else amending_record(loaded, source, FIELD)
+
+    async def _finished(self, ref: ClusterRef, name: str, reason: Reason) -> BatchRecord | _Missing:
+        """Return the newest batch of another BatchTest, with its spec, once it is over."""
+        store = self._batches.store
+        source = await self._batches.threads(lambda: store.newest_of(ref.namespace, name))
+        if source is not None and source.phase.final:
+            return source
+        what = "apply it" if source is None else f"it is {source.phase}"
+        return _Missing(reason, f"waiting for BatchTest {name} in namespace {ref.namespace} to finish; {what}")
 
     def _place_of(self, ref: ClusterRef, loaded: LoadedBatch) -> PlaceRequest:
         """Return what the batch's first place will be made from, but for what is not known yet."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from batchyard.environments.deciding import pods_of
 from batchyard.environments.kube_job import JobPlace
 from batchyard.environments.kuberay import KubeRayPlace
 from batchyard.environments.left_out import faults_of_place
 from batchyard.environments.manifests import Defaults
 from batchyard.kube.acceptance import Acceptance
 from batchyard.kube.batches import Batches, in_a_thread
+from batchyard.kube.carrying import Carrying
 from batchyard.kube.endings import Endings
 from batchyard.kube.finished import Finished
 from batchyard.kube.intake import WorkerIntake, token_of
@@ -100,10 +102,12 @@ class Assembly:
             acceptance=Acceptance(
                 api, self.batches, self.objects, statuses, clock, twins=twins, recorded=self.publisher.wake,
                 faults_of_place=partial(faults_of_place, defaults=_defaults(settings)),
+                pods_of=partial(pods_of, defaults=_defaults(settings)),
             ),
             steps=Steps(
                 batches=self.batches, places=places, sources=Sources(api), owners=self.owners, clock=clock,
                 endings=Endings(self.batches, clock, metrics, traces), metrics=metrics, recorded=self.publisher.wake,
+                carrying=Carrying(self.batches, clock),
                 token=partial(token_of, key), results_url=settings.results_url,
             ),
             finished=Finished(api, self.batches, self.objects, statuses, twins, clock),

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from batchyard.decide.publish import LIMITED, choose
+from batchyard.engine.carrying import origin_of
 from batchyard.engine.cluster_ports import EnvironmentRecord, EnvironmentState
 from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.sources import LoadedBatch
 from batchyard.engine.summary import Summary
 from batchyard.events.lines import log_entry
+from batchyard.kube.in_step import keep_carried, keep_results, keep_state
 from batchyard.model.audit import AuditEntry
 from batchyard.model.errors import SegmentOutOfOrder, StoreError
 from batchyard.model.events import EventType, severity_of
@@ -25,10 +27,11 @@ from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.spec_environment import Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from batchyard.clock import Clock
+    from batchyard.engine.carrying import Step
     from batchyard.engine.cluster_ports import ClusterRef, ClusterStore
     from batchyard.engine.ports import BatchRecord, Owner, Session
     from batchyard.kube.recorder import InThread
@@ -63,6 +66,7 @@ class ActiveBatch:
     may have no event of their own. ``ensured`` is the attempt whose place is known to be made, and ``refused_at`` when
     the newest one's making was last refused. ``status_kept_at`` is when the store was last given a status.
     ``admitted_at`` is when a queue that held the newest place back let it be made.
+    ``amended`` is whether it was told what was carried over from the batch that it amends.
     ``opened_at`` is since when this operator hears its workers. ``abandoned`` counts what the newest worker could not
     end.
     """
@@ -87,6 +91,7 @@ class ActiveBatch:
     told: Told = field(default_factory=Told)
     releasing: bool = False
     deadline_told: bool = False
+    amended: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -232,6 +237,7 @@ class Batches:
         dropped: int = 0,
         update: BatchUpdate | None = None,
         last: bool = False,
+        carried: Step | None = None,
     ) -> Sequence[tuple[int, int]]:
         """Write one step, then keep what is known here in step with it; return the results that were left out.
 
@@ -246,7 +252,7 @@ class Batches:
         write = partial(
             self.store.commit_step, batch.session, results=results, entries=entries, dropped=dropped, batch=update,
             environment=environment, segment=segment, outbox=chosen.indexes,
-            closed_at=self._clock.now() if last else None,
+            closed_at=self._clock.now() if last else None, carried=carried,
         )  # fmt: skip
         try:
             left_out = await self.threads(write)
@@ -257,8 +263,10 @@ class Batches:
             raise
         batch.limited = chosen.limited
         self._keep_entries(batch, entries, dropped)
-        _keep_results(batch, results, set(left_out))
-        _keep_state(batch, environment, update)
+        keep_results(batch, results, set(left_out))
+        if carried is not None:
+            keep_carried(batch, carried)
+        keep_state(batch, environment, update)
         return left_out
 
     def _keep_entries(self, batch: ActiveBatch, entries: Sequence[AuditEntry], dropped: int) -> None:
@@ -268,6 +276,7 @@ class Batches:
                 log_entry(entry, namespace=batch.ref.namespace, name=batch.ref.name)
         self._metrics.audit_entries_dropped(dropped)
         batch.deadline_told |= any(entry.type is EventType.DEADLINE_EXCEEDED for entry in entries)
+        batch.amended |= any(entry.type is EventType.BATCH_AMENDED for entry in entries)
         batch.record = replace(
             batch.record,
             audit_entries=batch.record.audit_entries + len(entries),
@@ -345,56 +354,26 @@ class Batches:
         for result in self.store.results(batch_id):
             final[result.ordinal] = 1
             summary.add(result)
+            summary.carried += bool(loaded.carries_from) and bool(origin_of(result, batch_id))
         summary.retried = sum(1 for _ in self.store.results(batch_id, final_only=False, outcomes=[Outcome.ERRORED]))
         summary.retried -= summary.counts[Outcome.ERRORED]
-        limited, deadline_told = 0, False
+        limited, deadline_told, amended = 0, False, False
         environments = list(self.store.environments(batch_id))
         newest, admitted_at = environments[-1].attempt if environments else 0, None
         for sealed in self.store.audit_entries(batch_id):
             limited += sealed.entry.type in LIMITED
             deadline_told |= sealed.entry.type is EventType.DEADLINE_EXCEEDED
+            amended |= sealed.entry.type is EventType.BATCH_AMENDED
             if sealed.entry.type is EventType.ENVIRONMENT_ADMITTED and sealed.entry.epoch == newest:
                 admitted_at = sealed.entry.at
         # The document is large and can be read again; what is needed of it is in ``loaded``.
         slim = replace(full, spec=None, epoch=session.epoch)
         return ActiveBatch(
             ref, slim, loaded, session, summary, final, environments, opened_at, limited,
-            admitted_at=admitted_at, deadline_told=deadline_told,
+            admitted_at=admitted_at, deadline_told=deadline_told, amended=amended,
         )  # fmt: skip
 
 
 def _progress(batch: ActiveBatch) -> str:
     text, place = f"{batch.summary.finished} of {batch.record.total} trials finished", batch.environment
     return f"{text}; {place.message}" if place is not None and place.state is EnvironmentState.QUEUED else text
-
-
-def _keep_results(
-    batch: ActiveBatch, results: Sequence[tuple[AttemptResult, bool]], left_out: Collection[tuple[int, int]]
-) -> None:
-    for result, final in results:
-        if final and (result.ordinal, result.attempt) not in left_out:
-            batch.final[result.ordinal] = 1
-            batch.summary.add(result)
-
-
-def _keep_state(batch: ActiveBatch, environment: EnvironmentRecord | None, update: BatchUpdate | None) -> None:
-    if environment is not None:
-        _put(batch.environments, environment)
-    if update is not None:
-        batch.record = replace(
-            batch.record,
-            phase=update.phase,
-            reason=update.reason,
-            message=update.message,
-            status=update.status if update.status is not None else batch.record.status,
-            started_at=update.started_at or batch.record.started_at,
-            completed_at=update.completed_at or batch.record.completed_at,
-        )
-
-
-def _put(environments: list[EnvironmentRecord], changed: EnvironmentRecord) -> None:
-    for index, known in enumerate(environments):
-        if known.attempt == changed.attempt:
-            environments[index] = changed
-            return
-    environments.append(changed)

@@ -41,7 +41,7 @@ class Endings:
         """End the batch; ``reason`` "" leaves the verdict to the results, ``why`` says more for people."""
         async with batch.lock:
             await self._mark_not_run(batch, reason, why)
-            ended = conclude(batch.summary, batch.loaded.batch.spec.gate, reason or _by_results(batch), why)
+            ended = conclude(batch.summary, batch.loaded.batch.spec.gate, reason or ended_by_results(batch), why)
             await self._write(batch, ended)
         scope = _SCOPE_OF.get(ended.reason)
         if scope is not None:
@@ -110,7 +110,7 @@ def _ended(batch: ActiveBatch, now: datetime) -> EnvironmentRecord | None:
     return replace(place, state=EnvironmentState.ENDED, ended_at=now)
 
 
-def _by_results(batch: ActiveBatch) -> str:
+def ended_by_results(batch: ActiveBatch) -> str:
     """Return why the batch ended early as its results have it: the worker's last word may come later, or never."""
     if batch.summary.cancelled:
         return Reason.CANCELLED

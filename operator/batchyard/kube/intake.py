@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.decide.budgets import KIND_OF, Ledger
 from batchyard.decide.prefixes import own_part, own_seconds
+from batchyard.engine.carrying import origin_of
 from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.engine.forks import forks_of
 from batchyard.engine.looking import ends_once_decided
@@ -279,7 +280,9 @@ class WorkerIntake:
         budgets = batch.loaded.batch.spec.budgets
         if budgets is None or not budgets.batch.allowance():
             return {}
-        return _used_of(self._batches.store.results(batch.id, final_only=False))
+        results = self._batches.store.results(batch.id, final_only=False)
+        # What was carried over, the batch that ran it has paid for.
+        return _used_of(result for result in results if not (batch.loaded.carries_from and origin_of(result, batch.id)))
 
     def _came_to(self, batch: ActiveBatch) -> dict[int, tuple[Outcome, float | None]]:
         """Return what the finished trials came to, if the batch ends once its comparison is decided."""

@@ -23,6 +23,7 @@ from batchyard.decide.lifecycle import (
 )
 from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.kube.batches import ActiveBatch
+from batchyard.kube.endings import ended_by_results
 from batchyard.kube.finished import is_settled, settled_at
 from batchyard.model.errors import EnvironmentUnavailable, StaleLeader, StoreError
 
@@ -203,6 +204,8 @@ class Reconciler:
             listening_since=batch.opened_at,
             reason=record.reason,
             message=record.message,
+            amends=bool(batch.loaded.carries_from) and not batch.amended,
+            ended_by=ended_by_results(batch),
         )
 
 

@@ -13,6 +13,7 @@ import structlog
 from batchyard.apiserver.errors import ApiError
 from batchyard.decide.lifecycle import (
     Admit,
+    CarryOver,
     Conclude,
     EndAttempt,
     Ensure,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from batchyard.clock import Clock
     from batchyard.engine.places import Place
     from batchyard.kube.batches import ActiveBatch, Batches
+    from batchyard.kube.carrying import Carrying
     from batchyard.kube.endings import Endings
     from batchyard.kube.owners import Owners
     from batchyard.kube.sources import Sources
@@ -58,6 +60,7 @@ class Steps:
         places: Mapping[Provider, Place],
         sources: Sources,
         endings: Endings,
+        carrying: Carrying,
         owners: Owners,
         token: Callable[[str, int], str],
         results_url: str,
@@ -67,7 +70,7 @@ class Steps:
     ) -> None:
         """``recorded`` is told whenever there is an event to post."""
         self._batches, self._places, self._sources = batches, places, sources
-        self._endings, self._owners = endings, owners
+        self._endings, self._carrying, self._owners = endings, carrying, owners
         self._token, self._results_url = token, results_url
         self._clock, self._metrics, self._recorded = clock, metrics, recorded
 
@@ -90,6 +93,8 @@ class Steps:
     async def take(self, batch: ActiveBatch, step: Step, seen: Observation | None) -> None:
         """Do the step. Raises ``EnvironmentUnavailable`` or ``StoreError``; doing it again is safe then."""
         match step:
+            case CarryOver():
+                await self._carrying.carry_over(batch)
             case Provision(number):
                 await self._provision(batch, number)
             case Ensure():

@@ -51,7 +51,7 @@ PARITY_OF = "batchyard.dev/parity-of"
 _SUFFIX = "parity"
 # News of a twin wake the BatchTest that it belongs to; this is for the case that none come.
 _LOOK_SECONDS = 10.0
-_NOT_FOR_A_TWIN = ("gate", "failFast", "suspend", "cancel")
+_NOT_FOR_A_TWIN = ("amends", "gate", "failFast", "suspend", "cancel")
 
 
 class Twins:

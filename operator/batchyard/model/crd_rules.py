@@ -63,7 +63,7 @@ def pattern_rules(pattern: str) -> list[dict[str, JSON]]:
 def rules() -> dict[str, list[dict[str, JSON]]]:
     """Return the rules by the path of the schema they stand in, "" being the object itself."""
     return {
-        "": [_immutable(), _name(), _fork_of_another()],
+        "": [_immutable(), _name(), _fork_of_another(), _amends_another()],
         "spec": [*_case_rules(), _threads(), trial_cap(), _fork_finds_its_database(), _no_parity_of_what_is_not_run()],
         "spec.workflow.source": _one_place("place", ("path", "configMapRef", "image"), "folder"),
         "spec.casesFrom[]": _one_place("file", ("path", "configMapRef"), "file"),
@@ -127,6 +127,14 @@ def _fork_of_another() -> dict[str, JSON]:
         "!has(self.spec.forkFrom) || self.spec.forkFrom.batchTest != self.metadata.name",
         "is this BatchTest itself; name a finished one",
         "spec.forkFrom.batchTest",
+    )
+
+
+def _amends_another() -> dict[str, JSON]:
+    return rule(
+        "!has(self.spec.amends) || self.spec.amends != self.metadata.name",
+        "is this BatchTest itself; give this one a name of its own, and name the finished one",
+        "spec.amends",
     )
 
 

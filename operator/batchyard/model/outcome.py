@@ -72,6 +72,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     CONFIG_MAP_MISSING = "ConfigMapMissing"
     FORK_SOURCE_NOT_READY = "ForkSourceNotReady"
+    AMENDED_NOT_READY = "AmendedNotReady"
     QUEUED = "Queued"
     PREEMPTED = "Preempted"
     # attempt

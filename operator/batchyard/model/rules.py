@@ -84,6 +84,7 @@ def rule_faults(document: JSON, *, most_inline_bytes: int = MAX_INLINE_CASES_BYT
     yield from _case_faults(spec, most_inline_bytes)
     yield from _evaluation_faults(spec.at("evaluation", "evaluators"))
     yield from _fork_faults(Place(document, ""))
+    yield from _amending_faults(Place(document, ""))
 
 
 def _deadline_faults(deadlines: Place) -> Iterator[Fault]:
@@ -271,6 +272,12 @@ def _fork_faults(document: Place) -> Iterator[Fault]:
     for dimension, value in document.at("spec", "forkFrom", "variants").entries() if known else ():
         if dimension not in known:
             yield value.fault(f"{dimension} is no dimension of the matrix", did_you_mean(dimension, list(known)))
+
+
+def _amending_faults(document: Place) -> Iterator[Fault]:
+    amended = document.at("spec", "amends")
+    if amended.text() is not None and amended.text() == document.at("metadata", "name").text():
+        yield amended.fault("is this BatchTest itself", "give this one a name of its own, and name the finished one")
 
 
 def inline_bytes(cases: JSON) -> int:

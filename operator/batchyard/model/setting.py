@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from batchyard.model.trial import JSON
 
+DIGEST = "sha256:"
+"""What a value in ``Setting.pods`` begins with that is only a digest of what it stands for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -20,6 +23,7 @@ class Setting:
 
     ``files`` are the digests of the workflow's files by their path in its folder; ``apart`` are paths there that are
     no code but the batch's own file and its cases. ``packages`` has name and version of each that is installed.
+    ``pods`` is what decides what its pods are, in a cluster, by its name: the value, or a digest of it.
     ``unknown`` is why the code is not known, "" if it is.
     """
 
@@ -29,6 +33,7 @@ class Setting:
     python: str = ""
     place: str = ""
     unknown: str = ""
+    pods: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, JSON]:
         """Return it as JSON."""
@@ -39,6 +44,7 @@ class Setting:
             "python": self.python,
             "place": self.place,
             "unknown": self.unknown,
+            **({"pods": dict(self.pods)} if self.pods else {}),
         }
 
     @classmethod
@@ -51,4 +57,5 @@ class Setting:
             python=body["python"],
             place=body["place"],
             unknown=body["unknown"],
+            pods=dict(body.get("pods", {})),
         )

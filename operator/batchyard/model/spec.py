@@ -197,6 +197,11 @@ class BatchTestSpec(SpecModel):
     fork_from: ForkFrom | None = Field(
         default=None, description="Finished batch whose kept checkpoints the trials begin from."
     )
+    amends: DnsLabel | None = Field(
+        default=None,
+        description="Name of a BatchTest of the same namespace, or of a batch in the same store, whose results stand for "
+        "trials that would run the same again; its newest is taken.",
+    )
     repeats: int = Field(
         default=1, ge=1, le=MAX_TRIALS, description="How often each case is run with each combination."
     )

@@ -69,6 +69,29 @@ _COUNT = (
 )
 
 
+def copy_rows(connection: sa.Connection, batch_id: str, source: str, pairs: Sequence[Pair], epoch: int) -> None:
+    """Copy final results of ``source`` to trials of another batch. Raises ``StoreError`` if one is not there."""
+    moved = [
+        {
+            "new_batch": batch_id,
+            "new_ordinal": pair.new,
+            "new_epoch": epoch,
+            "new_weight": pair.weight,
+            "old_batch": source,
+            "old_ordinal": pair.old,
+        }
+        for pair in pairs
+    ]
+    connection.execute(_COPY, moved)
+    # Asked, because not every driver counts what many statements did.
+    copied = connection.scalars(_COUNT, {"batch": batch_id, "ordinals": [pair.new for pair in pairs]}).one()
+    if copied != len(moved):
+        raise StoreError(
+            f"only {copied} of {len(moved)} results of batch {source} are still there; run all of it anew, "
+            "without amending"
+        )
+
+
 class SqlPastResults:
     """Looks at and copies results between the batches of one store. Safe to call from any thread."""
 
@@ -111,29 +134,9 @@ class SqlPastResults:
         self, session: Session, source: str, pairs: Sequence[Pair], entries: Sequence[AuditEntry], dropped: int
     ) -> None:
         """Copy final results of ``source`` to trials of the session's batch, with what tells of it, all or nothing."""
-        moved = [
-            {
-                "new_batch": session.batch_id,
-                "new_ordinal": pair.new,
-                "new_epoch": session.epoch,
-                "new_weight": pair.weight,
-                "old_batch": source,
-                "old_ordinal": pair.old,
-            }
-            for pair in pairs
-        ]
-
-        taken = [pair.new for pair in pairs]
 
         def copy(connection: sa.Connection, _newest: int) -> None:
-            connection.execute(_COPY, moved)
-            # Asked, because not every driver counts what many statements did.
-            copied = connection.scalars(_COUNT, {"batch": session.batch_id, "ordinals": taken}).one()
-            if copied != len(moved):
-                raise StoreError(
-                    f"store {self._place.shown}: only {copied} of {len(moved)} results of batch {source} are still "
-                    "there; run the batch without --amend"
-                )
+            copy_rows(connection, session.batch_id, source, pairs, session.epoch)
 
         for pause in (*RETRY_SECONDS, None):
             try:

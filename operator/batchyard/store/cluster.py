@@ -18,6 +18,7 @@ from batchyard.model.errors import BatchNotFound, SegmentOutOfOrder, StaleLeader
 from batchyard.model.outcome import Phase
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
+from batchyard.store.carrying import SqlPastResults, copy_rows
 from batchyard.store.cluster_events import ClusterEvents, add_to_outbox
 from batchyard.store.lookup import finals_of
 from batchyard.store.retention import prune
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import RowMapping
 
+    from batchyard.engine.carrying import PastResults, Step
     from batchyard.engine.ports import BatchRecord, BatchUpdate, Session
     from batchyard.model.audit import AuditEntry
     from batchyard.model.trial import AttemptResult
@@ -225,6 +227,10 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         with self._read() as connection:
             return [_environment_from(row) for row in connection.execute(query).mappings()]
 
+    def past(self) -> PastResults:
+        """Return what reads the results of finished batches without what is large in them."""
+        return SqlPastResults(self)
+
     def prune(self, now: datetime) -> Sequence[str]:
         """Delete the audit trails whose retention time is over; return their batches. Raises ``StaleLeader``."""
         self.check_leading()
@@ -244,12 +250,15 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         segment: tuple[int, int] | None = None,
         outbox: Sequence[int] = (),
         closed_at: datetime | None = None,
+        carried: Step | None = None,
     ) -> Sequence[tuple[int, int]]:
         """Write one step, all or nothing; return (ordinal, attempt) of the results that were there already."""
         left_out: list[tuple[int, int]] = []
 
         def also(connection: sa.Connection, seq: int) -> None:
             left_out[:] = _known(connection, session.batch_id, results)
+            if carried is not None:
+                copy_rows(connection, session.batch_id, carried.source, carried.pairs, carried.epoch)
             if segment is not None:
                 _take_segment(connection, session.batch_id, *segment)
             if environment is not None:
