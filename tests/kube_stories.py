@@ -226,6 +226,35 @@ def _gets_its_code_later(world: World) -> None:
     world.on_turn = act
 
 
+def finish_first(world: World, **spec: Any) -> str:
+    """Have another BatchTest, ``first``, run to its end before the story begins; return its batch's id."""
+    fates, world.fates = world.fates, []
+    test = a_batch_test(**spec)
+    test["metadata"]["name"] = "first"
+
+    def is_over() -> bool:
+        status = world.cluster.get(BATCH_TESTS, "first").get("status", {})
+        return bool(status.get("completionTime")) and world.is_quiet
+
+    async def life() -> None:
+        world.begin(test)
+        world.trials_a_turn = 100
+        await world.until(is_over)
+
+    asyncio.run(life())
+    world.kill()
+    world.down_for, world.trials_a_turn, world.fates = 0, 1, fates
+    world.executed.clear()
+    (batch,) = world.store.batches()
+    return batch.id
+
+
+def _amends_another(world: World) -> None:
+    _one_fails(world)
+    # The room of a trail bounds how much is carried over in one commit: there are two.
+    finish_first(world, cases=30)
+
+
 def _invalid() -> Object:
     test = a_batch_test()
     test["spec"]["workflow"]["source"]["path"] = "."
@@ -278,6 +307,13 @@ OTHERS = (
         "compared with another place",
         lambda: a_batch_test(parity={"enabled": True, "against": "KubeRay", "sampleSize": 2}),
         own=(24, None),
+    ),
+    Story(
+        "amends another",
+        lambda: a_batch_test(cases=31, amends="first", audit={"maxEntries": 100}, gate=GATE),
+        _amends_another,
+        code=False,
+        own=(3, 9),
     ),
     Story(
         "deleted when its time is over",

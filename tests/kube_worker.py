@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,7 +105,10 @@ class FakeWorker:
         results, entries = [], []
         for trial, outcome in ended:
             number = self.manifest.attempts.get(trial.ordinal, 0) + 1
-            result = a_result(trial, outcome, number, self.attempt, self.world.clock, reason)
+            thread = f"{self.batch_id}/{trial.id}#{number}@{self.attempt}"
+            result = replace(
+                a_result(trial, outcome, number, self.attempt, self.world.clock, reason), thread_id=thread
+            )
             results.append((result, reason != Reason.INTERRUPTED))
             entries.append(self._entry(_EVENT_OF[outcome], trial.id, number))
         if ended:

@@ -190,7 +190,8 @@ class World:
         self.cluster.apply(BATCH_TESTS, test)
 
     def apply_code(self) -> None:
-        self.cluster.apply(CONFIG_MAPS, {"metadata": {"name": "code"}, "data": {"graph.py": "..."}})
+        code = {"metadata": {"name": "code"}, "data": {"graph.py": "..."}, "immutable": True}
+        self.cluster.apply(CONFIG_MAPS, code)
 
     # -- going on ----------------------------------------------------------------------------------------------------
 

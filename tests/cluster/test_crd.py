@@ -264,6 +264,7 @@ CHANGES: Object = {
     "deadlines": {"batchSeconds": 1000},
     "budgets": {"trial": {"steps": 9}},
     "forkFrom": {"batchTest": "another", "node": "read"},
+    "amends": "another",
     "environment": {"env": {"MODE": "b"}},
     "checkpoints": {"postgres": {"secretRef": {"name": "checkpoints", "key": "url"}}},
     "limits": {"recursionLimit": 7},

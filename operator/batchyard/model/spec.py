@@ -199,8 +199,8 @@ class BatchTestSpec(SpecModel):
     )
     amends: DnsLabel | None = Field(
         default=None,
-        description="Name of a BatchTest of the same namespace, or of a batch in the same store, whose results stand for "
-        "trials that would run the same again; its newest is taken.",
+        description="Name of a BatchTest of the same namespace, or of a batch in the same store, whose results stand "
+        "for trials that would run the same again; its newest is taken.",
     )
     repeats: int = Field(
         default=1, ge=1, le=MAX_TRIALS, description="How often each case is run with each combination."
