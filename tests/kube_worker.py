@@ -106,9 +106,7 @@ class FakeWorker:
         for trial, outcome in ended:
             number = self.manifest.attempts.get(trial.ordinal, 0) + 1
             thread = f"{self.batch_id}/{trial.id}#{number}@{self.attempt}"
-            result = replace(
-                a_result(trial, outcome, number, self.attempt, self.world.clock, reason), thread_id=thread
-            )
+            result = replace(a_result(trial, outcome, number, self.attempt, self.world.clock, reason), thread_id=thread)
             results.append((result, reason != Reason.INTERRUPTED))
             entries.append(self._entry(_EVENT_OF[outcome], trial.id, number))
         if ended:

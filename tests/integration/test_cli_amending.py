@@ -69,6 +69,21 @@ def test_changed_code_is_named_and_nothing_is_made(bench: Bench) -> None:
     assert len(bench.json("list")["batches"]) == 1
 
 
+def test_a_file_that_says_what_it_amends_means_the_same(bench: Bench) -> None:
+    first = bench.json("run", "batch.yaml")
+    more = bench.write("more.yaml", **own_code(repeats=2, amends="small"))
+    written = (bench.folder / more).read_text()
+    (bench.folder / more).write_text(written.replace('{"name": "small"}', '{"name": "larger"}'))
+
+    told = bench.run("run", more)
+    both = bench.run("run", more, "--amend", "small")
+
+    assert told.returncode == 0, told.stderr
+    assert f"4 of 8 trials carried over from {first['batch']['id']}, 4 to run: 4 new" in told.stderr
+    assert both.returncode == 2
+    assert "says already what is amended, and so does --amend" in both.stderr
+
+
 def test_to_amend_and_to_reuse_is_one_too_many(bench: Bench) -> None:
     done = bench.run("run", "batch.yaml", "--amend", "small", "--reuse")
 

@@ -27,7 +27,7 @@ from batchyard.model.events import EventType, severity_of
 from event_builders import NOON
 
 CONTRACT = """BatchAccepted SpecInvalid EnvironmentProvisioning EnvironmentReady EnvironmentFailed EnvironmentReleased
-EnvironmentQueued EnvironmentAdmitted EnvironmentPreempted
+EnvironmentQueued EnvironmentAdmitted EnvironmentPreempted BatchAmended
 BatchStarted BatchSuspended BatchResumed BatchCancelled BatchFinished TrialTimedOut TrialErrored TrialRetried LateResult
 DeadlineExceeded BudgetExceeded DecidedEarly GatePassed GateFailed GateInconclusive ParityMismatch AuditDropped
 OrphanRemoved"""

@@ -12,7 +12,6 @@ from batchyard.model.audit import AuditEntry
 from batchyard.model.events import EventType, severity_of
 
 if TYPE_CHECKING:
-
     from batchyard.clock import Clock
     from batchyard.kube.batches import ActiveBatch, Batches
     from batchyard.model.trial import JSON, AttemptResult

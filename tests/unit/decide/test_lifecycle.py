@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from batchyard.decide.lifecycle import (
     PATIENCE_SECONDS,
     Attempt,
+    CarryOver,
     Conclude,
     EndAttempt,
     Ensure,
@@ -52,6 +53,23 @@ def attempt(**changes: object) -> Attempt:
 
 RUNNING = attempt(started=True, heard_at=ago(1), seen=Seen.RUNNING)
 ENDED = attempt(started=True, ended_at=ago(60), seen_message="the head pod is gone")
+
+
+def test_what_is_carried_over_comes_before_the_first_place() -> None:
+    assert next_step(facts(phase=Phase.PENDING, amends=True)) == CarryOver()
+    assert next_step(facts(phase=Phase.PENDING, amends=True, suspend=True)) == Hold()
+
+
+def test_a_batch_that_was_all_carried_over_says_so_before_it_ends() -> None:
+    assert next_step(facts(open_trials=0, amends=True)) == CarryOver()
+    assert next_step(facts(open_trials=0)) == Conclude("")
+
+
+def test_a_batch_that_its_results_end_gets_no_place() -> None:
+    assert next_step(facts(ended_by=Reason.FAIL_FAST)) == Conclude(Reason.FAIL_FAST)
+    assert next_step(facts(ended_by=Reason.FAIL_FAST, attempt=replace(ENDED, released=True))) == Conclude(
+        Reason.FAIL_FAST
+    )
 
 
 def test_an_accepted_batch_gets_its_first_place() -> None:
