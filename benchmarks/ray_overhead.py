@@ -1,9 +1,10 @@
 """What running on Ray costs: our trials on Ray, beside the same work in Ray's own tasks and on worker processes alone.
 
 Ray's tasks run the same graph with LangGraph's own SqliteSaver: what a script of a few lines would do. Calls that do
-nothing show what Ray itself costs.
+nothing show what Ray itself costs. With ``--bare``, tasks also run the graph without any checkpoints, beside trials of
+ours that keep only their end (``durability: exit``), the least that a BatchTest can ask for.
 
-Run as ``python -m benchmarks.ray_overhead [--trials N] [--rounds N] [--parallelism N]`` from the folder of the
+Run as ``python -m benchmarks.ray_overhead [--trials N] [--rounds N] [--parallelism N] [--bare]`` from the folder of the
 repository. One Ray, one process; the contenders take turns in every round, so that a drift of the machine hits all
 alike. Not part of ``make bench``: it needs the extra ``ray``.
 """
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = "batchyard.langgraph_parts:LangGraphParts"
 ON_RAY = "trials on Ray"
+ENDS_ON_RAY = "trials on Ray that keep their end only"
 ALONE = "trials on worker processes alone"
 RAW = "Ray: tasks that run the same graph with LangGraph's SqliteSaver"
+BARE = "Ray: tasks with the bare graph, without checkpoints"
 ACTOR_CALLS = "Ray: calls of an actor that do nothing, one at a time each"
 TASKS = "Ray: tasks that do nothing, all at once"
 
@@ -96,8 +99,11 @@ def _order(number: int) -> Order:
     )
 
 
-def _same_work(ray: Any, folder: Path, parallelism: int) -> Callable[[int], float]:
-    """Run the graph of the trials in Ray's own tasks, as many at once as there are slots, each in a reused process."""
+def _same_work(ray: Any, folder: Path, parallelism: int, *, bare: bool = False) -> Callable[[int], float]:
+    """Run the graph of the trials in Ray's own tasks, as many at once as there are slots, each in a reused process.
+
+    If ``bare``, nothing is kept of it.
+    """
     workflows, threads = str(ROOT / "benchmarks" / "workflows"), count(1)
     graphs: dict[str, Any] = {}  # of each of Ray's processes its own
 
@@ -111,10 +117,15 @@ def _same_work(ray: Any, folder: Path, parallelism: int) -> Callable[[int], floa
             from langgraph.checkpoint.sqlite import SqliteSaver
 
             sys.path.insert(0, workflows)
-            file = sqlite3.connect(folder / f"raw-{os.getpid()}.db", check_same_thread=False)
-            file.execute("PRAGMA synchronous=NORMAL")  # as ours: it outlives its process, not the machine
-            saver = SqliteSaver(file)
-            graphs["graph"] = importlib.import_module("noop").build({}).compile(checkpointer=saver)
+            graph = importlib.import_module("noop").build({})
+            if bare:
+                graphs["graph"] = graph.compile()
+            else:
+                file = sqlite3.connect(folder / f"raw-{os.getpid()}.db", check_same_thread=False)
+                file.execute("PRAGMA synchronous=NORMAL")  # as ours: it outlives its process, not the machine
+                graphs["graph"] = graph.compile(checkpointer=SqliteSaver(file))
+        if bare:
+            return graphs["graph"].invoke({"n": 0})
         config = {"configurable": {"thread_id": str(number)}}
         return graphs["graph"].invoke({"n": 0}, config, durability="sync")
 
@@ -161,9 +172,57 @@ def _actor_calls(ray: Any, parallelism: int) -> Callable[[int], float]:
     return run
 
 
-def _runners(folder: Path, parallelism: int, stack: ExitStack) -> tuple[BatchTestRunner, BatchTestRunner]:
-    """Return a runner on Ray and one on worker processes alone, alike but for their folders."""
-    document = json.dumps({
+class _Bench:
+    """Opens runners that are alike but for where they run, how much they keep, and their folders."""
+
+    def __init__(self, folder: Path, parallelism: int, stack: ExitStack) -> None:
+        self._folder, self._parallelism, self._stack = folder, parallelism, stack
+        self._clock = SystemClock()
+        self._batch = parse_batch_test(_document(), "the benchmark's own")
+        until = self._clock.monotonic() + 3600
+        self._limits = Limits(trial=60, grace=1, environment=60, batch_until=until)
+
+    def on_ray(self, durability: str = "sync") -> _Trials:
+        """Return trials on Ray."""
+        provider, setup = self._parts_of(f"ray-{durability}", durability)
+        runner = open_ray_runner(
+            provider=provider,
+            parts=PARTS,
+            setup=setup,
+            limits=self._limits,
+            parallelism=self._parallelism,
+            batch_id="bench",
+            clock=self._clock,
+            read_boundaries=read_boundaries,
+            interpreters=partial(VirtualEnvironments, PARTS, self._clock),
+        )
+        return _Trials(self._stack.enter_context(runner))
+
+    def alone(self) -> _Trials:
+        """Return trials on worker processes alone."""
+        zygote = Zygote(self._clock, PARTS)
+        self._stack.callback(zygote.close)
+        provider, setup = self._parts_of("alone", "sync")
+        runner = ThreadPoolBatchTestRunner(
+            provider=provider,
+            spawn=lambda _wanted: zygote.spawn(),
+            setup=setup,
+            limits=self._limits,
+            parallelism=self._parallelism,
+            batch_id="bench",
+            clock=self._clock,
+            read_boundaries=read_boundaries,
+        )
+        return _Trials(self._stack.enter_context(runner))
+
+    def _parts_of(self, name: str, durability: str) -> tuple[InProcessEnvironment, Setup]:
+        environment, own = InProcessEnvironment(self._batch, self._folder / name, {}), str(self._folder / name)
+        environment.ensure("bench")
+        return environment, Setup("noop:build", str(ROOT / "benchmarks" / "workflows"), own, [], 0.5, 100, durability)
+
+
+def _document() -> str:
+    return json.dumps({
         "apiVersion": "batchyard.dev/v1alpha1",
         "kind": "BatchTest",
         "metadata": {"name": "bench"},
@@ -174,61 +233,27 @@ def _runners(folder: Path, parallelism: int, stack: ExitStack) -> tuple[BatchTes
             "deadlines": {"batchSeconds": 3600, "trialSeconds": 60},
         },
     })  # fmt: skip
-    batch = parse_batch_test(document, "the benchmark's own")
-    clock = SystemClock()
-    limits = Limits(trial=60, grace=1, environment=60, batch_until=clock.monotonic() + 3600)
-
-    def parts_of(name: str) -> tuple[InProcessEnvironment, Setup]:
-        environment = InProcessEnvironment(batch, folder / name, {})
-        environment.ensure("bench")
-        setup = Setup("noop:build", str(ROOT / "benchmarks" / "workflows"), str(folder / name), [], 0.5, 100, "sync")
-        return environment, setup
-
-    provider, setup = parts_of("ray")
-    on_ray = open_ray_runner(
-        provider=provider,
-        parts=PARTS,
-        setup=setup,
-        limits=limits,
-        parallelism=parallelism,
-        batch_id="bench",
-        clock=clock,
-        read_boundaries=read_boundaries,
-        interpreters=partial(VirtualEnvironments, PARTS, clock),
-    )
-    stack.enter_context(on_ray)
-    zygote = Zygote(clock, PARTS)
-    stack.callback(zygote.close)
-    provider, setup = parts_of("alone")
-    alone = ThreadPoolBatchTestRunner(
-        provider=provider,
-        spawn=lambda _wanted: zygote.spawn(),
-        setup=setup,
-        limits=limits,
-        parallelism=parallelism,
-        batch_id="bench",
-        clock=clock,
-        read_boundaries=read_boundaries,
-    )
-    stack.enter_context(alone)
-    return on_ray, alone
 
 
-def measure(trials: int, rounds: int, parallelism: int) -> dict[str, Any]:
+def measure(trials: int, rounds: int, parallelism: int, *, bare: bool) -> dict[str, Any]:
     """Return trials, or calls, a second of each contender by round, and the medians of the rounds' ratios."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        stack.enter_context(connected(RayConfig(), parallelism + 1))
+        # The actors that are not at work only wait.
+        stack.enter_context(connected(RayConfig(), (2 if bare else 1) * parallelism + 1))
         import ray
 
-        on_ray, alone = _runners(folder, parallelism, stack)
+        bench = _Bench(folder, parallelism, stack)
         contenders: dict[str, Callable[[int], float]] = {
-            ON_RAY: _Trials(on_ray),
+            ON_RAY: bench.on_ray(),
             RAW: _same_work(ray, folder, parallelism),
-            ALONE: _Trials(alone),
+            ALONE: bench.alone(),
             ACTOR_CALLS: _actor_calls(ray, parallelism),
             TASKS: _tasks(ray),
         }
+        if bare:
+            contenders[ENDS_ON_RAY] = bench.on_ray("exit")
+            contenders[BARE] = _same_work(ray, folder, parallelism, bare=True)
         for run in contenders.values():
             run(20 * parallelism)
         paces: dict[str, list[float]] = {name: [] for name in contenders}
@@ -236,11 +261,10 @@ def measure(trials: int, rounds: int, parallelism: int) -> dict[str, Any]:
         for number in range(rounds):
             for name in names[number % len(names) :] + names[: number % len(names)]:
                 paces[name].append(trials / contenders[name](trials))
-    ratios = {
-        name: median([ours / theirs for ours, theirs in zip(paces[ON_RAY], paces[name], strict=True)])
-        for name in names
-        if name != ON_RAY
-    }
+
+    def ratio(ours: str, theirs: str) -> float:
+        return round(median([one / other for one, other in zip(paces[ours], paces[theirs], strict=True)]), 3)
+
     added = [
         1000 * parallelism * (1 / ours - 1 / theirs) for ours, theirs in zip(paces[ON_RAY], paces[ALONE], strict=True)
     ]
@@ -249,7 +273,8 @@ def measure(trials: int, rounds: int, parallelism: int) -> dict[str, Any]:
         "rounds": rounds,
         "parallelism": parallelism,
         "perSecond": {name: [round(pace, 1) for pace in paces[name]] for name in names},
-        "ratioOfTrialsOnRay": {name: round(ratio, 3) for name, ratio in ratios.items()},
+        "ratioOfTrialsOnRay": {name: ratio(ON_RAY, name) for name in names if name != ON_RAY},
+        **({"ratioOfEndsOnRay": {BARE: ratio(ENDS_ON_RAY, BARE)}} if bare else {}),
         "addedMillisecondsPerTrial": round(median(added), 3),
     }
 
@@ -260,8 +285,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parallelism", type=int, default=2)
+    parser.add_argument("--bare", action="store_true")
     given = parser.parse_args(arguments)
-    print(json.dumps(measure(given.trials, given.rounds, given.parallelism), indent=2))
+    print(json.dumps(measure(given.trials, given.rounds, given.parallelism, bare=given.bare), indent=2))
     return 0
 
 
