@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from base64 import b64encode
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,34 @@ def test_two_versions_of_one_package_run_side_by_side_in_a_place(
         name: (output["text"], output["variable"]) for name, output in seen.items() if isinstance(output, dict)
     } == {name: (version, name) for name, version in versions.items()}
     assert len({str(output["prefix"]) for output in seen.values() if isinstance(output, dict)}) == 2
+
+
+def test_budgets_the_idle_deadline_and_shared_beginnings_hold_in_a_pod(operator: OperatorProcess) -> None:
+    stuck, idle = "is_stuck_and_ignores_stops", {"idleSeconds": 2, "graceSeconds": 0.3}
+    slug, source = stuck.replace("_", "-"), {"configMapRef": {"name": "sharing-code"}}
+    shared = {"nodes": [{"name": "begin", "dependsOn": []}]}
+
+    operator.apply(*batch_test(
+        "spending", "spending", variants=["modest", "goes_on_and_spends", stuck], deadlines=idle,
+        budgets={"trial": {"tokens": 1000}},
+    ))  # fmt: skip
+    operator.apply(*batch_test(
+        "sharing", "spending", variants=["modest", "states", stuck], cases=[{"name": "one"}, {"name": "two"}],
+        deadlines=idle, workflow={"factory": "spending:build", "source": source, "sharedPrefix": shared},
+    ))  # fmt: skip
+    for name in ("spending", "sharing"):
+        assert operator.finished(name)["phase"] == "Succeeded"
+
+    assert {result.combination: result.reason for result in operator.results("spending")} == {
+        "modest": "", "goes-on-and-spends": "TokenBudgetExceeded", slug: "IdleDeadlineExceeded",
+    }  # fmt: skip
+    ended = operator.results("sharing")
+    assert {result.reason for result in ended if result.combination == slug} == {"IdleDeadlineExceeded"}
+    nodes = Counter((node.node, node.status) for result in ended for node in result.boundaries)
+    assert nodes == {
+        ("begin", "completed"): 2, ("begin", "shared"): 4, ("act", "completed"): 4, ("act", "running"): 2,
+    }  # fmt: skip
+    check_trail(operator, "spending")
 
 
 def is_compared(operator: OperatorProcess, name: str) -> bool:
