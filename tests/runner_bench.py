@@ -128,8 +128,11 @@ class Seen:
         """Take events until the condition holds."""
         give_up = CLOCK.monotonic() + LONG
         while not until(self):
-            assert CLOCK.monotonic() < give_up, f"{what} did not come: {self}"
-            match runner.next_event(0.5):
+            heard = runner.next_event(0.5)
+            if heard is not None:
+                give_up = CLOCK.monotonic() + LONG
+            assert CLOCK.monotonic() < give_up, f"{what} did not come: {len(self.started)} began, {self.ended}"
+            match heard:
                 case Started() as started:
                     self.started.append(started)
                 case Ended() as ended:

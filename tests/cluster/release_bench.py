@@ -6,11 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
-import tarfile
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cluster.bed.images import PREVIOUS, previous_version
 from cluster.bed.running import run
 from cluster.bed.settings import CHECKOUT, process_environment
 from cluster.chart_bench import CHART
@@ -23,13 +23,10 @@ if TYPE_CHECKING:
     from cluster.chart_bench import Programs
 
 NAME = "batchyard"
-OLDER = "0.0.9"
 EXAMPLE = CHECKOUT / "examples" / "docs_search" / "batchtest.yaml"
-# Younger than the older version: what shows that an upgrade brings the definition along.
-NEW_COLUMN = "Reason"
-
-_IMAGE = {"registry": "docker.io", "tag": "test"}
-_VALUES = {"image": _IMAGE, "runner": {"image": _IMAGE}, "startupSeconds": 240}
+# Younger than the version before: what shows that an upgrade brings the definition along.
+NEW_FIELD = "forkFrom"
+PREVIOUS_PACKAGE = next(PREVIOUS.glob("*.tgz"))
 
 
 class Release:
@@ -61,51 +58,51 @@ class Release:
         self.cluster.apply("default", named)
 
     def packed(self) -> Path:
-        """Return the chart as a package."""
+        """Return the checkout's chart as a package."""
         run(self._helm, "package", CHART, "--destination", self._folder)
         return next(self._folder.glob("batchyard-*.tgz"))
 
-    def packed_older(self, package: Path) -> Path:
-        """Return the package as an older version would have been: with a definition that lacks a column."""
-        with tarfile.open(package) as archive:
-            archive.extractall(self._folder / "older", filter="data")
-        chart = self._folder / "older" / "batchyard"
-        described = yaml.safe_load((chart / "Chart.yaml").read_text())
-        (chart / "Chart.yaml").write_text(yaml.safe_dump({**described, "version": OLDER, "appVersion": OLDER}))
-        definition = next((chart / "files" / "crds").iterdir())
-        text = yaml.safe_load(definition.read_text())
-        version = text["spec"]["versions"][0]
-        version["additionalPrinterColumns"] = [
-            column for column in version["additionalPrinterColumns"] if column["name"] != NEW_COLUMN
-        ]
-        definition.write_text(yaml.safe_dump(text, sort_keys=False))
-        run(self._helm, "package", chart, "--destination", self._folder / "older")
-        return next((self._folder / "older").glob("*.tgz"))
-
-    def install(self, package: Path) -> None:
-        """Install a package and wait until the operator is ready; the bed's definition becomes the release's."""
-        self._put("install", package, "--take-ownership")
+    def install_previous(self) -> None:
+        """Install the version before and wait until its operator is ready; the bed's definition becomes its own."""
+        self.cluster.know_previous()
+        self._put("install", PREVIOUS_PACKAGE, previous_version(), "--take-ownership")
 
     def upgrade(self, package: Path) -> None:
-        """Upgrade to a package and wait until the new operator is ready."""
-        self._put("upgrade", package)
+        """Upgrade to a package of the checkout's chart and wait until the new operator is ready."""
+        self._put("upgrade", package, "test")
 
-    def _put(self, verb: str, package: Path, *more: str) -> None:
-        values = self._folder / "values.yaml"
-        # The tests have one image. What another version's would do to the pod, its package's name does.
-        values.write_text(yaml.safe_dump({**_VALUES, "podAnnotations": {"package": package.name}}))
-        self.helm(verb, NAME, package, "--values", values, "--wait", "--timeout=180s", *more)
+    def install(self, package: Path, **values: Any) -> None:
+        """Install a package of the checkout's chart with these values and wait until its operators are ready."""
+        self._put("install", package, "test", "--take-ownership", **values)
 
-    def columns(self) -> list[str]:
-        """Return the columns that the cluster's definition has."""
+    def _put(self, verb: str, package: Path, tag: str, *more: str, **values: Any) -> None:
+        image = {"registry": "docker.io", "tag": tag}
+        given = {"image": image, "runner": {"image": image}, "startupSeconds": 240, **values}
+        file = self._folder / "values.yaml"
+        file.write_text(yaml.safe_dump(given))
+        self.helm(verb, NAME, package, "--values", file, "--wait", "--timeout=180s", *more)
+
+    def fields(self) -> set[str]:
+        """Return the fields of ``spec`` that the cluster's definition has."""
         found = json.loads(self.cluster.kubectl("get", "crd", "batchtests.batchyard.dev", "-o", "json"))
-        return [column["name"] for column in found["spec"]["versions"][0]["additionalPrinterColumns"]]
+        described = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        return set(described["properties"])
 
     def pods(self) -> dict[str, str]:
         """Return when each of the operator's pods was made, by its uid."""
         chosen = ("-l", "app.kubernetes.io/component=operator")
         listed = json.loads(self.cluster.kubectl("get", "pods", "-n", self.namespace, *chosen, "-o", "json"))
         return {pod["metadata"]["uid"]: pod["metadata"]["creationTimestamp"] for pod in listed["items"]}
+
+    def leader(self) -> str:
+        """Return the name of the operator's pod that leads."""
+        (lease,) = json.loads(self.cluster.kubectl("get", "leases", "-n", self.namespace, "-o", "json"))["items"]
+        holder: str = lease["spec"]["holderIdentity"]
+        return holder.partition("_")[0]
+
+    def kill(self, pod: str) -> None:
+        """Kill a pod of the operator; its Deployment makes another."""
+        self.cluster.kubectl("delete", "pod", "-n", self.namespace, pod, "--grace-period=0", "--force")
 
     def finished(self, namespace: str, name: str, seconds: int = 120) -> dict[str, Any]:
         """Wait for a batch's end as people do and return its status."""

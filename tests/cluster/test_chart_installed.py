@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard import __version__
-from cluster.operator_bench import batch_test
-from cluster.release_bench import NEW_COLUMN, Release
+from cluster.bed.layout import GATEWAY, PODS
+from cluster.operator_bench import batch_test, free_ports
+from cluster.release_bench import NEW_FIELD, Release
+from postgres_server import Network, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,9 +44,8 @@ def release(programs: Programs, cluster: Cluster, namespace: str) -> Iterator[Re
 def test_a_release_runs_the_example_is_upgraded_in_the_middle_of_a_batch_and_leaves_nothing(
     release: Release, cluster: Cluster, namespace: str, measured: Callable[[str], None]
 ) -> None:
-    package = release.packed()
-    release.install(release.packed_older(package))
-    assert NEW_COLUMN not in release.columns()
+    release.install_previous()
+    assert NEW_FIELD not in release.fields()
     assert "Phase:          Succeeded" in release.helm("test", "batchyard", "--timeout=120s")
 
     release.apply_example(namespace)
@@ -55,9 +56,9 @@ def test_a_release_runs_the_example_is_upgraded_in_the_middle_of_a_batch_and_lea
     cluster.apply(namespace, *batch_test("long", "waits", cases=CASES, variants=["a"]))
     cluster.until(60, "the batch to run", lambda: _phase(cluster, namespace, "long") == "Running", look_at=namespace)
     before = release.pods()
-    release.upgrade(package)
+    release.upgrade(release.packed())
     _check_nothing_was_lost(release, namespace, before)
-    assert NEW_COLUMN in release.columns()
+    assert NEW_FIELD in release.fields()
 
     began = time.monotonic()
     release.helm("uninstall", "batchyard", "--wait", "--timeout=60s")
@@ -67,6 +68,40 @@ def test_a_release_runs_the_example_is_upgraded_in_the_middle_of_a_batch_and_lea
     measured(f"helm uninstall and the deletion of both namespaces: {took:.1f} s")
     assert remaining == []
     assert took < WITHIN_SECONDS
+
+
+def test_of_two_operators_with_postgresql_the_other_goes_on_when_the_one_that_leads_is_killed(
+    release: Release, cluster: Cluster, namespace: str
+) -> None:
+    network = Network(GATEWAY, free_ports()[0], PODS)
+    with running_server(network) as server, server.database() as local:
+        database = local.partition("@/")[2].partition("?")[0]
+        url = f"postgresql://postgres:unused@{GATEWAY}:{network.port}/{database}"
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": {"url": url}}
+        cluster.apply(release.namespace, secret)
+        release.install(
+            release.packed(),
+            replicas=2,
+            postgresql={"existingSecret": "store"},
+            watchNamespaces=[namespace],
+            networkPolicy={"enabled": True},
+        )
+        cluster.apply(namespace, *batch_test("long", "waits", cases=CASES, variants=["a"]))
+        cluster.until(
+            60, "the batch to run", lambda: _phase(cluster, namespace, "long") == "Running", look_at=namespace
+        )
+        led = release.leader()
+
+        release.kill(led)
+
+        status = release.finished(namespace, "long")
+        assert release.leader() != led
+        assert (status["phase"], status["trials"]["passed"]) == ("Succeeded", len(CASES))
+        shown = release.asked("show", "long", "--trials", "--namespace", namespace)
+        assert [trial["attempt"] for trial in shown["trials"]] == [1] * len(CASES)
+        assert release.asked("audit", "verify", "long", "--namespace", namespace)
+        # Before its server goes.
+        release.helm("uninstall", "batchyard", "--wait", "--timeout=60s")
 
 
 def _check_nothing_was_lost(release: Release, namespace: str, before: dict[str, str]) -> None:

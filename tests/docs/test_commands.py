@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A page's commands are many short ones.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 # Blocks of other kinds: a reader types what is in none of them.
 NOT_TYPED = {"text", "yaml", "json", "python", "lua", "promql", "toml", "dockerfile"}
@@ -25,7 +25,7 @@ NOT_TYPED = {"text", "yaml", "json", "python", "lua", "promql", "toml", "dockerf
 def test_every_command_of_a_page_runs_as_it_stands_there(page: Page, tmp_path: Path, postgres_url: str) -> None:
     shell = Shell(tmp_path, page, {"postgres": postgres_url}, {})
 
-    ran = shell.run(page.commands(Place.LOCAL), seconds=540)
+    ran = shell.run(page.commands(Place.LOCAL), seconds=840)
 
     assert ran
     assert not faults_of(ran)

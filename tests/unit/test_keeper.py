@@ -50,10 +50,11 @@ class Kept:
 
 
 @contextmanager
-def a_keeper(command: str) -> Iterator[Kept]:
+def a_keeper(*arguments: str) -> Iterator[Kept]:
     ours, theirs = socket.socketpair()
     ours.settimeout(LONG)
-    with subprocess.Popen([sys.executable, CHILD, str(theirs.fileno()), command], pass_fds=[theirs.fileno()]) as keeper:
+    command = [sys.executable, CHILD, str(theirs.fileno()), *arguments]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as keeper:
         theirs.close()
         kept = Kept(keeper, ours)
         try:
@@ -160,6 +161,16 @@ def test_of_endless_output_the_end_is_kept_in_bounded_memory(tmp_path: Path) -> 
 
         assert (tmp_path / "output.log").stat().st_size == 256 * 1024
         assert resident_bytes([kept.process.pid]) < 100_000_000
+
+
+def test_whoever_prints_without_end_holds_nothing_up(tmp_path: Path) -> None:
+    with a_keeper("exec sleep 1000", "/dev/zero") as kept:
+        assert set(kept.output(tmp_path / "output.log")) == {"\0"}
+
+        kept.tell("K")
+        told = kept.line()
+
+    assert told == "gone -9 1"
 
 
 def test_a_pipe_or_a_link_in_the_outputs_place_holds_nothing_up_and_is_not_followed(tmp_path: Path) -> None:

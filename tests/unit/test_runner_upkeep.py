@@ -188,9 +188,9 @@ def test_a_link_in_the_outputs_place_is_not_written_through(bench: Bench, tmp_pa
 
 
 @pytest.mark.slow
-def test_five_hundred_new_workers_leak_no_descriptor_thread_or_process(zygote: Zygote, tmp_path: Path) -> None:
+def test_two_hundred_new_workers_leak_no_descriptor_thread_or_process(zygote: Zygote, tmp_path: Path) -> None:
     bench = Bench(by_process(zygote), tmp_path)
-    rounds = 500
+    rounds = 200
     with bench.runner(4) as runner:
         warm = run_all(runner, [an_order("os-exit", number) for number in range(8)])
         before = _held(zygote)

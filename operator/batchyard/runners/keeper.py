@@ -28,6 +28,8 @@ OUTPUT_MARK = b"\x00batchyard-trial\x00"
 
 _OUTPUT_TAIL_BYTES = 256 * 1024
 _SWEEP_SECONDS = 10.0
+# No pipe holds more unless root says so: after so much, what was printed before is here, whoever goes on printing.
+_MOST_IN_A_PIPE = 1024 * 1024
 
 
 class Keeper:
@@ -116,27 +118,27 @@ class Keeper:
             if pid == self._worker:
                 self._status = os.waitstatus_to_exitcode(status)
 
-    def _drain(self) -> bool:
+    def _drain(self) -> int:
+        """Read some output and return how many bytes; 0 at its end."""
         if self._output is None:
-            return False
+            return 0
         try:
             data = os.read(self._output, 1 << 16)
-        except BlockingIOError:
-            return True
         except OSError:
             data = b""
         if not data:
             os.close(self._output)
             self._output = None
-            return False
         self._tail += data
         if len(self._tail) > 2 * _OUTPUT_TAIL_BYTES:
             del self._tail[:-_OUTPUT_TAIL_BYTES]
-        return True
+        return len(data)
 
     def _drain_rest(self) -> None:
-        while self._output is not None and select.select([self._output], [], [], 0)[0]:
-            self._drain()
+        """Read what was printed until now, but not for as long as somebody prints."""
+        left = _MOST_IN_A_PIPE
+        while left > 0 and self._output is not None and select.select([self._output], [], [], 0)[0]:
+            left -= self._drain()
 
     def _write_output(self, path: Path) -> None:
         self._drain_rest()

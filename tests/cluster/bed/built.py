@@ -61,10 +61,11 @@ class Built:
 
     def load_images(self) -> None:
         """Build the images anew where something changed, and import those that the node does not have."""
-        socket = node.socket(self._settings.state)
-        if not socket.exists():
-            raise BedFailed("the cluster is not up, so it cannot take images: make cluster")
-        images.import_all(self._settings, socket, images.build_all(self._settings))
+        images.import_all(self._settings, self._socket(), images.build_all(self._settings))
+
+    def load_previous(self) -> None:
+        """Build and import the images of the version before."""
+        images.import_all(self._settings, self._socket(), images.build_previous(self._settings))
 
     def down(self) -> None:
         """Stop everything and leave nothing but logs, built programs and built images."""
@@ -78,6 +79,12 @@ class Built:
         if stopped:
             return [f"not running: {', '.join(stopped)}; bring it up with: make cluster"]
         return [] if self.one_node.node_ready() else ["its node is not ready; repair it with: make cluster"]
+
+    def _socket(self) -> Path:
+        socket = node.socket(self._settings.state)
+        if not socket.exists():
+            raise BedFailed("the cluster is not up, so it cannot take images: make cluster")
+        return socket
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self._settings.state.with_name("cluster.lock"), "it brings the cluster up or down")

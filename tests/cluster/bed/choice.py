@@ -50,6 +50,10 @@ class Bed(Protocol):
         """Build the images of the checkout as it is now, and make them known to the cluster."""
         ...
 
+    def load_previous(self) -> None:
+        """Make the images of the version before known to the cluster."""
+        ...
+
     def down(self) -> None:
         """Stop it; a cluster that the caller points at is left alone."""
         ...

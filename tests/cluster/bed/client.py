@@ -47,6 +47,10 @@ class Cluster:
         """Bring the cluster up to this checkout's definitions."""
         definitions.apply(self._bed.kubectl, self.kubeconfig)
 
+    def know_previous(self) -> None:
+        """Let the cluster have the images of the version before."""
+        self._bed.load_previous()
+
     @property
     def one_node(self) -> OneNode:
         """The cluster's own programs, to stop, freeze or exchange; ``go_without`` where they are not ours."""

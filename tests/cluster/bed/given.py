@@ -36,6 +36,9 @@ class Given:
     def load_images(self) -> None:
         """Do nothing: whoever gives the cluster also gives it batchyard/operator:test and batchyard/runner:test."""
 
+    def load_previous(self) -> None:
+        """Do nothing: the images of the version before are given too, under its number."""
+
     def down(self) -> None:
         """Do nothing."""
 

@@ -20,6 +20,9 @@ from cluster.bed.settings import CHECKOUT
 if TYPE_CHECKING:
     from cluster.bed.settings import Settings
 
+PREVIOUS = CHECKOUT / "tests" / "cluster" / "previous"
+"""What the version before this one published."""
+
 _UNITS = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 # The Dockerfile's own time, if no other is given.
 EPOCH = 315532800
@@ -43,21 +46,40 @@ _BUILD_TIMEOUT = 1800.0
 _PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
 
 
-def name(target: str) -> str:
+def name(target: str, tag: str = "test") -> str:
     """Return the name of an image in the cluster."""
-    return f"docker.io/batchyard/{target}:test"
+    return f"docker.io/batchyard/{target}:{tag}"
+
+
+def previous_version() -> str:
+    """Return the number of the version before this one."""
+    (wheel,) = PREVIOUS.glob("*.whl")
+    return wheel.name.split("-")[1]
 
 
 def build_all(settings: Settings) -> dict[str, str]:
-    """Build the images from the checkout as it is now and return their ids by target; quick when nothing changed."""
-    return {target: built(settings, target) for target in TARGETS}
+    """Build the images from the checkout as it is now and return their ids by name; quick when nothing changed."""
+    return {name(target): built(settings, target) for target in TARGETS}
+
+
+def build_previous(settings: Settings) -> dict[str, str]:
+    """Build the images of the version before, over those of the checkout, and return their ids by name."""
+    made = {}
+    with locked(settings.images / "build.lock", "it builds images"):
+        for target in TARGETS:
+            tag = name(target, previous_version())
+            say(f"building the image {tag}")
+            given = (f"--build-arg=IMAGE={name(target)}", f"--tag={tag}", f"--file={PREVIOUS / 'Containerfile'}")
+            options = ("--isolation=chroot", "--pull-never", "--layers", "--quiet", f"--timestamp={EPOCH}")
+            made[tag] = _buildah(settings, "bud", *options, *given, str(PREVIOUS)).strip().splitlines()[-1]
+    return made
 
 
 def import_all(settings: Settings, socket: Path, images: dict[str, str]) -> None:
-    """Let the cluster's node have these images."""
+    """Let the cluster's node have these images, which are ids by name."""
     with locked(settings.images / "import.lock", "it imports images"):
-        for target, image in images.items():
-            _import(settings, socket, target, image)
+        for tag, image in images.items():
+            _import(settings, socket, tag, image)
 
 
 def built(settings: Settings, target: str) -> str:
@@ -134,14 +156,15 @@ def _digest_of_sources() -> str:
     return digest.hexdigest()
 
 
-def _import(settings: Settings, socket: Path, target: str, image: str) -> None:
-    record = socket.parent / f"image-{target}"
+def _import(settings: Settings, socket: Path, tag: str, image: str) -> None:
+    short = tag.rpartition("/")[2].replace(":", "-")
+    record = socket.parent / f"image-{short}"
     if record.is_file() and record.read_text(encoding="utf-8") == image:
         return
-    say(f"importing the image {target}")
-    archive = settings.images / f"{target}.tar"
+    say(f"importing the image {tag}")
+    archive = settings.images / f"{short}.tar"
     archive.unlink(missing_ok=True)
-    _buildah(settings, "push", "--quiet", image, f"docker-archive:{archive}:{name(target)}")
+    _buildah(settings, "push", "--quiet", image, f"docker-archive:{archive}:{tag}")
     archives.import_into(socket, archive)
     archive.unlink()
     record.write_text(image, encoding="utf-8")

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cluster.bed import definitions, tools
-from cluster.bed.images import TARGETS, name
+from cluster.bed.images import PREVIOUS, TARGETS, name, previous_version
 from cluster.bed.kuberay import KubeRay
 from cluster.bed.running import locked, run, say, succeeds
 from cluster.bed.settings import CHECKOUT
@@ -53,10 +53,13 @@ class Kind:
     def load_images(self) -> None:
         """Build the images and load them into the cluster's node."""
         for target in TARGETS:
-            say(f"building the image {target}")
-            tag = name(target)
-            run("docker", "build", f"--target={target}", f"--tag={tag}", CHECKOUT, timeout=_BUILD_TIMEOUT)
-            run("kind", "load", "docker-image", tag, f"--name={_NAME}", timeout=600)
+            _load(name(target), f"--target={target}", CHECKOUT)
+
+    def load_previous(self) -> None:
+        """Build the images of the version before, and load them into the cluster's node."""
+        file = f"--file={PREVIOUS / 'Containerfile'}"
+        for target in TARGETS:
+            _load(name(target, previous_version()), file, f"--build-arg=IMAGE={name(target)}", PREVIOUS)
 
     def down(self) -> None:
         """Remove the cluster."""
@@ -81,3 +84,9 @@ class Kind:
             self.kubectl, f"--kubeconfig={self.kubeconfig}", "get", "nodes", "-o", "jsonpath={.items[0].spec.podCIDR}"
         )
         run("ip", "route", "replace", pods.strip(), "via", address)
+
+
+def _load(tag: str, *recipe: str | Path) -> None:
+    say(f"building the image {tag}")
+    run("docker", "build", f"--tag={tag}", *recipe, timeout=_BUILD_TIMEOUT)
+    run("kind", "load", "docker-image", tag, f"--name={_NAME}", timeout=600)
