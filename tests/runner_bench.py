@@ -215,6 +215,14 @@ def await_all_dead(pids: Iterable[int]) -> None:
     await_true(lambda: not any(map(is_alive, waiting)), f"the end of {waiting}")
 
 
+def await_end_of_theirs(pids: Path, least: int) -> None:
+    """Wait until none runs of the processes that left their pids there: at least so many, a grandchild among them."""
+    left = list(pids.iterdir())
+    assert len(left) >= least
+    assert any("grandchild" in file.name for file in left)
+    await_all_dead(int(file.read_text()) for file in left)
+
+
 TRIAL, GRACE = 0.5, 0.2
 """The limits that hostile acts are run under, in seconds."""
 

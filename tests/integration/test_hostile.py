@@ -11,7 +11,7 @@ import pytest
 
 from batch_bench import BatchBench, Ran
 from batchyard.model.outcome import Outcome, Reason, Verdict
-from runner_bench import await_all_dead, lines_of
+from runner_bench import await_all_dead, await_end_of_theirs, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,12 +132,8 @@ def test_every_other_trial_of_the_batch_passed(ran: Ran) -> None:
 
 @pytest.mark.proves("p0-deadlines")
 def test_not_one_process_of_theirs_is_alive(ran: Ran, pids: Path) -> None:
-    left = [int(file.read_text()) for file in pids.iterdir()]
-
     assert ran.finished is not None
-    assert any("grandchild" in file.name for file in pids.iterdir())
-    assert len(left) >= len(TIMED_OUT) + len(ENDS)
-    await_all_dead(left)
+    await_end_of_theirs(pids, len(TIMED_OUT) + len(ENDS))
 
 
 def test_how_each_was_ended_is_audited(ran: Ran) -> None:

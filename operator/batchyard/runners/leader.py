@@ -273,7 +273,9 @@ class Leader(threading.Thread):
 
     def _run_and_watch(self, seat: _Seat, order: Order) -> Ended:
         started_at, started = self._clock.now(), self._clock.monotonic()
-        seat.worker.send({"op": "run", "order": order})
+        # Nodes may be over before the watch begins to look for pauses.
+        stop = {"stop": True} if order.ordinal in self._pauses else {}
+        seat.worker.send({"op": "run", "order": order, **stop})
         watch = Watch(self._limits, order, seat.worker, seat.runtime.memory_bytes, started)
         reply, cause, signals = self._watch(seat, order, watch, started)
         took = self._clock.monotonic() - started

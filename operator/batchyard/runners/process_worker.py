@@ -69,7 +69,7 @@ class ProcessWorker:
     def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; ``wait`` sends on what did not go at once, and tells if the worker is gone."""
         if message["op"] == "run":
-            self._slot.ask_to_stop(False)
+            self._slot.ask_to_stop("stop" in message)
             self._slot.clear_usage()
         self._unanswered += 1
         with contextlib.suppress(OSError):

@@ -73,7 +73,7 @@ class ThreadWorker:
     def send(self, message: Mapping[str, Any]) -> None:
         """Send one message."""
         if message["op"] == "run":
-            self._slot.stop_asked = False
+            self._slot.stop_asked = "stop" in message
             self._slot.set_usage(Usage(), 0)
         self._unanswered += 1
         self._inbox.put(message)

@@ -286,6 +286,18 @@ class RunnerConformance:
         assert (paused.signals, other.result.outcome) == ((), Outcome.PASSED)
         assert "end plain-0" not in log.read_text()
 
+    def test_a_pause_from_before_the_attempt_holds_it_at_its_first_boundary(
+        self, open_runner: OpenRunner, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "log"
+        log.touch()
+        with open_runner(1, RunnerLimits()) as runner:
+            runner.pause(0)
+            paused = _run(runner, order_of(0, log=str(log))).ended[0]
+
+        assert (paused.result.outcome, paused.result.reason) == (Outcome.NEEDS_INPUT, Reason.PAUSED)
+        assert "end plain-0" not in log.read_text()
+
 
 class IsolatedRunnerConformance(RunnerConformance):
     """Holds besides for runners whose trials each have a process and a folder to themselves."""
