@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from batchyard.model.events import EventType
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail
 from cluster.pods import logs, restricted_pod, wait_for_phase
 from package_bench import a_wheel
@@ -261,3 +262,23 @@ def test_a_missing_configmap_is_waited_for(operator: OperatorProcess) -> None:
     operator.apply(source)
 
     assert operator.finished("early")["phase"] == "Succeeded"
+
+
+def test_a_finished_batch_amended_with_a_case_more_runs_only_that_cases_trials(operator: OperatorProcess) -> None:
+    cases = [{"name": "one"}, {"name": "two"}]
+    first, more = batch_test("first", cases=cases[:1]), batch_test("more", cases=cases, amends="first")
+    # Both at once, as a tool that knows no order does it, and the code as `batchyard bundle` makes it.
+    operator.apply({**more[0], "immutable": True}, more[1], {**first[0], "immutable": True}, first[1])
+
+    status = operator.finished("more")
+    operator.apply(more[1])
+
+    assert status["phase"] == operator.status("first")["phase"] == "Succeeded"
+    assert (status["trials"]["passed"], status["trials"]["carriedOver"]) == (4, 2)
+    trail = [sealed.entry for sealed in operator.trail("more")]
+    told = {kind: {entry.trial_id for entry in trail if entry.type == kind} for kind in EventType}
+    assert told[EventType.TRIAL_CARRIED_OVER] == {"a/one/0", "b/one/0"}
+    assert told[EventType.TRIAL_PASSED] == {"a/two/0", "b/two/0"}
+    source = {result.trial_id: result.output for result in operator.results("first")}
+    assert source.items() <= {result.trial_id: result.output for result in operator.results("more")}.items()
+    check_trail(operator, "more")

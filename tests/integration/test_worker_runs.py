@@ -109,6 +109,19 @@ def test_a_second_place_runs_what_the_first_one_left_and_nothing_else(tmp_path: 
         assert bench.told("BatchResumed") == ["resumed with 1 of 3 trials finished"]
 
 
+def test_a_first_place_runs_nothing_that_was_carried_over_from_another_batch(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with OperatorBench(tmp_path, "observed:build", cases=cases("one", "two", log=str(log))) as bench:
+        carried = bench.result(0, epoch=0, thread_id="other-1/left/one/0#1@1")
+        bench.do(bench.batches.commit(bench.batch, results=[(carried, True)]))
+
+        with WorkerProcess(bench) as worker:
+            assert worker.wait() == 0, worker.words
+
+        assert [(result.ordinal, result.epoch) for result in bench.finals] == [(0, 0), (1, 1)]
+        assert sorted(lines_of(log)) == ["begin left/two", "end left/two"]
+
+
 def test_a_failure_ends_the_batch_if_it_is_to_fail_fast(tmp_path: Path) -> None:
     names = [f"case-{number}" for number in range(6)]
     spec: dict[str, Any] = {"cases": cases(*names, error="wrong"), "failFast": True, "parallelism": 1}

@@ -113,8 +113,7 @@ class TrialLoop:
     def _take_stock(self) -> None:
         """Learn what earlier sessions finished and say that this one begins."""
         resumed = self._epoch > 1
-        if resumed:
-            self._recall()
+        self._recall()
         finished, total = len(self._plan) - self._backlog.open_count, len(self._plan)
         details: dict[str, JSON] = {"finished": finished, "total": total, "epoch": self._epoch}
         if self._prefixes is not None:
@@ -129,7 +128,10 @@ class TrialLoop:
         self._look_at_cases()
 
     def _recall(self) -> None:
-        """Take over what earlier sessions did: into the backlog, and why they ended the batch, if they did."""
+        """Take over what is finished already: into the backlog, and why it ended the batch, if it did.
+
+        Also the first place of a batch may find some of its trials finished, if it amends another.
+        """
         raise NotImplementedError
 
     def _begin(self) -> None:

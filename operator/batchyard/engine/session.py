@@ -104,6 +104,8 @@ class BatchSession(TrialLoop):
 
     def _recall(self) -> None:
         """Take over what the store has of earlier sessions."""
+        if self._session.epoch == 1:
+            return
         final: set[tuple[int, int]] = set()
         for result in self._store.results(self._record.id):
             self._backlog.finish(result.ordinal)
