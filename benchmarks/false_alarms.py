@@ -2,47 +2,60 @@
 
 Two combinations that are equally good are compared by the gate's own code, over cases of several kinds. An alarm is a
 gate that calls one of them worse (margin 0, confidence 95%), a lucky pass one that calls it better. Coverage is how
-often the interval between the two bounds holds a difference that is really there.
+often the interval between the two bounds holds a difference that is really there. Then two that are not equally good,
+and whose true difference is the margin: passed and failed are both wrong there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+from benchmarks.many_gates import judged
 
 from batchyard.judge.cases import Pair
 from batchyard.judge.paired import difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 # Arrays of NumPy, whose functions are typed too loosely for strict checks.
 Numbers = Any
+Shape = int | tuple[int, int]
+Draw = Callable[[np.random.Generator, Shape, float], Numbers]
 
 CONFIDENCE = 0.95
-CASES = (10, 20, 50, 100, 200, 1000)
+CASES = (10, 20, 30, 50, 100, 200, 1000)
+MARGIN = 0.02
+MOST_WRONG = 0.06
+LEAST_SHARP = 0.04
 TABLE = Path(__file__).parent / "statistics.md"
 _LIFT = 0.1
 _COVERAGE_EVERY = 5
+_SAME = 1e-9
+_AT_ONCE = 500
+_ASKED = 10
 
 
 class Kind(NamedTuple):
     """One kind of cases: ``draw`` gives so many differences, whose mean is ``lift``."""
 
     name: str
-    draw: Callable[[np.random.Generator, int, float], Numbers]
+    draw: Draw
     repeats: int = 1
     group: int = 1
 
 
-def _passes(hard: float, easy: float, repeats: int) -> Callable[[np.random.Generator, int, float], Numbers]:
-    def draw(luck: np.random.Generator, cases: int, lift: float) -> Numbers:
+def _passes(hard: float, easy: float, repeats: int) -> Draw:
+    def draw(luck: np.random.Generator, cases: Shape, lift: float) -> Numbers:
         rate = luck.beta(easy, hard, cases) * (1 - lift)
         first, second = luck.binomial(repeats, rate), luck.binomial(repeats, rate + lift)
         return np.divide(second - first, repeats, dtype=np.float64)
@@ -50,13 +63,39 @@ def _passes(hard: float, easy: float, repeats: int) -> Callable[[np.random.Gener
     return draw
 
 
-def _score(luck: np.random.Generator, cases: int, lift: float) -> Numbers:
-    noise = np.clip(luck.normal(0, 0.08, (2, cases)), -0.2, 0.2)
+def _score(luck: np.random.Generator, cases: Shape, lift: float) -> Numbers:
+    noise = np.clip(luck.normal(0, 0.08, (2, *np.atleast_1d(cases))), -0.2, 0.2)
     return noise[1] - noise[0] + lift
 
 
-def _mostly_equal(luck: np.random.Generator, cases: int, lift: float) -> Numbers:
-    return np.where(luck.random(cases) < 0.3, _score(luck, cases, lift / 0.3), 0.0)
+def _partly(share: float, others: Draw) -> Draw:
+    """Return cases of which this share is not equal: they differ like ``others``."""
+
+    def draw(luck: np.random.Generator, cases: Shape, lift: float) -> Numbers:
+        return np.where(luck.random(cases) < share, others(luck, cases, lift / share), 0.0)
+
+    return draw
+
+
+def _uneven(luck: np.random.Generator, cases: Shape, lift: float) -> Numbers:
+    return np.minimum(1.0, luck.exponential(lift, cases))
+
+
+def _whole(luck: np.random.Generator, cases: Shape, lift: float) -> Numbers:
+    return np.full(cases, lift)
+
+
+def _skewed(luck: np.random.Generator, cases: Shape, lift: float) -> Numbers:
+    return lift + 0.1 * (luck.exponential(1.0, cases) - 1.0)
+
+
+def _some_against_most(luck: np.random.Generator, cases: Shape, lift: float) -> Numbers:
+    most = luck.normal(lift + 0.03, 0.02, cases)
+    return most - np.where(luck.random(cases) < 0.3, luck.normal(0.1, 0.03, cases), 0.0)
+
+
+def _few_against_some(luck: np.random.Generator, cases: Shape, lift: float) -> Numbers:
+    return np.where(luck.random(cases) < 0.2, 0.4, -0.1) + lift
 
 
 KINDS = (
@@ -64,69 +103,228 @@ KINDS = (
     Kind("pass or fail, once, mostly easy", _passes(0.6, 6, 1)),
     Kind("pass or fail, 5 repeats", _passes(1, 2, 5), repeats=5),
     Kind("score", _score),
-    Kind("score, 70% of cases equal", _mostly_equal),
+    Kind("score, 70% of cases equal", _partly(0.3, _score)),
     Kind("pass or fail, groups of 5 alike", _passes(1, 2, 1), group=5),
+    Kind("score, 90% of cases equal", _partly(0.1, _score)),
 )
+
+AT_THE_MARGIN = (
+    Kind("score", _score),
+    Kind("score, 50% of cases equal", _partly(0.5, _score)),
+    Kind("score, 70% of cases equal", _partly(0.3, _score)),
+    Kind("score, 90% of cases equal", _partly(0.1, _score)),
+    Kind("score, 70% of cases equal, groups of 5 alike", _partly(0.3, _score), group=5),
+    Kind("98% of cases equal, the rest lost", _partly(MARGIN, _whole)),
+    Kind("score, most a little worse, some much better", _some_against_most),
+    Kind("pass or fail, once", _passes(1, 2, 1)),
+    Kind("pass or fail, 5 repeats", _passes(1, 2, 5), repeats=5),
+    Kind("score, 70% of cases equal, the rest unevenly worse", _partly(0.3, _uneven)),
+    Kind("score, 90% of cases equal, the rest unevenly worse", _partly(0.1, _uneven)),
+    Kind("score, all unevenly worse", _skewed),
+)
+ON_THE_AVERAGE = Kind("70% of cases equal, most of the rest better, a few much worse", _partly(0.3, _few_against_some))
+"""Equal, but only on the average: the margin is 0."""
+
+
+def differences_of(kind: Kind, shape: Shape, luck: np.random.Generator, lift: float = 0.0) -> Numbers:
+    """Return so many cases, or rows of them; in a group 70% have the difference of its first."""
+    made = kind.draw(luck, shape, lift)
+    if kind.group > 1:
+        firsts = np.arange(made.shape[-1]) // kind.group * kind.group
+        made = np.where(luck.random(shape) < 0.7, made[..., firsts], made)
+    return made
 
 
 def pairs_of(kind: Kind, cases: int, luck: np.random.Generator, lift: float = 0.0) -> list[Pair]:
-    """Return so many cases; those of a group have, with a chance of 70%, the difference of its first."""
-    made = kind.draw(luck, cases, lift)
-    groups = np.arange(cases) // kind.group
-    if kind.group > 1:
-        made = np.where(luck.random(cases) < 0.7, made[groups * kind.group], made)
+    """Return so many cases, as the gate has them."""
+    return _pairs(kind, differences_of(kind, cases, luck, lift))
+
+
+def _pairs(kind: Kind, differences: Numbers) -> list[Pair]:
     return [
-        Pair("", str(group), 1.0, value, kind.repeats)
-        for group, value in zip(groups.tolist(), made.tolist(), strict=True)
+        Pair("", str(number // kind.group), 1.0, value, kind.repeats)
+        for number, value in enumerate(differences.tolist())
     ]
 
 
 class Row(NamedTuple):
-    """What came of the gates of one kind and number of cases, in shares of them."""
+    """What came of the gates of one kind and number of cases, in shares of them.
+
+    ``best`` is the rate of the sharpest test that is wrong in no more than 5% whatever number of groups differs.
+    """
 
     kind: str
     cases: int
     alarms: float
     lucky: float
     covered: float
+    best: float
+
+
+class Edge(NamedTuple):
+    """What came of gates whose margin is the true difference, in shares of them: both are wrong."""
+
+    kind: str
+    cases: int
+    passed: float
+    failed: float
 
 
 def simulate(kind: Kind, cases: int, gates: int, seed: int) -> Row:
     """Return how often the gate is wrong."""
     luck = np.random.default_rng([seed, KINDS.index(kind), cases])
     alarms = lucky = covered = lifts = 0
-    for number in range(gates):
-        equal = difference(pairs_of(kind, cases, luck))
-        alarms += equal.p_below(0.0) <= 1 - CONFIDENCE
-        lucky += equal.p_above(0.0) <= 1 - CONFIDENCE
-        if number % _COVERAGE_EVERY == 0:
-            lifted = difference(pairs_of(kind, cases, luck, _LIFT))
-            covered += lifted.low(CONFIDENCE) <= _LIFT <= lifted.high(CONFIDENCE)
-            lifts += 1
-    return Row(kind.name, cases, alarms / gates, lucky / gates, covered / lifts)
+    best = 0.0
+    for drawn in _drawn(kind, cases, gates, luck, 0.0):
+        passed, failed = _judged(kind, drawn, 0.0)
+        lucky, alarms = lucky + passed.sum(), alarms + failed.sum()
+        best += sum(_attainable(row) for row in _groups(kind, drawn))
+    for drawn in _drawn(kind, cases, gates // _COVERAGE_EVERY, luck, _LIFT):
+        above, below = _judged(kind, drawn, _LIFT)
+        covered += (~above & ~below).sum()
+        lifts += len(drawn)
+    return Row(kind.name, cases, float(alarms / gates), float(lucky / gates), float(covered / lifts), best / gates)
+
+
+def at_the_margin(kind: Kind, cases: int, gates: int, seed: int) -> Edge:
+    """Return how often the gate is wrong where the difference is its margin: towards the worse, as margins are."""
+    edges = (*AT_THE_MARGIN, ON_THE_AVERAGE)
+    luck = np.random.default_rng([seed, len(KINDS) + edges.index(kind), cases])
+    margin = 0.0 if kind is ON_THE_AVERAGE else MARGIN
+    passed = failed = 0
+    for drawn in _drawn(kind, cases, gates, luck, margin):
+        above, below = _judged(kind, -drawn, -margin)
+        passed, failed = passed + above.sum(), failed + below.sum()
+    return Edge(kind.name, cases, float(passed / gates), float(failed / gates))
+
+
+def _drawn(kind: Kind, cases: int, gates: int, luck: np.random.Generator, lift: float) -> Iterator[Numbers]:
+    for first in range(0, gates, _AT_ONCE):
+        yield differences_of(kind, (min(_AT_ONCE, gates - first), cases), luck, lift)
+
+
+def _judged(kind: Kind, drawn: Numbers, than: float) -> tuple[Numbers, Numbers]:
+    """Return which are shown to be above and below; the gate's own code must say the same of the first."""
+    above, below = judged(_groups(kind, drawn), than, CONFIDENCE)
+    for row, is_above, is_below in zip(drawn[:_ASKED], above, below, strict=False):
+        found = difference(_pairs(kind, row))
+        said = (found.p_above(than) <= 1 - CONFIDENCE, found.p_below(than) <= 1 - CONFIDENCE)
+        if said != (is_above, is_below):
+            raise RuntimeError(f"the gate says {said} of {found}, and not {(is_above, is_below)}")
+    return above, below
+
+
+def _groups(kind: Kind, drawn: Numbers) -> Numbers:
+    return drawn.reshape(len(drawn), -1, kind.group).mean(axis=2)
+
+
+def _attainable(groups: Numbers) -> float:
+    """Return with what chance the sharpest exact test calls equal combinations unequal, of those that differ so often.
+
+    Given what differs and by how much, either sign is as likely: of 2^k outcomes it may pick 5%, in whole ones. Where
+    all differ by as much, as with pass or fail, it can only pick all outcomes with so many losses.
+    """
+    sizes = np.abs(groups)
+    differ = sizes[sizes > _SAME]
+    return _exact(len(differ), alike=bool(np.ptp(differ) < _SAME) if len(differ) else True)
+
+
+@lru_cache(maxsize=4096)
+def _exact(differ: int, *, alike: bool) -> float:
+    outcomes = 2**differ
+    picked = int(outcomes * round(100 * (1 - CONFIDENCE)) // 100)
+    if not alike:
+        return picked / outcomes
+    tail = losses = 0
+    while tail + math.comb(differ, losses) <= picked:
+        tail += math.comb(differ, losses)
+        losses += 1
+    return tail / outcomes
 
 
 _ABOUT = """\
 # How often the gate is wrong
 
-Made by `python -m benchmarks.false_alarms --gates {gates}`: {gates:,} simulated gates a cell, by the code of the gate.
-Two equally good combinations, margin 0, confidence 95%. The better the test, the nearer the first two numbers are to
-5%, and none may be above 6%. Where few cases differ at all, the gate is careful and stays below 5%: for pass or fail,
-no test that always says the same of the same results can reach it there. The third number is how often the interval
-between the bounds (90%) holds a difference of 0.1 that is there; it is asked of every fifth.
+Made by `python -m benchmarks.false_alarms --gates {gates}`: {gates:,} simulated gates a cell, by the rule of the gate
+in arrays (`many_gates.py`); the gate's own code judges one in fifty of them and must say the same. Confidence 95%, so
+that 5% is the rate that is asked for.
+
+## Two equally good combinations, margin 0
+
+The better the test, the nearer the first two numbers are to 5%, and none may be above 6%. The third is how often the
+interval between the bounds (90%) holds a difference of 0.1 that is there; it is asked of every fifth.
+
+alarm / lucky pass / interval right, in %
+"""
+
+_BEST = """
+### Where that is less than 4%
+
+Few cases, or groups, differ there. Each cell has the alarms as above, and behind them what the sharpest exact test
+could have: one that always says the same of the same results, and is wrong in no more than 5% whatever number of them
+differs. It may pick, of the 2^k ways in which k differences can have their signs, one in twenty. So the second number
+is what the data allow, and what the first one lacks of it is the method's: for scores that is the price of the table
+below, since a test that goes by signs takes a few small gains for all there is.
+
+alarm / best possible, in %
+"""
+
+_EDGE = """
+## The true difference is the margin
+
+The new combination is worse by {margin:g} on the average, which is the margin: to pass and to fail are both wrong, in
+at most 5%. Where most cases are equal and the rest much worse, the few that a small batch shows may not be the worst.
+
+wrongly passed / wrongly failed, in %
+"""
+
+_OVER = """
+More than {most:.0%}: {cells}. In these a few cases carry most of the difference, and a batch that
+happens to have none of them cannot know. The last row has the margin 0: the two are equal, but only on the average.
 """
 
 
-def _text(rows: list[Row], gates: int) -> Iterator[str]:
+def _text(rows: list[Row], edges: list[Edge], gates: int) -> Iterator[str]:
     yield _ABOUT.format(gates=gates)
-    yield "alarm / lucky pass / interval right, in %"
-    yield ""
+    yield from _table(
+        {kind.name: [f"{_in_percent(row.alarms, row.lucky, row.covered)}" for row in _of(kind, rows)] for kind in KINDS}
+    )
+    yield _BEST
+    sharp = {
+        kind.name: [_in_percent(row.alarms, row.best) if row.alarms < LEAST_SHARP else "" for row in _of(kind, rows)]
+        for kind in KINDS
+    }
+    yield from _table({name: cells for name, cells in sharp.items() if any(cells)})
+    yield _EDGE.format(margin=MARGIN)
+    kinds = (*AT_THE_MARGIN, ON_THE_AVERAGE)
+    yield from _table(
+        {kind.name: [_in_percent(edge.passed, edge.failed) for edge in _of(kind, edges)] for kind in kinds}
+    )
+    over = [
+        f"{kind.name}: " + ", ".join(f"{max(edge.passed, edge.failed):.1%} at {edge.cases:,}" for edge in found)
+        for kind in kinds
+        if (found := [edge for edge in _of(kind, edges) if max(edge.passed, edge.failed) > MOST_WRONG])
+    ]
+    if over:
+        yield _OVER.format(most=MOST_WRONG, cells="; ".join(over))
+
+
+_Cell = TypeVar("_Cell", Row, Edge)
+
+
+def _of(kind: Kind, rows: list[_Cell]) -> list[_Cell]:
+    return sorted((row for row in rows if row.kind == kind.name), key=lambda row: row.cases)
+
+
+def _in_percent(*shares: float) -> str:
+    return " / ".join(f"{share * 100:.1f}" for share in shares)
+
+
+def _table(cells: dict[str, list[str]]) -> Iterator[str]:
     yield "| cases | " + " | ".join(f"{cases:,}" for cases in CASES) + " |"
     yield "| --- |" + " --- |" * len(CASES)
-    for kind in KINDS:
-        mine = {row.cases: row for row in rows if row.kind == kind.name}
-        cells = [f"{mine[n].alarms * 100:.1f} / {mine[n].lucky * 100:.1f} / {mine[n].covered * 100:.1f}" for n in CASES]
-        yield f"| {kind.name} | " + " | ".join(cells) + " |"
+    for name, row in cells.items():
+        yield f"| {name} | " + " | ".join(row) + " |"
 
 
 def main() -> None:
@@ -137,19 +335,34 @@ def main() -> None:
     options.add_argument("--json", type=int, metavar="CASES", help="print the rates of so many cases, write nothing")
     given = options.parse_args()
     if given.json:
-        print(json.dumps([simulate(kind, given.json, given.gates, given.seed)._asdict() for kind in KINDS]))
+        rows, edges = (
+            [one(number, given.json, given.gates, given.seed) for number in range(many)] for one, many in _ALL
+        )
+        print(json.dumps({"equal": [row._asdict() for row in rows], "edge": [edge._asdict() for edge in edges]}))
         return
-    jobs = [(kind, cases) for cases in reversed(CASES) for kind in KINDS]
     with ProcessPoolExecutor() as pool:
-        running = [pool.submit(_one, KINDS.index(kind), cases, given.gates, given.seed) for kind, cases in jobs]
-        rows = [one.result() for one in running]
-    TABLE.write_text("\n".join(_text(rows, given.gates)) + "\n", encoding="utf-8")
+        running = [
+            [pool.submit(one, number, cases, given.gates, given.seed) for number in range(many)]
+            for cases in reversed(CASES)
+            for one, many in _ALL
+        ]
+        made = [one.result() for some in running for one in some]
+    rows = [row for row in made if isinstance(row, Row)]
+    edges = [row for row in made if isinstance(row, Edge)]
+    TABLE.write_text("\n".join(_text(rows, edges, given.gates)) + "\n", encoding="utf-8")
     print(TABLE.read_text(encoding="utf-8"))
 
 
-def _one(kind: int, cases: int, gates: int, seed: int) -> Row:
-    # Functions that are made in place do not go to other processes.
+# Functions that are made in place do not go to other processes, so these go by number.
+def _equal(kind: int, cases: int, gates: int, seed: int) -> Row:
     return simulate(KINDS[kind], cases, gates, seed)
+
+
+def _edge(kind: int, cases: int, gates: int, seed: int) -> Edge:
+    return at_the_margin((*AT_THE_MARGIN, ON_THE_AVERAGE)[kind], cases, gates, seed)
+
+
+_ALL = ((_equal, len(KINDS)), (_edge, len(AT_THE_MARGIN) + 1))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from batchyard.judge.student import t_quantile, t_upper_tail
+from batchyard.judge.skewed import reach, upper_tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 POWER = 0.8
 """With this probability so many cases as ``cases_needed`` says would decide, if the difference is as it was seen."""
+
+FEWEST_GROUPS = 3
+"""Of two the skewness is 0 whatever they are, and chance alone has them on one side every other time."""
 
 _MOST_CASES = 10_000_000
 _ADDED = 2
@@ -31,32 +34,35 @@ _SAME_PLACES = 9
 class Difference:
     """The mean difference of cases, weighted, with its standard error over groups.
 
-    ``centre`` is the middle of its intervals, ``groups`` how many independent ones there are. ``df`` are the degrees of
-    freedom of Student's t, 0 if one group alone says nothing.
+    ``centre`` is the middle of its intervals, ``groups`` how many independent ones there are, and ``number`` how many
+    with the imaginary ones, whose share of the squared error is ``imagined``; 0 if there are too few to say anything.
+    Without an error all groups are alike, and ``number`` is what they weigh in groups of one weight.
     """
 
     estimate: float
     centre: float
     error: float
-    df: float
+    skew: float
+    number: float
+    imagined: float
     cases: int
     groups: int
 
     def low(self, confidence: float) -> float:
         """Return what the true difference is not below, with this one-sided confidence; at least -1."""
-        return max(-1.0, self.centre - self._reach(confidence)) if self.df else -1.0
+        return max(-1.0, self._bound(confidence, 1.0))
 
     def high(self, confidence: float) -> float:
         """Return what the true difference is not above, with this one-sided confidence; at most 1."""
-        return min(1.0, self.centre + self._reach(confidence)) if self.df else 1.0
+        return min(1.0, -self._bound(confidence, -1.0))
 
     def p_above(self, than: float) -> float:
         """Return the one-sided p-value of the claim that the true difference is above ``than``."""
-        return t_upper_tail((self.centre - than) / self.error, self.df) if self.df else 1.0
+        return self._p_value(than, 1.0)
 
     def p_below(self, than: float) -> float:
         """Return the one-sided p-value of the claim that the true difference is below ``than``."""
-        return t_upper_tail((than - self.centre) / self.error, self.df) if self.df else 1.0
+        return self._p_value(-than, -1.0)
 
     @property
     def p_value(self) -> float:
@@ -66,31 +72,55 @@ class Difference:
     def cases_needed(self, than: float, confidence: float) -> int | None:
         """Return how many cases would show on which side of ``than`` the difference is, None if none would.
 
-        Taken that the estimate and the spread are the true ones: n = s^2 (z_confidence + z_power)^2 / distance^2.
+        Taken that the estimate and the spread are the true ones: the n for which distance^2 is the squared error times
+        (z_confidence + z_power)^2. The error of real groups falls with n, that of the imaginary ones with n^2.
         """
         distance = abs(self.estimate - than)
-        if distance == 0.0 or not self.df:
+        if distance == 0.0 or not self.number:
             return None
-        normal = NormalDist()
-        reach = normal.inv_cdf(confidence) + normal.inv_cdf(POWER)
-        spread = self.error * math.sqrt(self.groups)
-        groups = max(self.groups + 1, math.ceil((spread * reach / distance) ** 2))
-        needed = math.ceil(groups * self.cases / self.groups)
+        if not self.error:
+            side = 1.0 if self.estimate > than else -1.0
+            left = 1.0 - _unseen(self.estimate * side, than * side)
+            groups = math.log(1.0 - confidence) / math.log(left) if left else 1.0
+        else:
+            normal = NormalDist()
+            reached = (self.error * (normal.inv_cdf(confidence) + normal.inv_cdf(POWER)) / distance) ** 2
+            real, imagined = reached * (1.0 - self.imagined), reached * self.imagined
+            groups = self.groups * (real + math.sqrt(real**2 + 4 * imagined)) / 2
+        needed = math.ceil(max(self.groups + 1, math.ceil(groups)) * self.cases / self.groups)
         return needed if needed <= _MOST_CASES else None
 
-    def _reach(self, confidence: float) -> float:
-        return t_quantile(confidence, self.df) * self.error
+    def _bound(self, confidence: float, side: float) -> float:
+        """Return the lower bound of the difference, or with the other ``side`` that of the opposite difference."""
+        centre = self.centre * side
+        if not self.number:
+            return -1.0
+        if not self.error:
+            return centre - (1.0 + centre) * (1.0 - (1.0 - confidence) ** (1.0 / self.number))
+        return centre - self.error * reach(confidence, self.skew * side, self.number)
+
+    def _p_value(self, than: float, side: float) -> float:
+        centre = self.centre * side
+        if not self.number:
+            return 1.0
+        if not self.error:
+            return float((1.0 - _unseen(centre, than)) ** self.number)
+        return upper_tail((centre - than) / self.error, self.skew * side, self.number)
 
 
 def difference(pairs: Sequence[Pair]) -> Difference:
     """Return the difference of the cases in ``pairs``, of which there must be one at least.
 
     The standard error is that of a ratio of sums over independent groups (cluster-robust, G / (G - 1); A. C. Cameron
-    and D. L. Miller, J. Human Resources 50 (2015) 317). Where groups have one difference in common, as they do with
-    pass or fail, such an error is too small, and 0 if all have. So imaginary groups of opposite differences are added,
-    as D. G. Bonett and R. M. Price do for two proportions (J. Educ. Behav. Stat. 37 (2012) 479): two, times the share
-    of those in common, with the greatest difference that was seen; if none was, with that of one trial of a case. How
-    often its intervals hold what they should is measured: ``benchmarks/statistics.md``.
+    and D. L. Miller, J. Human Resources 50 (2015) 317), the skewness that of the same terms. Where groups have one
+    difference in common, as they do with pass or fail, such an error is too small. So imaginary groups of opposite
+    differences are added, as D. G. Bonett and R. M. Price do for two proportions (J. Educ. Behav. Stat. 37 (2012) 479):
+    two, times the share of those in common, with the greatest difference that was seen. The fewer groups differ from
+    the rest, the less is known of how much they can: the greatest is taken to be nearer to 1.
+
+    If all are alike, a group that is not and that no case showed is all there is to fear: with a share of x it is
+    missed in (1 - x)^G, and it may be as different as can be. How often all this is right is measured:
+    ``benchmarks/statistics.md``.
     """
     weights: dict[str, float] = {}
     sums: dict[str, float] = {}
@@ -98,24 +128,38 @@ def difference(pairs: Sequence[Pair]) -> Difference:
         weights[pair.group] = weights.get(pair.group, 0.0) + pair.weight
         sums[pair.group] = sums.get(pair.group, 0.0) + pair.weight * pair.difference
     total, whole, groups = math.fsum(weights.values()), math.fsum(sums.values()), len(weights)
-    means = {group: value / weights[group] for group, value in sums.items()}
-    commonest = max(Counter(round(mean, _SAME_PLACES) for mean in means.values()).values())
-    repeats = min(pair.repeats for pair in pairs)
+    means = [value / weights[group] for group, value in sums.items()]
+    commonest = max(Counter(round(mean, _SAME_PLACES) for mean in means).values())
+    if groups < FEWEST_GROUPS or commonest == groups:
+        counted = total**2 / math.fsum(weight**2 for weight in weights.values()) if groups >= FEWEST_GROUPS else 0.0
+        return Difference(whole / total, whole / total, 0.0, 0.0, counted, 0.0, len(pairs), groups)
     usual = total / groups
-    greatest = max(abs(mean) for mean in means.values()) or 1.0 / max(1, repeats)
-    added = _ADDED * (commonest - 1) / (groups - 1) if groups > 1 else 0.0
+    added = _ADDED * (commonest - 1) / (groups - 1)
+    seen = min(1.0, max(abs(mean) for mean in means))
+    greatest = seen + (1.0 - seen) / (1 + groups - commonest)
     centre = whole / (total + added * usual)
-    spread = math.fsum(((value - centre * weights[group]) / usual) ** 2 for group, value in sums.items())
-    spread += added * (greatest**2 + centre**2)
+    parts = [(value - centre * weights[group]) / usual for group, value in sums.items()]
+    imaginary = added * (greatest**2 + centre**2)
+    spread = math.fsum(part**2 for part in parts) + imaginary
+    cubes = math.fsum(part**3 for part in parts) - added * (3 * centre * greatest**2 + centre**3)
     number = groups + added
     return Difference(
         estimate=whole / total,
         centre=centre,
-        error=math.sqrt(spread / (number * (number - 1))) if groups > 1 else 0.0,
-        df=number - 1 if groups > 1 else 0.0,
+        error=math.sqrt(spread / (number * (number - 1))),
+        skew=cubes / number / (spread / number) ** 1.5,
+        number=number,
+        imagined=imaginary / spread,
         cases=len(pairs),
         groups=groups,
     )
+
+
+def _unseen(alike: float, than: float) -> float:
+    """Return what share of groups must be as low as can be, -1, for a mean of ``than``, the rest being ``alike``."""
+    if than >= alike:
+        return 0.0
+    return min(1.0, (alike - than) / (alike + 1.0)) if alike > -1.0 else 1.0
 
 
 def mcnemar(pairs: Sequence[Pair]) -> float | None:

@@ -1,0 +1,65 @@
+"""Many gates at once, by the rule of ``batchyard.judge.paired`` in arrays: for simulations, where each is quick enough.
+
+Groups of equal weight only. Who uses it has the gate's own code judge some of the same and compare.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from batchyard.judge.student import t_quantile
+
+# Arrays of NumPy, whose functions are typed too loosely for strict checks.
+Numbers = Any
+
+_PLACES = 9
+
+
+def judged(differences: Numbers, than: float, confidence: float) -> tuple[Numbers, Numbers]:
+    """Return which gates (rows, of groups) are shown to be above ``than``, and which below."""
+    gates, groups = differences.shape
+    if groups < 3:
+        nothing = np.zeros(gates, dtype=bool)
+        return nothing, nothing
+    commonest = _commonest(np.round(differences, _PLACES))
+    added = 2 * (commonest - 1) / (groups - 1)
+    seen = np.minimum(1.0, np.abs(differences).max(axis=1))
+    greatest = seen + (1 - seen) / (1 + groups - commonest)
+    number = groups + added
+    centre = differences.sum(axis=1) / number
+    parts = differences - centre[:, None]
+    spread = (parts**2).sum(axis=1) + added * (greatest**2 + centre**2)
+    cubes = (parts**3).sum(axis=1) - added * (3 * centre * greatest**2 + centre**3)
+    mean = (centre - than) / np.sqrt(spread / (number - 1))
+    skew = cubes / number / (spread / number) ** 1.5
+    straight = mean + skew * mean**2 / 3 + skew**2 * mean**3 / 27 + skew / (6 * number)
+    critical = np.array([_critical(float(one), confidence) for one in number])
+    alike, all_of_them = differences.mean(axis=1), commonest == groups
+    above, below = (
+        np.where(all_of_them, missed <= 1 - confidence, sign * np.sqrt(number) * straight >= critical)
+        for sign, missed in ((1, _missed(alike, than, groups)), (-1, _missed(-alike, -than, groups)))
+    )
+    return above, below
+
+
+def _missed(alike: Numbers, than: float, groups: int) -> Numbers:
+    return np.where(than >= alike, 1.0, np.maximum(0.0, 1 - (alike - than) / np.maximum(1e-12, alike + 1)) ** groups)
+
+
+def _commonest(rounded: Numbers) -> Numbers:
+    """Return how many values of each row are the same, at the most."""
+    ordered = np.sort(rounded, axis=1)
+    run = np.ones(len(ordered))
+    most = run
+    for here, there in zip(ordered.T[1:], ordered.T[:-1], strict=True):
+        run = np.where(here == there, run + 1, 1)
+        most = np.maximum(most, run)
+    return most
+
+
+@lru_cache(maxsize=16_384)
+def _critical(number: float, confidence: float) -> float:
+    return t_quantile(confidence, number - 1)
