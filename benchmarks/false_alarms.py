@@ -150,7 +150,7 @@ def _pairs(kind: Kind, differences: Numbers) -> list[Pair]:
 class Row(NamedTuple):
     """What came of the gates of one kind and number of cases, in shares of them.
 
-    ``best`` is the rate of the sharpest test that is wrong in no more than 5% whatever number of groups differs.
+    ``best`` is that of the sharpest test that goes by the signs of the groups' differences.
     """
 
     kind: str
@@ -219,24 +219,25 @@ def _groups(kind: Kind, drawn: Numbers) -> Numbers:
 
 
 def _attainable(groups: Numbers) -> float:
-    """Return with what chance the sharpest exact test calls equal combinations unequal, of those that differ so often.
+    """Return with what chance the sharpest test of signs calls equal combinations unequal, of those that differ so.
 
-    Given what differs and by how much, either sign is as likely: of 2^k outcomes it may pick 5%, in whole ones. Where
-    all differ by as much, as with pass or fail, it can only pick all outcomes with so many losses.
+    Given what differs and by how much, either sign is as likely. Where all differ by as much, as with pass or fail, it
+    can only go by the number of losses.
     """
     sizes = np.abs(groups)
     differ = sizes[sizes > _SAME]
-    return _exact(len(differ), alike=bool(np.ptp(differ) < _SAME) if len(differ) else True)
+    return _by_signs(len(differ), alike=bool(np.ptp(differ) < _SAME) if len(differ) else True)
 
 
 @lru_cache(maxsize=4096)
-def _exact(differ: int, *, alike: bool) -> float:
-    outcomes = 2**differ
-    picked = int(outcomes * round(100 * (1 - CONFIDENCE)) // 100)
+def _by_signs(differ: int, *, alike: bool) -> float:
+    """Return how often the mid-p of so many signs is at most 5%: the chance of less, and half of that of as much."""
+    outcomes = 1 << differ
+    asked = round(100 * (1 - CONFIDENCE)) * outcomes  # in hundredths, of integers that floats would not hold
     if not alike:
-        return picked / outcomes
+        return (asked // 100 + (asked % 100 >= 50)) / outcomes
     tail = losses = 0
-    while tail + math.comb(differ, losses) <= picked:
+    while 100 * tail + 50 * math.comb(differ, losses) <= asked:
         tail += math.comb(differ, losses)
         losses += 1
     return tail / outcomes
@@ -260,13 +261,14 @@ alarm / lucky pass / interval right, in %
 _BEST = """
 ### Where that is less than 4%
 
-Few cases, or groups, differ there. Each cell has the alarms as above, and behind them what the sharpest exact test
-could have: one that always says the same of the same results, and is wrong in no more than 5% whatever number of them
-differs. It may pick, of the 2^k ways in which k differences can have their signs, one in twenty. So the second number
-is what the data allow, and what the first one lacks of it is the method's: for scores that is the price of the table
-below, since a test that goes by signs takes a few small gains for all there is.
+Few cases, or groups, differ there. Of k that do, each of the 2^k ways in which their differences can have their signs
+is as likely, so what a test can be wrong in goes by steps: with three it is 12.5% or nothing, with four 6.2%. Behind
+the alarms stands what the sharpest test has that goes by signs and says the same of the same results (mid-p;
+M. W. Fagerland, S. Lydersen and P. Laake, BMC Med. Res. Methodol. 13 (2013) 91). That is what the data allow; where
+the alarms lack something of it, the method is careful: a test of signs takes a few small gains for all there is, see
+the table below.
 
-alarm / best possible, in %
+alarm / sharpest test of signs, in %
 """
 
 _EDGE = """
@@ -274,13 +276,14 @@ _EDGE = """
 
 The new combination is worse by {margin:g} on the average, which is the margin: to pass and to fail are both wrong, in
 at most 5%. Where most cases are equal and the rest much worse, the few that a small batch shows may not be the worst.
+The last row has the margin 0: the two are equal, but only on the average.
 
 wrongly passed / wrongly failed, in %
 """
 
 _OVER = """
-More than {most:.0%}: {cells}. In these a few cases carry most of the difference, and a batch that
-happens to have none of them cannot know. The last row has the margin 0: the two are equal, but only on the average.
+More than {most:.0%} are wrong here, where a few cases carry most of the difference, and a batch that happens to have
+none of them cannot know:
 """
 
 
@@ -300,13 +303,12 @@ def _text(rows: list[Row], edges: list[Edge], gates: int) -> Iterator[str]:
     yield from _table(
         {kind.name: [_in_percent(edge.passed, edge.failed) for edge in _of(kind, edges)] for kind in kinds}
     )
-    over = [
-        f"{kind.name}: " + ", ".join(f"{max(edge.passed, edge.failed):.1%} at {edge.cases:,}" for edge in found)
-        for kind in kinds
-        if (found := [edge for edge in _of(kind, edges) if max(edge.passed, edge.failed) > MOST_WRONG])
-    ]
-    if over:
-        yield _OVER.format(most=MOST_WRONG, cells="; ".join(over))
+    yield _OVER.format(most=MOST_WRONG)
+    for kind in kinds:
+        over = [edge for edge in _of(kind, edges) if max(edge.passed, edge.failed) > MOST_WRONG]
+        if over:
+            cells = ", ".join(f"{max(edge.passed, edge.failed):.1%} at {edge.cases:,} cases" for edge in over)
+            yield f"- {kind.name}: {cells}"
 
 
 _Cell = TypeVar("_Cell", Row, Edge)
@@ -335,10 +337,10 @@ def main() -> None:
     options.add_argument("--json", type=int, metavar="CASES", help="print the rates of so many cases, write nothing")
     given = options.parse_args()
     if given.json:
-        rows, edges = (
+        equal, edge = (
             [one(number, given.json, given.gates, given.seed) for number in range(many)] for one, many in _ALL
         )
-        print(json.dumps({"equal": [row._asdict() for row in rows], "edge": [edge._asdict() for edge in edges]}))
+        print(json.dumps({"equal": [row._asdict() for row in equal], "edge": [row._asdict() for row in edge]}))
         return
     with ProcessPoolExecutor() as pool:
         running = [

@@ -33,13 +33,16 @@ def judged(differences: Numbers, than: float, confidence: float) -> tuple[Number
     parts = differences - centre[:, None]
     spread = (parts**2).sum(axis=1) + added * (greatest**2 + centre**2)
     cubes = (parts**3).sum(axis=1) - added * (3 * centre * greatest**2 + centre**3)
-    mean = (centre - than) / np.sqrt(spread / (number - 1))
+    errors = (centre - than) / np.sqrt(spread / number / (number - 1))
+    near = np.clip(errors, -2, 2)
+    mean = near / np.sqrt(number)
     skew = cubes / number / (spread / number) ** 1.5
     straight = mean + skew * mean**2 / 3 + skew**2 * mean**3 / 27 + skew / (6 * number)
+    t = np.sqrt(number) * straight + errors - near
     critical = np.array([_critical(float(one), confidence) for one in number])
     alike, all_of_them = differences.mean(axis=1), commonest == groups
     above, below = (
-        np.where(all_of_them, missed <= 1 - confidence, sign * np.sqrt(number) * straight >= critical)
+        np.where(all_of_them, missed <= 1 - confidence, sign * t >= critical)
         for sign, missed in ((1, _missed(alike, than, groups)), (-1, _missed(-alike, -than, groups)))
     )
     return above, below

@@ -6,14 +6,16 @@ import math
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from batchyard.judge.cases import Pair
-from batchyard.judge.paired import difference, holm, mcnemar
+from batchyard.judge.paired import FEWEST_GROUPS, difference, holm, mcnemar
 
+EVENLY = [-0.3, -0.1, -0.05, 0.02, 0.08, 0.11, 0.17, 0.2, 0.26, 0.33, 0.38, 0.58]
+"""Without ties and skewness: each has its like on the other side of the mean."""
 WITHOUT_TIES = [0.12, -0.05, 0.31, 0.08, 0.22, -0.11, 0.17, 0.05]
-DIFFERENCES = st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), min_size=2, max_size=30)
+DIFFERENCES = st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]) | st.floats(-1, 1), min_size=1, max_size=30)
 
 
 def pairs(values: list[float], *, groups: list[str] | None = None, repeats: int = 1, weight: float = 1.0) -> list[Pair]:
@@ -21,24 +23,52 @@ def pairs(values: list[float], *, groups: list[str] | None = None, repeats: int 
     return [Pair(f"c{number}", named[number], weight, value, repeats) for number, value in enumerate(values)]
 
 
-def test_where_nothing_ties_it_is_the_textbook_s_paired_t() -> None:
-    found = difference(pairs(WITHOUT_TIES))
+def test_where_nothing_ties_or_is_skewed_it_is_the_textbook_s_paired_t() -> None:
+    found = difference(pairs(EVENLY))
 
-    error = statistics.stdev(WITHOUT_TIES) / math.sqrt(len(WITHOUT_TIES))
-    assert found.estimate == pytest.approx(statistics.fmean(WITHOUT_TIES))
+    error = statistics.stdev(EVENLY) / math.sqrt(len(EVENLY))
+    assert found.estimate == pytest.approx(statistics.fmean(EVENLY))
     assert found.error == pytest.approx(error)
-    # t of 0.95 with 7 degrees of freedom, from the tables
-    assert found.low(0.95) == pytest.approx(found.estimate - 1.8946 * error, abs=1e-4)
-    assert found.high(0.95) == pytest.approx(found.estimate + 1.8946 * error, abs=1e-4)
+    # t of 0.95 with 11 degrees of freedom, from the tables
+    assert found.low(0.95) == pytest.approx(found.estimate - 1.7959 * error, abs=1e-4)
+    assert found.high(0.95) == pytest.approx(found.estimate + 1.7959 * error, abs=1e-4)
+
+
+def test_where_a_few_are_much_worse_the_mean_may_be_lower_than_a_textbook_has_it() -> None:
+    few_worse = [0.02, 0.03, 0.05, 0.01, 0.04, 0.06, 0.0, -0.01, -0.2, -0.3]
+
+    found = difference(pairs(few_worse))
+
+    error = statistics.stdev(few_worse) / math.sqrt(len(few_worse))
+    assert found.low(0.95) < found.estimate - 1.8331 * error
+    assert found.high(0.95) < found.estimate + 1.8331 * error
+
+
+@pytest.mark.parametrize("cases", [10, 20])
+def test_the_few_that_differ_need_not_be_the_worst(cases: int) -> None:
+    # All but three are equal: the rest may hold a case that lost far more.
+    found = difference(pairs([0.0] * (cases - 3) + [-0.01, 0.005, -0.02]))
+
+    assert found.p_above(-0.02) > 0.05
+    assert found.p_below(0.02) > 0.05
 
 
 def test_all_alike_is_not_sure_to_be_no_difference() -> None:
     ten, hundred = difference(pairs([0.0] * 10)), difference(pairs([0.0] * 100))
 
     assert ten.estimate == hundred.estimate == 0.0
-    assert ten.high(0.95) > 0.15  # three cases in ten that no case showed are not excluded by ten
-    assert 0.02 < hundred.high(0.95) < 0.05
+    # So large a share of cases that are lost is missed by ten of ten in 5 of 100.
+    assert ten.high(0.95) == -ten.low(0.95) == pytest.approx(1 - 0.05 ** (1 / 10))
+    assert hundred.high(0.95) == -hundred.low(0.95) == pytest.approx(1 - 0.05 ** (1 / 100))
     assert ten.p_value == 1.0
+
+
+def test_so_many_cases_that_are_alike_as_it_says_would_decide() -> None:
+    needed = difference(pairs([0.0] * 10)).cases_needed(-0.02, 0.95)
+
+    assert needed is not None
+    assert difference(pairs([0.0] * needed)).p_above(-0.02) <= 0.05
+    assert difference(pairs([0.0] * (needed - 1))).p_above(-0.02) > 0.05
 
 
 @pytest.mark.parametrize(("number", "shown"), [(2, False), (4, False), (5, True), (8, True)])
@@ -47,9 +77,18 @@ def test_that_every_case_is_won_shows_as_much_as_so_many_tosses_of_a_coin(number
     assert (difference(pairs([1.0] * number)).p_above(0.0) <= 0.05) is shown
 
 
-def test_one_case_shows_nothing() -> None:
-    found = difference(pairs([1.0]))
+def test_the_more_cases_are_won_the_surer_it_is() -> None:
+    won = [difference(pairs([1.0] * number + [0.0] * (10 - number))).p_above(0.0) for number in range(2, 11)]
 
+    assert won == sorted(won, reverse=True)
+    assert won[6 - 2] == pytest.approx(1 / 2**6, rel=0.1)
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 1.0], [0.9, 1.0]])
+def test_one_case_or_two_show_nothing(values: list[float]) -> None:
+    found = difference(pairs(values))
+
+    assert len(values) < FEWEST_GROUPS
     assert (found.low(0.95), found.high(0.95)) == (-1.0, 1.0)
     assert (found.p_above(-0.5), found.p_below(0.5), found.cases_needed(0.0, 0.95)) == (1.0, 1.0, None)
 
@@ -73,6 +112,7 @@ def test_a_case_of_more_weight_counts_more() -> None:
     assert difference([light, heavy]).estimate == 0.75
 
 
+@settings(max_examples=40, deadline=None)
 @given(DIFFERENCES)
 def test_swapping_the_two_swaps_the_interval(values: list[float]) -> None:
     one, other = difference(pairs(values)), difference(pairs([-value for value in values]))
@@ -81,15 +121,32 @@ def test_swapping_the_two_swaps_the_interval(values: list[float]) -> None:
     assert one.p_above(0.1) == pytest.approx(other.p_below(-0.1))
 
 
+@settings(max_examples=40, deadline=None)
 @given(DIFFERENCES, st.floats(0.5, 0.999))
 def test_a_bound_and_its_p_value_say_the_same(values: list[float], confidence: float) -> None:
     found = difference(pairs(values))
 
-    bound = found.low(confidence)
-    if bound > -1:
-        assert found.p_above(bound) == pytest.approx(1 - confidence, rel=1e-4)
+    low, high = found.low(confidence), found.high(confidence)
+
+    if low > -1:
+        assert found.p_above(low) == pytest.approx(1 - confidence, rel=1e-4)
+    if high < 1:
+        assert found.p_below(high) == pytest.approx(1 - confidence, rel=1e-4)
 
 
+@settings(max_examples=40, deadline=None)
+@given(DIFFERENCES, st.floats(0.6, 0.999), st.floats(-0.9, 0.9))
+def test_a_claim_is_shown_exactly_when_the_bound_holds_it(values: list[float], confidence: float, than: float) -> None:
+    found = difference(pairs(values))
+
+    low, high = found.low(confidence), found.high(confidence)
+
+    assume(min(abs(low - than), abs(high - than)) > 1e-6)
+    assert (found.p_above(than) <= 1 - confidence) is (low >= than)
+    assert (found.p_below(than) <= 1 - confidence) is (high <= than)
+
+
+@settings(max_examples=40, deadline=None)
 @given(DIFFERENCES, st.floats(0.1, 100))
 def test_the_unit_of_the_weights_does_not_count(values: list[float], unit: float) -> None:
     one, scaled = difference(pairs(values)), difference(pairs(values, weight=unit))

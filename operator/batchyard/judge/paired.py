@@ -34,9 +34,9 @@ _SAME_PLACES = 9
 class Difference:
     """The mean difference of cases, weighted, with its standard error over groups.
 
-    ``centre`` is the middle of its intervals, ``groups`` how many independent ones there are, and ``number`` how many
-    with the imaginary ones, whose share of the squared error is ``imagined``; 0 if there are too few to say anything.
-    Without an error all groups are alike, and ``number`` is what they weigh in groups of one weight.
+    ``centre`` is what its intervals lie about, and ``skew`` to which side more. ``groups`` is how many independent ones
+    there are, and ``number`` how many with the imaginary ones, whose share of the squared error is ``imagined``; it is
+    0 if there are too few to say anything. Without an error all are alike, and ``number`` is how many they count for.
     """
 
     estimate: float
@@ -96,7 +96,7 @@ class Difference:
         if not self.number:
             return -1.0
         if not self.error:
-            return centre - (1.0 + centre) * (1.0 - (1.0 - confidence) ** (1.0 / self.number))
+            return centre - (1.0 + centre) * (1.0 - math.pow(1.0 - confidence, 1.0 / self.number))
         return centre - self.error * reach(confidence, self.skew * side, self.number)
 
     def _p_value(self, than: float, side: float) -> float:
@@ -104,7 +104,7 @@ class Difference:
         if not self.number:
             return 1.0
         if not self.error:
-            return float((1.0 - _unseen(centre, than)) ** self.number)
+            return math.pow(1.0 - _unseen(centre, than), self.number)
         return upper_tail((centre - than) / self.error, self.skew * side, self.number)
 
 
