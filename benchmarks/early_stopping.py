@@ -13,6 +13,7 @@ import csv
 import json
 import math
 from concurrent.futures import ProcessPoolExecutor
+from copy import copy
 from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, NamedTuple
@@ -77,6 +78,7 @@ def simulate(kind: Kind, cases: int, lift: float, gates: int, seed: int) -> Row:
     """Judge so many simulated batches both ways."""
     luck = np.random.default_rng([seed, KINDS.index(kind), cases, round((lift + 1) * 1000)])
     planned = [Case(str(number), {}, group=str(number // kind.group)) for number in range(cases)]
+    plan = Looks(BASELINE, planned, ["old", "new"])
     run = passed = failed = passed_at_once = failed_at_once = 0.0
     for _ in range(gates):
         drawn = [
@@ -84,7 +86,7 @@ def simulate(kind: Kind, cases: int, lift: float, gates: int, seed: int) -> Row:
             Pair(str(number), pair.group, pair.weight, math.copysign(1, lift) * pair.difference, pair.repeats)
             for number, pair in enumerate(pairs_of(kind, cases, luck, abs(lift)))
         ]
-        look = Looks(BASELINE, planned, ["old", "new"]).go_on(Drawn(planned, drawn))
+        look = copy(plan).go_on(Drawn(planned, drawn))
         if look is None or look.shown.difference is None:
             raise RuntimeError("a look at settled cases shows something")
         run += look.shown.difference.cases / cases
