@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 PROOFS := build/proofs
 PYTEST = $(BIN)/pytest --proofs=$(PROOFS)
+ORDINARY = "not hostile and not cluster and not soak and not alone"
+BESIDE = tests/docs tests/integration
 # Runs last: it holds what the cluster's tests asked for against what the operator may do.
 RIGHTS = tests/cluster/test_rights.py
 BED = PYTHONPATH=tests $(BIN)/python -m cluster.bed
@@ -45,16 +47,17 @@ check: setup ## Format, lint, types, layers
 test: check ## Everything that must pass before a change lands
 	@rm -rf $(PROOFS); mkdir -p build
 	@$(MAKE) --no-print-directory -j2 .test-beside .test-cluster-alone
+	$(PYTEST) -n 2 --dist worksteal -m $(ORDINARY) $(BESIDE:%=--ignore=%) $(PYTEST_ARGS)
 	$(PYTEST) -m "alone and not cluster" $(PYTEST_ARGS)
 	$(PYTEST) -m "hostile and not cluster" $(PYTEST_ARGS)
 	$(PYTEST) -n 3 -m "cluster and not alone" tests/cluster $(PYTEST_ARGS)
 	$(PYTEST) $(RIGHTS) $(PYTEST_ARGS)
 	$(BIN)/python tools/original_design.py check $(PROOFS)
 
-# What has the cluster to itself waits most of its time: these two share the machine.
+# What has the cluster to itself waits most of its time, and one process of other tests leaves it enough.
 .PHONY: .test-beside .test-cluster-alone
 .test-beside:
-	nice -n 5 $(PYTEST) -n 2 --dist worksteal -m "not hostile and not cluster and not soak and not alone" $(PYTEST_ARGS)
+	$(PYTEST) -m $(ORDINARY) $(BESIDE) $(PYTEST_ARGS)
 
 .test-cluster-alone:
 	@{ $(BED) up --if-possible && \

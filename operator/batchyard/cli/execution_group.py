@@ -88,7 +88,6 @@ def _values(option: str, given: list[str] | None) -> dict[str, Any]:
     "run",
     "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items",
     "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items --break-before read",
-    "batchyard execution run batchtest.yaml --combination bm25-first --case leftover-items --runner ray",
 )
 def run(
     file: FileArgument,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.bed.running import run
+from cluster.bed.running import holds_within, run, succeeds
 from cluster.bed.settings import CHECKOUT
 
 if TYPE_CHECKING:
@@ -22,4 +22,7 @@ def apply(kubectl: str, kubeconfig: Path) -> None:
     client = (kubectl, f"--kubeconfig={kubeconfig}")
     # Whoever applied an older one with another client has no say any more.
     run(*client, "apply", "--server-side", "--force-conflicts", "-f", FOLDER)
-    run(*client, "wait", "--for=condition=Established", "-f", FOLDER, "--timeout=30s")
+    wait = (*client, "wait", "--for=condition=Established", "-f", FOLDER, "--timeout=30s")
+    # One that was made this moment has no conditions yet, which `kubectl wait` takes for a fault.
+    if not holds_within(30, lambda: succeeds(*wait), every=0.5):
+        run(*wait)
