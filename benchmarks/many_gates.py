@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from batchyard.judge.paired import FEWEST_GROUPS
 from batchyard.judge.student import t_quantile
 
 # Arrays of NumPy, whose functions are typed too loosely for strict checks.
@@ -21,7 +22,7 @@ _PLACES = 9
 def judged(differences: Numbers, than: float, confidence: float) -> tuple[Numbers, Numbers]:
     """Return which gates (rows, of groups) are shown to be above ``than``, and which below."""
     gates, groups = differences.shape
-    if groups < 3:
+    if groups < FEWEST_GROUPS:
         nothing = np.zeros(gates, dtype=bool)
         return nothing, nothing
     commonest = _commonest(np.round(differences, _PLACES))

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard import __version__
-from cluster.bed.layout import GATEWAY, PODS
-from cluster.operator_bench import batch_test, free_ports
+from cluster.operator_bench import batch_test
+from cluster.postgres_bench import database_for_pods
 from cluster.release_bench import NEW_FIELD, Release
-from postgres_server import Network, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,11 +72,7 @@ def test_a_release_runs_the_example_is_upgraded_in_the_middle_of_a_batch_and_lea
 def test_of_two_operators_with_postgresql_the_other_goes_on_when_the_one_that_leads_is_killed(
     release: Release, cluster: Cluster, namespace: str
 ) -> None:
-    network = Network(GATEWAY, free_ports()[0], PODS)
-    with running_server(network) as server, server.database() as local:
-        database = local.partition("@/")[2].partition("?")[0]
-        url = f"postgresql://postgres:unused@{GATEWAY}:{network.port}/{database}"
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": {"url": url}}
+    with database_for_pods(name="store") as (_, secret):
         cluster.apply(release.namespace, secret)
         release.install(
             release.packed(),

@@ -17,10 +17,9 @@ import yaml
 
 from batchyard.engine.remote import READ_HEADER, READ_SECRET
 from batchyard.store.opening import open_store
-from cluster.bed.layout import GATEWAY, PODS
 from cluster.bed.settings import process_environment
-from cluster.operator_bench import batch_test, free_ports
-from postgres_server import Network, running_server
+from cluster.operator_bench import batch_test
+from cluster.postgres_bench import PASSWORD, database_for_pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -166,16 +165,7 @@ def test_an_installed_operator_serves_all_namespaces_and_the_command_line_and_su
 def test_an_installed_operator_keeps_its_store_in_the_postgresql_that_a_secret_names(
     deployed: Deployed, namespace: str
 ) -> None:
-    network = Network(GATEWAY, free_ports()[0], PODS)
-    with running_server(network) as server, server.database() as local:
-        name = local.partition("@/")[2].partition("?")[0]
-        url = f"postgresql://postgres:unused@{GATEWAY}:{network.port}/{name}"
-        secret = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "batchyard-store", "namespace": SYSTEM},
-            "stringData": {"url": url},
-        }
+    with database_for_pods(name="batchyard-store", namespace=SYSTEM) as (local, secret):
         deployed.install(secret)
         deployed.cluster.apply(namespace, *batch_test("stored"))
 
@@ -183,7 +173,7 @@ def test_an_installed_operator_keeps_its_store_in_the_postgresql_that_a_secret_n
 
         with open_store(local, upgrade=False) as store:
             assert store.batch("stored").phase == "Succeeded"
-        assert "unused" not in deployed.logs()
+        assert PASSWORD not in deployed.logs()
         deployed.remove()
 
 

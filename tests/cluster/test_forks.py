@@ -7,26 +7,19 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from cluster.bed.layout import GATEWAY, PODS
-from cluster.operator_bench import OperatorProcess, batch_test, check_trail, free_ports
-from postgres_server import Network, running_server
+from cluster.operator_bench import OperatorProcess, batch_test, check_trail
+from cluster.postgres_bench import PASSWORD, database_for_pods
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-PASSWORD = "of-no-use-anywhere"  # noqa: S105 - the server trusts the pods' network
-
 
 def test_a_fork_runs_only_what_follows_the_node_from_threads_that_langgraphs_own_tables_have(
     operator: OperatorProcess, tmp_path: Path
 ) -> None:
-    network = Network(GATEWAY, free_ports()[0], PODS)
-    with running_server(network) as server, server.database() as local:
-        name = local.partition("@/")[2].partition("?")[0]
-        url = f"postgresql://postgres:{PASSWORD}@{GATEWAY}:{network.port}/{name}"
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "threads"}, "stringData": {"url": url}}
+    with database_for_pods(name="threads") as (local, secret):
         kept = {"keep": "Always", "postgres": {"secretRef": {"name": "threads", "key": "url"}}}
         fork = {"batchTest": "first", "node": "two", "variants": {"act": "a"}, "set": {"count": 100}}
         operator.apply(secret, *batch_test("second", variants=["new"], checkpoints=kept, forkFrom=fork))

@@ -27,9 +27,7 @@ def keep_results(
 
 def keep_carried(batch: ActiveBatch, step: Step) -> None:
     """Count results that were carried over from another batch."""
-    for result in step.results:
-        batch.final[result.ordinal] = 1
-        batch.summary.add(result)
+    keep_results(batch, [(result, True) for result in step.results], ())
     batch.summary.carried += len(step.results)
 
 

@@ -70,8 +70,7 @@ def build_previous(settings: Settings) -> dict[str, str]:
             tag = name(target, previous_version())
             say(f"building the image {tag}")
             given = (f"--build-arg=IMAGE={name(target)}", f"--tag={tag}", f"--file={PREVIOUS / 'Containerfile'}")
-            options = ("--isolation=chroot", "--pull-never", "--layers", "--quiet", f"--timestamp={EPOCH}")
-            made[tag] = _buildah(settings, "bud", *options, *given, str(PREVIOUS)).strip().splitlines()[-1]
+            made[tag] = _bud(settings, *given, str(PREVIOUS))
     return made
 
 
@@ -129,19 +128,15 @@ def _build(settings: Settings, target: str, *more: str) -> str:
     passed = [f"--secret=id=pip-config,src={secrets / 'pip.conf'}"]
     if _BUNDLE.is_file():
         passed.append(f"--secret=id=ca-bundle,src={_BUNDLE}")
-    options = (
-        "--isolation=chroot",
-        "--pull-never",
-        # The only one that knows of health checks.
-        "--format=docker",
-        "--layers",
-        "--quiet",
-        # Of files that a builder makes itself, and of the image: what is built twice is the same.
-        f"--timestamp={EPOCH}",
-        f"--target={target}",
-        *(more or (f"--tag={name(target)}",)),
-    )
-    return _buildah(settings, "bud", *options, *passed, str(CHECKOUT)).strip().splitlines()[-1]
+    given = (f"--target={target}", *(more or (f"--tag={name(target)}",)), *passed)
+    # The only format that knows of health checks.
+    return _bud(settings, "--format=docker", *given, str(CHECKOUT))
+
+
+def _bud(settings: Settings, *given: str) -> str:
+    """Build an image and return its id. Of files that the builder makes itself too, what is built twice is the same."""
+    options = ("--isolation=chroot", "--pull-never", "--layers", "--quiet", f"--timestamp={EPOCH}")
+    return _buildah(settings, "bud", *options, *given).strip().splitlines()[-1]
 
 
 def _digest_of_sources() -> str:
