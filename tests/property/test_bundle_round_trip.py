@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchyard.cli.manifests import yaml_text
 from batchyard.engine.bundling import Bundle
 from batchyard.engine.config_maps import MAX_BYTES, NARROW, WIDE, Owner, Room, case_maps, code_map, keys_of
-from batchyard.engine.leaving_out import is_left_out, patterns_of
+from batchyard.engine.leaving_out import IGNORE_FILE, is_left_out, patterns_of
 from batchyard.engine.sources import load
 from batchyard.model.cases import parse_cases
 from batchyard.model.questions import ScriptedAnswer
@@ -22,7 +22,7 @@ from batchyard.model.trial import Case
 from bundle_bench import a_batch_test, bundled, code_of, in_cluster, mounted, run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 NAMES = st.text(
     st.characters(exclude_characters="/\0", exclude_categories=["Cs"]) | st.sampled_from("ab._- "),
@@ -90,7 +90,8 @@ def test_files_come_out_of_a_configmap_and_its_yaml_bit_by_bit(files: dict[str, 
     assert made == code_map(Owner("demo", "team"), dict(reversed(files.items())))
 
 
-@given(TREES, st.permutations(["a", "b", "c"]))
+@given(TREES.filter(lambda files: IGNORE_FILE not in files), st.permutations(["a", "b", "c"]))
+@example({"kept": b"", "env/bin/python": b"", "env/pyvenv.cfg": b"", "conda-meta": b""}, ["a", "b", "c"])
 @settings(max_examples=50)
 def test_a_folder_is_in_the_cluster_what_it_is_here(files: dict[str, bytes], dimensions: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -109,17 +110,24 @@ def test_a_folder_is_in_the_cluster_what_it_is_here(files: dict[str, bytes], dim
         bundle, again, local = bundled(path), bundled(path), load(path)
 
     expected = {**files, "graph.py": b""}
-    assert mounted(code_of(bundle)) == {below: expected[below] for below in expected if not _is_left_out(below)}
+    kept = {below for below in expected if not _is_left_out(below, expected)}
+    assert mounted(code_of(bundle)) == {below: expected[below] for below in kept}
     assert yaml_text(bundle.objects, "x") == yaml_text(again.objects, "x")
     assert in_cluster(bundle).plan == local.plan
 
 
-def _is_left_out(path: str) -> bool:
+def _is_left_out(path: str, paths: Iterable[str]) -> bool:
     names = path.split("/")
     endings = (".db", ".pyc", ".pyo")
     if any(name.endswith(".egg-info") or name in {"__pycache__", "node_modules"} for name in names[:-1]):
         return True
-    return any(name.startswith(".") or name.endswith(endings) or ".db-" in name for name in names)
+    if any(name.startswith(".") or name.endswith(endings) or ".db-" in name for name in names):
+        return True
+    # What marks an environment of Python's or conda's counts in any folder but the top.
+    marks = {
+        f"{'/'.join(names[:end])}/{mark}/" for end in range(1, len(names)) for mark in ("pyvenv.cfg", "conda-meta")
+    }
+    return any(f"{one}/".startswith(mark) for one in paths for mark in marks)
 
 
 @given(cases("first"), cases("second"), cases("own"), st.dictionaries(JSON_TEXT, VALUES, max_size=3))
