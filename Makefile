@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 PROOFS := build/proofs
 PYTEST = $(BIN)/pytest --proofs=$(PROOFS)
 ORDINARY = "not hostile and not cluster and not soak and not alone"
-BESIDE = tests/docs tests/integration
+BESIDE = tests/docs tests/integration tests/contract tests/property
 # Runs last: it holds what the cluster's tests asked for against what the operator may do.
 RIGHTS = tests/cluster/test_rights.py
 BED = PYTHONPATH=tests $(BIN)/python -m cluster.bed

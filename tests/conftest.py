@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from postgres_server import PostgresServer, running_server
 
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["proofs"]
+
+# An example may take its time, since the machine is shared with the other tests. New examples are looked for where
+# somebody can look at what they show; a change is judged by the same ones every time.
+settings.register_profile("batchyard", deadline=None, derandomize="CI" in os.environ)  # noqa: TID251
+settings.load_profile("batchyard")
 
 # Tests are rewritten for their assertions once, not once in every stage of `make test`; what they write themselves
 # (a workflow twice within a second, say) is never kept compiled.

@@ -123,4 +123,4 @@ class Executions(RuleBasedStateMachine):
 
 
 TestExecutions = Executions.TestCase
-TestExecutions.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestExecutions.settings = settings(max_examples=60, stateful_step_count=25)

@@ -101,4 +101,4 @@ class Files(RuleBasedStateMachine):
 
 
 TestFiles = Files.TestCase
-TestFiles.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestFiles.settings = settings(max_examples=40, stateful_step_count=20)

@@ -23,7 +23,7 @@ TEST = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(EXAMPLE, min_size=1, max_size=5) | st.lists(TEST, min_size=1, max_size=5))
 def test_what_was_written_is_read_back_as_the_same_cases(rows: list[dict[str, Any]]) -> None:
     # The last one can be carried over, so that there is a case whatever else is drawn.

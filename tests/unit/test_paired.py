@@ -112,7 +112,7 @@ def test_a_case_of_more_weight_counts_more() -> None:
     assert difference([light, heavy]).estimate == 0.75
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(DIFFERENCES)
 def test_swapping_the_two_swaps_the_interval(values: list[float]) -> None:
     one, other = difference(pairs(values)), difference(pairs([-value for value in values]))
@@ -121,7 +121,7 @@ def test_swapping_the_two_swaps_the_interval(values: list[float]) -> None:
     assert one.p_above(0.1) == pytest.approx(other.p_below(-0.1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(DIFFERENCES, st.floats(0.5, 0.999))
 def test_a_bound_and_its_p_value_say_the_same(values: list[float], confidence: float) -> None:
     found = difference(pairs(values))
@@ -134,7 +134,7 @@ def test_a_bound_and_its_p_value_say_the_same(values: list[float], confidence: f
         assert found.p_below(high) == pytest.approx(1 - confidence, rel=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(DIFFERENCES, st.floats(0.6, 0.999), st.floats(-0.9, 0.9))
 def test_a_claim_is_shown_exactly_when_the_bound_holds_it(values: list[float], confidence: float, than: float) -> None:
     found = difference(pairs(values))
@@ -146,7 +146,7 @@ def test_a_claim_is_shown_exactly_when_the_bound_holds_it(values: list[float], c
     assert (found.p_below(than) <= 1 - confidence) is (high <= than)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(DIFFERENCES, st.floats(0.1, 100))
 def test_the_unit_of_the_weights_does_not_count(values: list[float], unit: float) -> None:
     one, scaled = difference(pairs(values)), difference(pairs(values, weight=unit))

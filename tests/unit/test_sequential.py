@@ -197,7 +197,7 @@ def test_of_several_that_might_be_the_best_more_is_asked() -> None:
     assert two.shown.compared == 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.sampled_from([0.5, 0.7, 0.72, 0.9]), st.integers(0, 40))
 def test_whatever_comes_when_and_whatever_else_was_run_the_end_is_the_same(
     luck: random.Random, new: float, more: int

@@ -189,7 +189,7 @@ def course(order: Order, bench: SessionBench) -> Ended:
 UNDISTURBED = {Outcome.PASSED: 5, Outcome.FAILED: 1, Outcome.TIMED_OUT: 1}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=4))
 def test_wherever_sessions_die_no_finished_trial_is_lost_or_run_twice(deaths: list[int]) -> None:
     bench = SessionBench(loaded(7, parallelism=2))

@@ -15,20 +15,20 @@ SKEWS = st.floats(-8, 8)
 NUMBERS = st.floats(3, 5000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-20, 20), NUMBERS)
 def test_without_skewness_it_is_student_s(errors: float, number: float) -> None:
     assert upper_tail(errors, 0.0, number) == pytest.approx(t_upper_tail(errors, number - 1))
     assert reach(0.95, 0.0, number) == pytest.approx(t_quantile(0.95, number - 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.001, 0.999), SKEWS, NUMBERS)
 def test_what_is_reached_has_the_tail_that_is_left(confidence: float, skew: float, number: float) -> None:
     assert upper_tail(reach(confidence, skew, number), skew, number) == pytest.approx(1 - confidence, rel=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-20, 20), st.floats(0, 10), SKEWS, NUMBERS)
 def test_the_further_above_the_surer(errors: float, more: float, skew: float, number: float) -> None:
     assert upper_tail(errors + more, skew, number) <= upper_tail(errors, skew, number) + 1e-12

@@ -1,6 +1,8 @@
 """The programs of the cluster: pinned as Go modules, built from source once, kept in the cache.
 
-Each folder of ``tests/cluster/tools`` pins one tool. What is built is kept under a digest of what it is built from.
+Each folder of ``tests/cluster/tools`` pins one tool. Those of one ``.work`` file take the same versions of what they
+have in common, which is most of Kubernetes, so that it is compiled once; KubeRay's pins are raised to Kueue's for the
+same reason. What is built is kept under a digest of what it is built from.
 """
 
 from __future__ import annotations
@@ -42,30 +44,39 @@ class Tool:
 
     name: str
     programs: tuple[str, ...]
+    workspace: str = ""
+    """The file of those that it shares versions with, if it does."""
     flags: str = _STRIPPED
     module: str = ""
     """The module whose data files are wanted too."""
     files: str = ""
     """Which of that module's YAML files, as a glob; or a folder, which is taken whole."""
 
+    @property
+    def source(self) -> Path:
+        """The folder of its pins."""
+        return _SOURCES / self.name
 
+
+_SHARED = "kubernetes-034.work"
 KUBERAY = {"1.6.2": "kuberay", "1.5.1": "kuberay151"}
 _RAY_OPERATOR = "github.com/ray-project/kuberay/ray-operator"
 _TOOLS = (
     Tool("pause", ("pause",)),
-    Tool("kstatus", ("kstatus",)),
+    Tool("kstatus", ("kstatus",), _SHARED),
     Tool("gitops", ()),
     Tool("etcd", ("server",)),
     Tool(
         "kube",
         ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"),
+        _SHARED,
         flags=_KUBE_FLAGS,
     ),
-    Tool("coredns", ("coredns",)),
+    Tool("coredns", ("coredns",), _SHARED),
     Tool("kuberay", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
-    Tool("kuberay151", ("ray-operator",), module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
+    Tool("kuberay151", ("ray-operator",), _SHARED, module=_RAY_OPERATOR, files="config/crd/bases/*.yaml"),
     Tool("kueue", ("kueue",), module="sigs.k8s.io/kueue", files="config"),
-    Tool("helm", ("helm",), flags=_HELM_FLAGS),
+    Tool("helm", ("helm",), _SHARED, flags=_HELM_FLAGS),
     Tool("kubeconform", ("kubeconform",)),
     Tool("schemas", ()),
     Tool("kwok", ("kwok",), module="sigs.k8s.io/kwok", files="kustomize/stage/*/*/*-*.yaml"),
@@ -103,7 +114,7 @@ def build(settings: Settings, *names: str) -> None:
     missing = [tool.name for tool, folder in wanted if not folder.is_dir()]
     if missing:
         _check_go()
-        say(f"building {', '.join(missing)} from source (once; about 30 minutes for all on 2 cores)")
+        say(f"building {', '.join(missing)} from source (once; about 20 minutes for all on 2 cores)")
     for tool, folder in wanted:
         with locked(settings.tools / f"{tool.name}.lock", f"it builds {tool.name}"):
             if not folder.is_dir():
@@ -112,9 +123,19 @@ def build(settings: Settings, *names: str) -> None:
 
 def _digest(tool: Tool) -> str:
     digest = hashlib.sha256(repr(tool).encode())
-    for file in sorted((_SOURCES / tool.name).iterdir()):
+    for file in (*sorted(tool.source.iterdir()), *_shared(tool)):
         digest.update(f"{file.name}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _shared(tool: Tool) -> list[Path]:
+    """Return the files that say which versions a tool shares with others."""
+    if not tool.workspace:
+        return []
+    workspace = _SOURCES / tool.workspace
+    lines = workspace.read_text(encoding="utf-8").splitlines()
+    modules = [_SOURCES / line.strip() / "go.mod" for line in lines if line.startswith("\t./")]
+    return [workspace, workspace.with_name(f"{workspace.name}.sum"), *modules]
 
 
 def _build(tool: Tool, folder: Path) -> None:
@@ -122,28 +143,27 @@ def _build(tool: Tool, folder: Path) -> None:
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    source = _SOURCES / tool.name
     if tool.programs:
-        _compile(tool, source, unfinished)
-    if (source / PINS).is_file():
-        for pin in pins(source / PINS):
+        _compile(tool, unfinished)
+    if (tool.source / PINS).is_file():
+        for pin in pins(tool.source / PINS):
             fetch(pin, unfinished / "files")
     unfinished.rename(folder)
 
 
-def _compile(tool: Tool, source: Path, unfinished: Path) -> None:
-    packages = _packages(source) or ["."]
+def _compile(tool: Tool, unfinished: Path) -> None:
+    packages = _packages(tool) or ["."]
     command = ("build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", tool.flags, "-o", f"{unfinished}/")
-    _go(*command, *packages, cwd=source)
+    _go(tool, *command, *packages)
     if tool.files:
-        _copy_files(tool, source, unfinished / "files")
+        _copy_files(tool, unfinished / "files")
     absent = [name for name in tool.programs if not (unfinished / name).is_file()]
     if absent:
-        raise BedFailed(f"the build of {tool.name} made no {', '.join(absent)}; compare {source / 'go.mod'}")
+        raise BedFailed(f"the build of {tool.name} made no {', '.join(absent)}; compare {tool.source / 'go.mod'}")
 
 
-def _copy_files(tool: Tool, source: Path, target: Path) -> None:
-    module = Path(_go("list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.module, cwd=source).strip())
+def _copy_files(tool: Tool, target: Path) -> None:
+    module = Path(_go(tool, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.module).strip())
     # What the module cache holds is read-only; a copy that keeps this could not be removed.
     whole = module / tool.files
     if whole.is_dir():
@@ -155,13 +175,15 @@ def _copy_files(tool: Tool, source: Path, target: Path) -> None:
         copy.write_bytes(file.read_bytes())
 
 
-def _packages(source: Path) -> list[str]:
-    described = json.loads(_go("mod", "edit", "-json", cwd=source))
+def _packages(tool: Tool) -> list[str]:
+    described = json.loads(_go(tool, "mod", "edit", "-json"))
     return [tool["Path"] for tool in described.get("Tool") or []]
 
 
-def _go(*arguments: str, cwd: Path) -> str:
-    return run("go", *arguments, cwd=cwd, timeout=_BUILD_TIMEOUT, CGO_ENABLED="0", GOWORK="off", GOFLAGS="")
+def _go(tool: Tool, *arguments: str) -> str:
+    workspace = str(_SOURCES / tool.workspace) if tool.workspace else "off"
+    settings = {"CGO_ENABLED": "0", "GOWORK": workspace, "GOFLAGS": ""}
+    return run("go", *arguments, cwd=tool.source, timeout=_BUILD_TIMEOUT, **settings)
 
 
 def _check_go() -> None:

@@ -260,7 +260,7 @@ _SIDES = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_SIDES, _SIDES)
 def test_no_trial_gets_two_results_and_each_gets_its_own(new: Side, old: Side) -> None:
     carrying = Carrying(new, old)
