@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import psycopg
 import pytest
 
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail
 from cluster.postgres_bench import PASSWORD, database_for_pods
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
+@pytest.mark.parametrize("provider", ["InProcess", "KubeRay"])
 def test_a_fork_runs_only_what_follows_the_node_from_threads_that_langgraphs_own_tables_have(
-    operator: OperatorProcess, tmp_path: Path
+    operator: OperatorProcess, provider: str
 ) -> None:
     with database_for_pods(name="threads") as (local, secret):
         kept = {"keep": "Always", "postgres": {"secretRef": {"name": "threads", "key": "url"}}}
         fork = {"batchTest": "first", "node": "two", "variants": {"act": "a"}, "set": {"count": 100}}
-        operator.apply(secret, *batch_test("second", variants=["new"], checkpoints=kept, forkFrom=fork))
+        second = batch_test("second", variants=["new"], provider=provider, checkpoints=kept, forkFrom=fork)
+        operator.apply(secret, *second)
         waits = "ForkSourceNotReady"
         operator.until(20, "it to wait", lambda: operator.status("second").get("reason") == waits, "second")
 
         operator.apply(*batch_test("first", variants=["a"], checkpoints=kept))
 
         assert operator.finished("first")["phase"] == "Succeeded"
-        assert operator.finished("second")["phase"] == "Succeeded"
+        assert operator.finished("second", 150)["phase"] == "Succeeded"
         ((source,), (forked,)) = (operator.results("first"), operator.results("second"))
         assert [boundary.node for boundary in forked.boundaries] == ["three", "four", "five"]
         assert forked.output == {**source.output, "count": 103, "variants": {"act": "new"}}
