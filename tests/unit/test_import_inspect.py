@@ -50,8 +50,17 @@ def test_a_packed_log_is_the_same_as_a_plain_one(pack: Callable[[dict[str, Any]]
 
     packed = found_in(pack({"header.json": header, "summaries.json": [], **members}), name="log.eval")
 
-    assert sorted(inputs(packed)) == ["other", "sum"]
+    assert list(inputs(packed)) == ["other", "sum"]
     assert packed.evaluation == found_in(json.dumps(log)).evaluation
+
+
+def test_samples_of_an_archive_are_in_the_order_of_their_numbers_whenever_they_ended() -> None:
+    ended = [(10, 1), (2, 2), (11, 1), (1, 1), (2, 1)]
+    members = {f"samples/{name}_epoch_{epoch}.json": a_sample(id=name, epoch=epoch) for name, epoch in ended}
+
+    found = found_in(archive({"header.json": {"eval": {}}, **members}), name="log.eval")
+
+    assert list(inputs(found)) == ["1", "2", "10", "11"]
 
 
 @pytest.mark.parametrize("cut", [b"", b"no Zstandard at all"], ids=["nothing", "something else"])

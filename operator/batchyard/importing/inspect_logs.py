@@ -92,9 +92,7 @@ def _archive(source: Source, losses: Losses) -> tuple[Mapping[str, JSON], list[t
             for name in ("_journal/start.json", "start.json", "header.json"):
                 if name in names:
                     header = {**header, **json.loads(_member(archive, source.content, name))}
-            rows = [
-                (name, json.loads(_member(archive, source.content, name))) for name in sorted(filter(_is_sample, names))
-            ]
+            rows = [(name, json.loads(_member(archive, source.content, name))) for name in filter(_is_sample, names)]
     except NotImplementedError as err:
         raise refused(source.name, "", f"is packed in a way that is not known here: {err}", convert) from err
     except (zipfile.BadZipFile, zstandard.ZstdError, RuntimeError, ValueError, TypeError, EOFError) as err:
@@ -102,7 +100,14 @@ def _archive(source: Source, losses: Losses) -> tuple[Mapping[str, JSON], list[t
     for name in names:
         if name.startswith("samples/") and name.endswith("/sample.json"):
             losses.add(name, "a sample in chunks (log version 3)", convert)
-    return header, [(name, row) for name, row in rows if isinstance(row, dict)]
+    # The archive has them in the order in which they ended.
+    return header, sorted(((name, row) for name, row in rows if isinstance(row, dict)), key=lambda one: _order(one[1]))
+
+
+def _order(row: Mapping[str, JSON]) -> tuple[int, str]:
+    """Return what samples are in order by, as Inspect has it when it reads or converts an archive: 2 before 10."""
+    name, epoch = row.get("id"), row.get("epoch")
+    return epoch if isinstance(epoch, int) else 1, name if isinstance(name, str) else str(name).zfill(20)
 
 
 def _member(archive: zipfile.ZipFile, content: bytes, name: str) -> bytes:
@@ -158,7 +163,7 @@ def _sample(
     for key in row["metadata"] if isinstance(row.get("metadata"), dict) else ():
         losses.add(place, f"metadata `{key}`", "add it to the input of the cases if the workflow reads it")
     name = row.get("id")
-    label = str(name) if isinstance(name, str) else ""
+    label = "" if name is None else str(name)
     return Proposal(label, place, taken, checks=checks_of(row, scorers, place, losses))
 
 
