@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchyard.workflows.fingerprints import Fingerprinter, NoFingerprint, is_library, versions
+from batchyard.workflows.fingerprints import Fingerprinter, NoFingerprint, is_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,6 @@ def test_libraries_count_by_name() -> None:
     assert is_library("json.decoder")
     assert is_library("pydantic")
     assert not is_library(__name__)
-    assert versions() == versions()
 
 
 def test_a_cycle_has_a_fingerprint() -> None:
