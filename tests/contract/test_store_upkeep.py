@@ -93,6 +93,7 @@ def test_counts_and_failures_tell_of_final_results_only(store: SqlStore) -> None
         (lambda store: store.attempts_made("b1"), "INDEX ix_attempts_open (batch_id=?)"),
         (lambda store: list(store.results("b1")), "INDEX uq_attempts_final (batch_id=? AND ordinal>?)"),
         (lambda store: list(store.results("b1", final_only=False)), "(batch_id=? AND (ordinal,attempt)>(?,?))"),
+        (lambda store: list(store.attempts_ended("b1")), "(batch_id=? AND (ordinal,attempt)>(?,?))"),
         (lambda store: list(store.audit_entries("b1")), "(batch_id=? AND seq>?)"),
         (lambda store: store.batches(limit=5), "INDEX ix_batches_newest"),
     ],

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batch_bench import batch_file
+from batchyard.cli.executions import run_file
+from batchyard.cli.options import Output
+from batchyard.cli.run import Place
 from batchyard.clock import SystemClock
 from batchyard.executions.running import Pausing
 from batchyard.local_sessions import this_process
@@ -229,6 +232,14 @@ def test_what_is_wrong_is_told_with_what_to_do(tmp_path: Path, arguments: tuple[
 
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_of_very_many_cases_the_first_are_named_with_how_many_more_there_are(tmp_path: Path) -> None:
+    many = [{"name": f"case-{n:02}", "input": {}} for n in range(30)]
+    file = batch_file(tmp_path, "steps:build", cases=many, variants={"matrix": {"last": ["three"]}})
+
+    with pytest.raises(ExecutionError, match=r'there is no "none"; there are case-00, .*, case-19, and 10 more$'):
+        run_file(file, str(tmp_path / "store.db"), "three", "none", Output.JSON, Pausing(), Place())
 
 
 def test_an_execution_runs_on_the_ray_that_is_named(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from batchyard.local_sessions import this_process
 from batchyard.model.errors import BatchNotFound
 from batchyard.model.execution import ExecutionError, ExecutionStatus
 from batchyard.model.outcome import Outcome, Phase, Reason
+from batchyard.model.rules import shortened_list
 from batchyard.store.lookup import attempts_of
 from batchyard.store.opening import open_store
 
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from batchyard.executions.running import Pausing
     from batchyard.model.trial import JSON, Case, Combination
     from batchyard.store.sql import SqlStore
+
+
+_NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +212,7 @@ def _combination(found: Found, variants: Mapping[str, str]) -> Combination:
     for combination in found.loaded.plan.combinations:
         if dict(combination.variants) == wanted:
             return combination
-    there = ", ".join(combination.name for combination in found.loaded.plan.combinations)
+    there = shortened_list([combination.name for combination in found.loaded.plan.combinations], _NAMES_SHOWN)
     asked = ", ".join(f"{name}={value}" for name, value in wanted.items())
     raise ExecutionError(f"batch {found.record.id} has no combination with {asked}; it has {there}")
 
@@ -280,7 +284,7 @@ def _one_of(option: str, name: str, there: Collection[str]) -> str:
     if name in there or (not name and len(there) == 1):
         return name or next(iter(there))
     what = f'is no "{name}"' if name else "are several to choose from"
-    raise ExecutionError(f"{option}: there {what}; there are {', '.join(there)}")
+    raise ExecutionError(f"{option}: there {what}; there are {shortened_list(list(there), _NAMES_SHOWN)}")
 
 
 def _batch_for(engine: LocalEngine, store: SqlStore, loaded: LoadedBatch, files: Path) -> BatchRecord:

@@ -126,7 +126,7 @@ class SessionLifecycleManager:
         update = None if record.phase.final else _interrupted(record, text)
         self._store.commit(mine, entries=[entry], batch=update)
         self._store.close_session(mine, "Abandoned", self._clock.now())
-        kept = {(result.trial_id, result.attempt) for result in self._store.results(record.id, final_only=False)}
+        kept = set(self._store.attempts_ended(record.id))
         return Reaped(session, finished, record.total, self._leftovers.release(session.batch_id, kept))
 
 

@@ -153,6 +153,10 @@ class BatchStore(Protocol):
         """Return the number of the newest attempt of each trial that has attempts but no final result."""
         ...
 
+    def attempts_ended(self, batch_id: str) -> Iterator[tuple[str, int]]:
+        """Yield the trial's id and the number of every attempt that has a result, by ordinal, then attempt."""
+        ...
+
     def results(
         self,
         batch_id: str,

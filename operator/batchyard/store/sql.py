@@ -303,6 +303,13 @@ class SqlStore:
         with self._read() as connection:
             return {row.ordinal: row.newest for row in connection.execute(query)}
 
+    def attempts_ended(self, batch_id: str) -> Iterator[tuple[str, int]]:
+        """Yield the trial's id and the number of every attempt that has a result, by ordinal, then attempt."""
+        key = (attempts.c.ordinal, attempts.c.attempt)
+        query = sa.select(*key, attempts.c.trial_id).where(attempts.c.batch_id == batch_id)
+        for row in paged(self._engine, self._place, query, key=key, after=(-1, -1), size=_ORDINALS_PAGE):
+            yield row["trial_id"], row["attempt"]
+
     def results(
         self,
         batch_id: str,

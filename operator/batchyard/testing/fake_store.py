@@ -135,6 +135,11 @@ class FakeStore:
         kept = self._of(batch_id)
         return {ordinal: attempt for ordinal, attempt in sorted(kept.attempts) if ordinal not in kept.final}
 
+    def attempts_ended(self, batch_id: str) -> Iterator[tuple[str, int]]:
+        """Yield the trial and the number of every attempt."""
+        for _, result in sorted(self._of(batch_id).attempts.items()):
+            yield result.trial_id, result.attempt
+
     def results(
         self,
         batch_id: str,

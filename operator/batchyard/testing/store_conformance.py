@@ -135,6 +135,8 @@ class ResultConformance:
         expect(final == [(ordinal, 2) for ordinal in range(450)], "the final ones are out of order")
         expect(some == list(range(201)), "the limit is not kept")
         expect(list(store.finished_ordinals("b1")) == list(range(450)), "the ordinals are wrong")
+        ended = [(a_result(ordinal).trial_id, attempt) for ordinal, attempt in every]
+        expect(list(store.attempts_ended("b1")) == ended, "the attempts that ended are wrong")
 
     def test_results_are_found_by_outcome(self, store: BatchStore) -> None:
         """In the order of ordinals, not of outcomes; only final ones unless asked."""
