@@ -9,12 +9,14 @@ import pytest
 from batch_bench import batch_file
 from batchyard.engine.forks import bound
 from batchyard.local_files import checkpoint_files, files_folder, objects_folder
+from batchyard.model.execution import FilesLost
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.workflows.blobs import BlobStore
 from batchyard.workflows.checkpoint_reading import read_history
 from batchyard.workflows.file_upkeep import examine
 from batchyard.workflows.snapshots import read_snapshot
 from command_line import Bench as CommandLine
+from held_bench import Desk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +115,25 @@ def test_db_check_names_lost_files_and_removes_what_nobody_refers_to(bench: Batc
     assert "critical lost_files" in broken.stdout
 
 
+def test_nothing_is_taken_back_to_a_boundary_whose_files_are_lost(bench: BatchBench, tmp_path: Path) -> None:
+    loaded = bench.load("writing:build", cases=CASES[:1], checkpoints={"files": FILES})
+    desk = Desk(bench, loaded, bench.run(loaded), tmp_path / "log")
+    blobs = BlobStore(objects_folder(files_folder(bench.target)))
+    held = desk.moves.roll_back(desk.kept("left", "a"), "two")
+    (one,) = [point for point in desk.now(held).history if "one" in point.nodes]
+    blobs.place(read_snapshot(blobs, one.files)[0].digest).unlink()
+    before, entries = desk.now(held), list(bench.store.audit_entries(held.batch))
+
+    with pytest.raises(FilesLost, match="nothing was changed; choose another boundary"):
+        desk.moves.roll_back(before, "one")
+    with pytest.raises(FilesLost):
+        desk.moves.roll_back(desk.kept("left", "a"), "one")
+
+    assert [folder.load().id for folder in desk.folders.of_batch(held.batch)] == [held.id]
+    assert (desk.now(held), list(bench.store.audit_entries(held.batch))) == (before, entries)
+
+
+@pytest.mark.proves("bug-29")
 @pytest.mark.timeout(300)
 def test_an_execution_that_is_taken_back_goes_on_with_the_files_of_its_boundary(tmp_path: Path) -> None:
     line = CommandLine(tmp_path)

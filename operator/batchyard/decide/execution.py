@@ -46,14 +46,37 @@ def check(execution: Execution, move: Move) -> None:
         raise InvalidTransition(execution.id, execution.status, move, " or ".join(allowed))
 
 
-def boundary_after(execution: str, history: Sequence[Checkpoint], node: str) -> str:
-    """Return the checkpoint at which ``node`` had just ended for the last time.
+def heeded(asked: Move | None, wanted: Move) -> Move:
+    """Return what a run heeds that was asked for one thing before and for another now: a stop outranks a pause."""
+    return Move.STOP if asked is Move.STOP else wanted
 
-    ``history`` is oldest first. Raises ``NoRollbackTarget``, with the nodes that could be named.
+
+def meant(execution: str, history: Sequence[Checkpoint], *, checkpoint: str = "", node: str = "") -> Checkpoint:
+    """Return the boundary at which ``node`` had last ended, or else this checkpoint, or else the newest.
+
+    ``history`` is oldest first; of the checkpoint's id the beginning will do. Raises ``CheckpointNotFound`` or
+    ``NoRollbackTarget``.
     """
+    if not history:
+        raise CheckpointNotFound(f"execution {execution} has no checkpoint yet")
+    if node:
+        return _boundary_after(execution, history, node)
+    return _known(execution, history, checkpoint) if checkpoint else history[-1]
+
+
+def named(execution: str, history: Sequence[Checkpoint], name: str) -> Checkpoint:
+    """Return the boundary of one name that may be a checkpoint's or a node's, the newest without; see ``meant``."""
+    try:
+        return meant(execution, history, checkpoint=name)
+    except CheckpointNotFound:
+        return meant(execution, history, node=name)
+
+
+def _boundary_after(execution: str, history: Sequence[Checkpoint], node: str) -> Checkpoint:
+    """Return the checkpoint at which ``node`` had just ended for the last time."""
     for checkpoint in reversed(history):
         if node in checkpoint.nodes:
-            return checkpoint.id
+            return checkpoint
     known = ", ".join(dict.fromkeys(name for checkpoint in history for name in checkpoint.nodes))
     raise NoRollbackTarget(
         f'execution {execution} has no boundary after node "{node}"; '
@@ -61,12 +84,9 @@ def boundary_after(execution: str, history: Sequence[Checkpoint], node: str) -> 
     )
 
 
-def known_checkpoint(execution: str, history: Sequence[Checkpoint], wanted: str) -> Checkpoint:
-    """Return the checkpoint of this id, or of this beginning of one if it is the only one.
-
-    Raises ``CheckpointNotFound``.
-    """
-    found = [checkpoint for checkpoint in history if checkpoint.id.startswith(wanted)] if wanted else []
+def _known(execution: str, history: Sequence[Checkpoint], wanted: str) -> Checkpoint:
+    """Return the checkpoint of this id, or of this beginning of one if it is the only one."""
+    found = [checkpoint for checkpoint in history if checkpoint.id.startswith(wanted)]
     exact = [checkpoint for checkpoint in found if checkpoint.id == wanted]
     if len(exact or found) != 1:
         what = "several checkpoints" if found else "no checkpoint"

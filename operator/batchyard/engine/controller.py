@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchyard.decide.answers import addressed
-from batchyard.decide.execution import ENDING, boundary_after, check, joined, known_checkpoint
+from batchyard.decide.execution import ENDING, check, heeded, joined, meant
 from batchyard.engine.files import whole_snapshot, with_files
 from batchyard.engine.listening import Listening
 from batchyard.model.execution import (
     NO_BREAKPOINTS,
-    CheckpointNotFound,
     Execution,
     ExecutionError,
     ExecutionNotFound,
@@ -333,9 +332,7 @@ class ExecutionController:
     def _ask(self, execution_id: str, move: Move) -> None:
         with self._lock:
             check(self.get(execution_id), move)
-            # A stop outranks a pause that was asked for before it, never the other way round.
-            if self._asked is not Move.STOP:
-                self._asked = move
+            self._asked = heeded(self._asked, move)
             if self._stop is not None:
                 self._stop()
 
@@ -368,14 +365,7 @@ class ExecutionController:
         )
 
     def _target(self, execution_id: str, checkpoint: str, node: str) -> str:
-        history = self._adapter.history(execution_id)
-        if not history:
-            raise CheckpointNotFound(f"execution {execution_id} has not run yet: it has no checkpoint")
-        if node:
-            return boundary_after(execution_id, history, node)
-        if not checkpoint:
-            return history[-1].id
-        return known_checkpoint(execution_id, history, checkpoint).id
+        return meant(execution_id, self._adapter.history(execution_id), checkpoint=checkpoint, node=node).id
 
     def _addressed(self, execution_id: str, answers: Sequence[Answer]) -> Mapping[str, JSON]:
         questions = self._adapter.questions(self._workflows[execution_id], execution_id)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from batchyard.decide.execution import heeded
 from batchyard.local_files import EXECUTIONS, checkpoints_folder
 from batchyard.model.errors import StoreError
 from batchyard.model.execution import Execution, ExecutionNotFound, ExecutionStatus, InvalidTransition, Move
@@ -124,9 +125,8 @@ class HeldFolder:
         return False
 
     def ask(self, move: Move) -> None:
-        """Leave word for the process that runs it. A stop outranks a pause."""
-        if self.asked() is not Move.STOP:
-            (self.path / "asked").write_text(move.value)
+        """Leave word for the process that runs it."""
+        (self.path / "asked").write_text(heeded(self.asked(), move).value)
 
     def asked(self) -> Move | None:
         """Return what was asked of the run."""

@@ -12,17 +12,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchyard.decide.execution import boundary_after, check, known_checkpoint, reverted
+from batchyard.decide.execution import check, heeded, named, reverted
 from batchyard.engine.attempts import Start
 from batchyard.executions.running import Pausing
-from batchyard.model.execution import (
-    CheckpointNotFound,
-    ExecutionError,
-    ExecutionStatus,
-    Move,
-)
+from batchyard.local_files import objects_folder
+from batchyard.model.execution import ExecutionError, ExecutionStatus, Move
 from batchyard.model.outcome import Outcome, Reason
+from batchyard.workflows.blobs import BlobStore
 from batchyard.workflows.checkpoint_file import CheckpointFile
+from batchyard.workflows.snapshots import check_whole
 from batchyard.workflows.thread_copy import export_thread, import_thread
 
 if TYPE_CHECKING:
@@ -140,8 +138,13 @@ class Moves:
     # -- moves on the thread alone ---------------------------------------------------------------------------------
 
     def roll_back(self, source: Source, to: str) -> Held:
-        """Take it back to a checkpoint, or to where a node had last ended; it is paused there."""
+        """Take it back to a checkpoint, or to where a node had last ended; it is paused there.
+
+        Its tracked files come with the next run, whose folder is a new one. Raises ``FilesLost`` if they are not whole.
+        """
         target = target_of(source, to)
+        if target.files:
+            check_whole(BlobStore(objects_folder(self._folders.files)), target.files)
         with self._moving(source, Move.ROLL_BACK) as (folder, held):
             undone = reverted(folder.history(), target.id)
             with closing(CheckpointFile(folder.thread_file)) as file:
@@ -201,19 +204,21 @@ class Moves:
         folder.save(running)
         result: AttemptResult | None = None
 
-        heard: list[Move] = []
+        heard: list[Move | None] = [None]
 
         def asked() -> Move | None:
-            if (wanted := Move.PAUSE if self._interrupted() else folder.asked()) is not None:
-                heard.append(wanted)
+            if (word := folder.asked()) is not None:
                 folder.forget_asked()
-            return heard[-1] if heard else None
+            for wanted in (word, Move.PAUSE if self._interrupted() else None):
+                if wanted is not None:
+                    heard[0] = heeded(heard[0], wanted)
+            return heard[0]
 
         try:
             result = self._runs.carry_out(folder, held, start, pausing, asked=asked)
         finally:
             # Whatever happened to the run, the thread stands where its last boundary is.
-            ended = self._settle(folder, _after(running, result, heard[-1] if heard else None))
+            ended = self._settle(folder, _after(running, result, heard[0]))
         if result is not None and result.reason in _NEVER_BEGAN:
             raise ExecutionError(f"execution {held.id}: {result.message}")
         details: dict[str, JSON] = {"outcome": ended.outcome, "reason": ended.reason, "nodes": list(ended.nodes)}
@@ -274,20 +279,8 @@ def status_after(result: AttemptResult, *, stopped: bool = False) -> ExecutionSt
 
 
 def target_of(source: Source, to: str) -> Checkpoint:
-    """Return the checkpoint after a node that ran, or the one with this id, or the newest if nothing is named.
-
-    Raises ``CheckpointNotFound`` or ``NoRollbackTarget``.
-    """
-    name = source.held.id or source.held.origin
-    if not source.history:
-        raise CheckpointNotFound(f"execution {name} has no checkpoint yet")
-    if not to:
-        return source.history[-1]
-    try:
-        return known_checkpoint(name, source.history, to)
-    except CheckpointNotFound:
-        wanted = boundary_after(name, source.history, to)
-        return next(point for point in source.history if point.id == wanted)
+    """Return the boundary of this name, a checkpoint's or a node's, or the newest. Raises as ``decide.execution``."""
+    return named(source.held.id or source.held.origin, source.history, to)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from batchyard.model.file_patterns import FilePatterns
 from batchyard.workflows.blobs import BlobMissing, BlobStore, TooLarge
 from batchyard.workflows.folder_walk import DEEPEST, Seen, TooDeep, open_seen, opened, walk
 from batchyard.workflows.restoring import put_back
-from batchyard.workflows.snapshots import TrackedFile, encoded, read_snapshot
+from batchyard.workflows.snapshots import TrackedFile, check_whole, encoded, read_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -112,11 +112,7 @@ class WorkspaceFiles:
 
     def verify(self, snapshot: str) -> None:
         """Raise ``FilesLost`` unless every file of a snapshot can be put back."""
-        try:
-            for digest in {file.digest for file in read_snapshot(self._blobs, snapshot)}:
-                self._blobs.verify(digest)
-        except BlobMissing as error:
-            raise FilesLost(f"the files of this boundary cannot be put back: {error}; nothing was changed") from error
+        check_whole(self._blobs, snapshot)
 
     def restore(self, thread_id: str, snapshot: str, *, remove_later: bool = False) -> Restored:
         """Put the tracked files back as a snapshot has them. Raises ``FilesLost``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from batchyard.model.execution import FilesLost
 from batchyard.workflows.blobs import BlobMissing
 
 if TYPE_CHECKING:
@@ -36,3 +37,14 @@ def read_snapshot(blobs: BlobStore, snapshot: str) -> tuple[TrackedFile, ...]:
         return tuple(TrackedFile(*entry) for entry in json.loads(blobs.read(snapshot))["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise BlobMissing(f"the content {snapshot[:12]} in {blobs.folder} is no list of files: {error}") from error
+
+
+def check_whole(blobs: BlobStore, snapshot: str) -> None:
+    """Raise ``FilesLost`` unless every content that a snapshot names is there and is what was put there."""
+    try:
+        for digest in {file.digest for file in read_snapshot(blobs, snapshot)}:
+            blobs.verify(digest)
+    except BlobMissing as error:
+        raise FilesLost(
+            f"the files of this boundary cannot be put back: {error}; nothing was changed; choose another boundary"
+        ) from error
