@@ -1,6 +1,7 @@
 """Which tests prove an item of the original design, and whether they did: the marker ``proves`` and its records.
 
-``@pytest.mark.proves("deadlines")`` names rows of ``original_design.yaml``. With ``--proofs FOLDER`` a run leaves there
+``@pytest.mark.proves("deadlines")`` names rows of ``original_design.yaml``; on a class that inherits its tests,
+``by="test_of_it"`` says which of them it is. With ``--proofs FOLDER`` a run leaves there
 what became of each such test, for ``tools/original_design.py``.
 """
 
@@ -31,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the marker is, and begin the records."""
-    config.addinivalue_line("markers", "proves(*rows): proves these rows of tests/original_design.yaml")
+    config.addinivalue_line("markers", "proves(*rows, by=test): proves these rows of tests/original_design.yaml")
     config.stash[_RECORDS] = {}
 
 
@@ -44,8 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 if unknown := set(marker.args) - known:
                     names = ", ".join(sorted(unknown))
                     raise pytest.UsageError(f"{item.nodeid} proves unknown rows: {names}; see {ROWS}")
-                # A class's marker is about all its tests.
-                item.user_properties.append((_PROPERTY, node.nodeid.partition("[")[0]))
+                proof, by = node.nodeid.partition("[")[0], marker.kwargs.get("by")
+                if by is None:
+                    item.user_properties.append((_PROPERTY, proof))  # a class's marker is about all its tests
+                elif by == item.name.partition("[")[0]:
+                    item.user_properties.append((_PROPERTY, f"{proof}::{by}"))
 
 
 class Records:

@@ -1,7 +1,7 @@
 """The table of the original design's parts, where each lives here, and the tests that prove it.
 
-``python tools/original_design.py check FOLDER`` says after a run of all tests whether every row is proved: the last
-step of ``make test``. ``docs/original-design.md`` is written by ``make golden``.
+``python tools/original_design.py check FOLDER`` prints the table after a run of all tests, each row proven or not: the
+last step of ``make test``. ``docs/original-design.md`` is written by ``make golden``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _HEAD = """\
 
 Batchyard re-implements and finishes a design called Workflow Test Bench. Each row is one of its systems, one of the
 holes that its own review named, or one of its bugs; where it lives here; and the tests that prove it. `make test` ends
-with this table: it fails unless every test named here ran and passed in that run.
+with these rows, each `proven` or `not proven`: a row is proven only if every test named here ran and passed in that
+run, and `make test` fails if one is not.
 """
 
 
@@ -71,16 +72,23 @@ def markdown() -> str:
     return "".join(parts)
 
 
-def faults(passed: Mapping[str, bool]) -> list[str]:
-    """Return what is wrong with the table after a run: rows without a test, tests that did not run or pass."""
-    found = []
-    for row in (row for section in sections() for row in section.rows):
-        if not row.tests:
-            found.append(f"{row.id}: no test carries its marker")
-        for test in row.tests:
-            if not passed.get(test, False):
-                found.append(f"{row.id}: {test} {'failed' if test in passed else 'did not run'}")
-    return found
+def faults(row: Row, passed: Mapping[str, bool]) -> list[str]:
+    """Return why the row is not proven after a run: it has no test, or one that did not run or did not pass."""
+    if not row.tests:
+        return ["no test carries its marker"]
+    wrong = (test for test in row.tests if not passed.get(test, False))
+    return [f"{_short(test)} {'did not pass' if test in passed else 'did not run'}" for test in wrong]
+
+
+def lines(passed: Mapping[str, bool]) -> Iterator[str]:
+    """Yield the table as a run ends with it: a line for each row, with its first test, or with all that is wrong."""
+    for section in sections():
+        yield f"{section.title}:"
+        for row in section.rows:
+            wrong = faults(row, passed)
+            more = f" and {len(row.tests) - 1} more" if len(row.tests) > 1 else ""
+            told = "; ".join(wrong) or f"{_short(row.tests[0])}{more}"
+            yield f"  {'not proven' if wrong else 'proven    '}  {row.id:<21} {told}"
 
 
 def _marked() -> Iterator[tuple[str, str]]:
@@ -92,15 +100,21 @@ def _marked() -> Iterator[tuple[str, str]]:
         name = file.relative_to(ROOT).as_posix()
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                for row in _rows_of(node.decorator_list):
-                    yield row, f"{name}::{node.name}"
+                for row, by in _rows_of(node.decorator_list):
+                    yield row, f"{name}::{node.name}{by}"
 
 
-def _rows_of(decorators: list[ast.expr]) -> Iterator[str]:
+def _rows_of(decorators: list[ast.expr]) -> Iterator[tuple[str, str]]:
+    """Yield each row that is named, with the inherited test that proves it ("" for whatever is decorated)."""
     for decorator in decorators:
         match decorator:
-            case ast.Call(func=ast.Attribute(attr="proves"), args=arguments):
-                yield from (str(argument.value) for argument in arguments if isinstance(argument, ast.Constant))
+            case ast.Call(func=ast.Attribute(attr="proves"), args=arguments, keywords=keywords):
+                by = "".join(f"::{ast.literal_eval(keyword.value)}" for keyword in keywords)
+                yield from ((ast.literal_eval(argument), by) for argument in arguments)
+
+
+def _short(test: str) -> str:
+    return test.removeprefix("tests/")
 
 
 def _link(test: str) -> str:
@@ -119,12 +133,11 @@ def main() -> str | None:
     for file in files:
         for test, good in json.loads(file.read_text(encoding="utf-8")).items():
             passed[test] = passed.get(test, True) and good
-    wrong = faults(passed)
-    if wrong:
-        return "the original design is not proved:\n" + "\n".join(wrong)
-    rows = sum(len(section.rows) for section in sections())
-    sys.stdout.write(f"the original design: {rows} rows, proved by {len(passed)} tests\n")
-    return None
+    sys.stdout.write("".join(f"{line}\n" for line in lines(passed)))
+    rows = [row for section in sections() for row in section.rows]
+    wrong = sum(bool(faults(row, passed)) for row in rows)
+    sys.stdout.write(f"the original design: {len(rows) - wrong} of {len(rows)} rows proven by the tests of this run\n")
+    return f"{wrong} rows of the original design are not proven" if wrong else None
 
 
 if __name__ == "__main__":

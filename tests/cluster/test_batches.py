@@ -123,6 +123,7 @@ def test_two_versions_of_one_package_run_side_by_side_in_a_place(
     assert len({str(output["prefix"]) for output in seen.values() if isinstance(output, dict)}) == 2
 
 
+@pytest.mark.proves("bug-27")
 def test_budgets_the_idle_deadline_and_shared_beginnings_hold_in_a_pod(operator: OperatorProcess) -> None:
     stuck, idle = "is_stuck_and_ignores_stops", {"idleSeconds": 2, "graceSeconds": 0.3}
     slug, source = stuck.replace("_", "-"), {"configMapRef": {"name": "sharing-code"}}
@@ -148,6 +149,7 @@ def test_budgets_the_idle_deadline_and_shared_beginnings_hold_in_a_pod(operator:
     assert nodes == {
         ("begin", "completed"): 2, ("begin", "shared"): 4, ("act", "completed"): 4, ("act", "running"): 2,
     }  # fmt: skip
+    assert operator.metrics()['batchyard_trials_running{runner="Threads"}'] == 0
     check_trail(operator, "spending")
 
 
@@ -171,6 +173,7 @@ def run_locally(operator: OperatorProcess) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.proves("bug-27")
 def test_cancel_ends_what_runs_and_leaves_the_rest_unrun(operator: OperatorProcess) -> None:
     cases = [{"name": f"case-{number}", "input": {"seconds": 30}} for number in range(4)]
     operator.apply(*batch_test("slow", "waits", cases=cases, variants=["a"], deadlines={"graceSeconds": 1}))
@@ -182,6 +185,9 @@ def test_cancel_ends_what_runs_and_leaves_the_rest_unrun(operator: OperatorProce
     assert (status["phase"], status["reason"]) == ("Cancelled", "Cancelled")
     assert status["trials"]["cancelled"] == 2
     assert status["trials"]["notRun"] == 2
+    metrics = operator.metrics()
+    assert metrics['batchyard_trials_running{runner="Threads"}'] == 0
+    assert metrics['batchyard_batches{phase="Running"}'] == 0
     check_trail(operator, "slow")
 
 
@@ -240,6 +246,7 @@ def test_a_finished_batch_is_deleted_when_its_time_is_over(operator: OperatorPro
     assert operator.record("brief").phase == "Succeeded"
 
 
+@pytest.mark.proves("bug-08")
 def test_a_workflow_that_cannot_be_imported_ends_the_batch_with_all_that_is_wrong(operator: OperatorProcess) -> None:
     objects = batch_test("broken")
     objects[1]["spec"]["workflow"]["factory"] = "noop:no_such_function"

@@ -83,6 +83,7 @@ def test_the_api_server_takes_the_longest_names_and_notes(cluster: Cluster, name
     assert len(events_of(cluster, namespace)) == len(texts)
 
 
+@pytest.mark.proves("bug-28")
 def test_a_crash_after_posting_leads_to_no_second_event(cluster: Cluster, namespace: str) -> None:
     items = [in_namespace_of(an_item(), namespace)]
     post(items)

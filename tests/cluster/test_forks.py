@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("provider", ["InProcess", "KubeRay"])
+@pytest.mark.proves("batch-forks", "bug-10")
 def test_a_fork_runs_only_what_follows_the_node_from_threads_that_langgraphs_own_tables_have(
     operator: OperatorProcess, provider: str
 ) -> None:

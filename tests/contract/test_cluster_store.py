@@ -282,6 +282,7 @@ def test_results_that_were_there_already_are_named_and_change_nothing(store: Sql
     assert [(one.ordinal, one.attempt) for one in store.results("docs-search-1")] == [(0, 1), (1, 2), (2, 1)]
 
 
+@pytest.mark.proves("unit-of-work")
 def test_a_step_is_written_as_a_whole_or_not_at_all(store: SqlClusterStore) -> None:
     session = begin(store)
     store.open_session("docs-search-1", Owner("host", 2, "two"), T0)

@@ -38,6 +38,10 @@ def _ray() -> Iterator[None]:
 
 
 @pytest.mark.proves("ray-runner")
+@pytest.mark.proves("bug-03", by="test_a_result_carries_what_its_order_said")
+@pytest.mark.proves("bug-05", by="test_exactly_as_many_trials_run_at_once_as_it_was_opened_for")
+@pytest.mark.proves("bug-06", by="test_nothing_nested_in_the_input_is_shared_between_trials")
+@pytest.mark.proves("p1-providers", "bug-14", by="test_each_combination_sees_its_own_environment")
 class TestOnRay(BudgetConformance, IsolatedRunnerConformance):
     """Real actors in a Ray on this machine."""
 

@@ -65,7 +65,6 @@ def test_no_more_actors_are_asked_for_than_orders_wait() -> None:
     assert len(actors.made) == 2
 
 
-@pytest.mark.proves("bug-11")
 def test_an_attempt_whose_actor_dies_is_errored_with_what_ray_said_and_another_takes_its_place() -> None:
     actors = FakeActors()
 

@@ -249,6 +249,7 @@ def test_a_body_that_breaks_off_takes_nothing_with_it(endpoint: Endpoint) -> Non
 # -- back-pressure ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("backpressure")
 def test_more_bodies_than_there_are_places_for_are_asked_to_come_again(endpoint: Endpoint) -> None:
     endpoint.open_gate(False)
     with ThreadPoolExecutor(LIMITS.bodies) as workers:

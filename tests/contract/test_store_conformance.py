@@ -19,5 +19,6 @@ def store(store_target: str) -> Iterator[SqlStore]:
         yield opened
 
 
+@pytest.mark.proves("unit-of-work", by="test_a_commit_that_cannot_be_written_leaves_nothing")
 class TestSqlStore(StoreConformance):
     """On SQLite and on PostgreSQL."""

@@ -236,6 +236,7 @@ def test_an_exception_under_way_is_not_hidden_by_the_writers_own() -> None:
         work()
 
 
+@pytest.mark.proves("backpressure")
 def test_a_full_queue_makes_its_callers_wait() -> None:
     store = FakeStore()
     with a_writer(store, max_delay=0) as writer:

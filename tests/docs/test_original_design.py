@@ -19,11 +19,15 @@ def test_every_row_has_a_test_that_carries_its_marker() -> None:
     assert [row.id for row in rows if not row.tests] == []
 
 
-def test_a_row_whose_test_failed_or_did_not_run_is_not_proved() -> None:
-    every = {test for section in original_design.sections() for row in section.rows for test in row.tests}
-    first, second, *_ = sorted(every)
-    passed = {test: test != first for test in every if test != second}
+def test_a_row_is_told_as_proven_only_if_all_its_tests_ran_and_passed() -> None:
+    rows = [row for section in original_design.sections() for row in section.rows]
+    every = {test for row in rows for test in row.tests}
+    failed, absent, *_ = sorted(every)
 
-    faults = original_design.faults(passed)
+    told = [*original_design.lines({test: test != failed for test in every if test != absent})]
 
-    assert {fault.partition(": ")[2] for fault in faults} >= {f"{first} failed", f"{second} did not run"}
+    wrong = {f"{failed} did not pass".removeprefix("tests/"), f"{absent} did not run".removeprefix("tests/")}
+    open_rows = [line for line in told if line.startswith("  not proven  ")]
+    assert [line.split()[2] for line in open_rows] == [row.id for row in rows if {failed, absent} & {*row.tests}]
+    assert {said for line in open_rows for said in line.split(maxsplit=3)[3].split("; ")} == wrong
+    assert sum(line.startswith("  proven  ") for line in told) == len(rows) - len(open_rows)

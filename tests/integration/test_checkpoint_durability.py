@@ -73,6 +73,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, seed: int) -> 
         saver.close()
 
 
+@pytest.mark.proves("checkpointers")
 def test_eight_processes_write_and_another_reads_and_none_finds_a_file_locked(tmp_path: Path) -> None:
     files = [tmp_path / f"worker-{number}.db" for number in range(8)]
     children = [

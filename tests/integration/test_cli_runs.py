@@ -211,6 +211,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES.keys())
+@pytest.mark.proves("bug-08")
 def test_bad_input_ends_with_2_names_the_fault_and_creates_nothing(bench: Bench, content: str) -> None:
     (bench.folder / "bad.yaml").write_text(content, encoding="utf-8")
 

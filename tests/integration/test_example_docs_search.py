@@ -304,7 +304,6 @@ def test_a_question_without_any_known_word_is_answered_with_nothing() -> None:
         ({"retriever": "bm25"}, r"reader: '' is not among the variants \(first, vote, sentence\)"),
     ],
 )
-@pytest.mark.proves("bug-08")
 def test_an_unknown_variant_is_refused_with_the_known_ones(variants: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(variants)

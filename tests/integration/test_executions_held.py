@@ -58,6 +58,7 @@ def test_an_attempt_that_asked_goes_on_with_an_answer_and_nothing_runs_twice(ben
     assert desk.kept().held.status is ExecutionStatus.PAUSED
 
 
+@pytest.mark.proves("batch-forks")
 def test_an_execution_is_taken_back_edited_and_gone_on_with(bench: BatchBench, tmp_path: Path) -> None:
     desk = a_desk(bench, tmp_path)
 

@@ -49,6 +49,7 @@ def test_only_what_follows_the_boundary_runs_and_with_the_other_combination(benc
         assert found.output == {**source.of("right", name).output, "variants": {"side": "up"}}
 
 
+@pytest.mark.proves("batch-forks")
 def test_the_trail_says_which_checkpoint_each_trial_came_from(bench: BatchBench) -> None:
     source = first(bench)
 

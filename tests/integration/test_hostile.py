@@ -115,6 +115,7 @@ def test_it_ends_as_documented(ran: Ran, act: str) -> None:
     assert result.duration_seconds <= TRIAL + GRACE + 1
 
 
+@pytest.mark.proves("bug-11", "retry-exhaustion")
 def test_a_lost_worker_is_tried_once_more_and_a_wrong_answer_is_not(ran: Ran) -> None:
     tries = {act: sum(r.combination == name_of(act) for r in ran.attempts) for act in (*TIMED_OUT, *ENDS)}
 

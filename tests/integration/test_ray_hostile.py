@@ -162,6 +162,7 @@ def test_no_actor_is_started_per_trial(bench: RayBench) -> None:
     await_all_dead(actors)
 
 
+@pytest.mark.proves("bug-11")
 def test_a_trial_whose_actor_is_killed_is_errored_its_processes_die_and_the_slot_goes_on(
     bench: RayBench, tmp_path: Path
 ) -> None:

@@ -175,7 +175,6 @@ def test_a_process_that_was_connected_is_the_parent_it_was_before() -> None:
     assert subprocess.run([sys.executable, "-c", "raise SystemExit(7)"], check=False).returncode == 7
 
 
-@pytest.mark.proves("p1-providers")
 def test_a_connection_that_there_is_already_is_used_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = _FakeRay(initialised=True)
     monkeypatch.setitem(sys.modules, "ray", fake)

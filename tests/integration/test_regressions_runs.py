@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard.engine.ports import Owner
+from batchyard.local_files import KeptThreads, files_folder
 from batchyard.model.errors import EnvironmentUnavailable, StoreError
 from batchyard.model.outcome import Outcome, Verdict
+from batchyard.workflows.checkpoint_reading import read_history
 from runner_bench import await_true
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def test_a_combination_without_its_value_is_the_only_one_at_fault(bench: BatchBe
     assert "'right'" in fault.message
 
 
+@pytest.mark.proves("bug-08")
 def test_a_fault_that_every_environment_has_is_told_once(bench: BatchBench) -> None:
     faults = bench.engine.check(bench.load("regressed:absent", **side_by_side("left", "right", "middle")))
 
@@ -167,6 +170,25 @@ def test_a_session_that_a_broken_store_ended_gives_its_batch_back_to_the_same_pr
     assert owner is None
     assert ran.finished.verdict is Verdict.SUCCEEDED
     assert ran.outcomes == {Outcome.PASSED: 1}
+
+
+@pytest.mark.proves("bug-10")
+def test_an_attempt_has_one_id_for_its_node_its_checkpoints_its_result_and_whoever_asks_for_it(
+    bench: BatchBench,
+) -> None:
+    batch = bench.load(GRAPH, variants={"matrix": {"act": ["tells-thread"]}}, repeats=2, checkpoints={"keep": "Always"})
+
+    ran = bench.run(batch)
+
+    ids = [f"{ran.record.id}/tells-thread/one/{repeat}#1@1" for repeat in range(2)]
+    assert [result.thread_id for result in ran.finals] == ids
+    assert [result.output["index"] for result in ran.finals] == ids
+    kept = KeptThreads(files_folder(bench.target), ran.record.id)
+    files = [kept.find(result.thread_id, result.worker) for result in ran.finals]
+    histories = [read_history(file, id_) for file, id_ in zip(files, ids, strict=True) if file is not None]
+    assert [[point.id for point in points if "act" in point.nodes] for points in histories] == [
+        [boundary.exit_checkpoint for boundary in result.boundaries] for result in ran.finals
+    ]
 
 
 # -- the place ---------------------------------------------------------------------------------------------------------

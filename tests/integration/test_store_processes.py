@@ -75,6 +75,7 @@ def test_a_process_waits_for_the_one_that_upgrades_before_it_makes_the_file(tmp_
     assert sorted(file.name for file in tmp_path.iterdir()) == ["store.db", "store.db.lock"]
 
 
+@pytest.mark.proves("unit-of-work")
 def test_whatever_was_acknowledged_survives_kill_9_in_the_middle_of_commits(store_target: str) -> None:
     acknowledged: set[int] = set()
     with open_store(store_target) as store:

@@ -68,7 +68,7 @@ def check(story: Story, stage: Stage, undisturbed: Undisturbed, *strikes: dict[t
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
-@pytest.mark.proves("bug-25")
+@pytest.mark.proves("bug-25", "bug-28")
 def test_an_operator_killed_after_any_write_leaves_what_an_undisturbed_one_leaves(
     story: Story, stage: Stage, undisturbed: Undisturbed
 ) -> None:

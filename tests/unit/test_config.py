@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
 
+import batchyard
 from batchyard.config import RayConfig, mounted_secrets, ray_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_every_file_of_the_secrets_folder_is_a_secret_and_told_once(
@@ -33,6 +32,19 @@ def test_without_a_secrets_folder_there_are_no_mounted_secrets(tmp_path: Path, m
     monkeypatch.setenv("BATCHYARD_SECRET_FILES", str(tmp_path / "missing"))
 
     assert (unset, mounted_secrets()) == ((), ())
+
+
+@pytest.mark.proves("p1-ray-config")
+def test_which_ray_to_use_is_defined_once_and_read_from_the_environment_once() -> None:
+    sources = Path(batchyard.__file__).parent
+    texts = {file.relative_to(sources).as_posix(): file.read_text("utf-8") for file in sources.rglob("*.py")}
+
+    found = [
+        [name for name, text in texts.items() if re.search(what, text)]
+        for what in (r"\bclass \w*RayConfig\b", r"environ\b.*RAY_ADDRESS")
+    ]
+
+    assert found == [["config.py"], ["config.py"]]
 
 
 @pytest.mark.proves("p1-ray-config")

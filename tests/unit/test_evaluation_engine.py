@@ -212,7 +212,6 @@ def test_the_spec_of_the_contract_is_what_the_engine_takes() -> None:
     assert judged.score == 1.0
 
 
-@pytest.mark.proves("bug-08")
 def test_a_function_that_cannot_be_imported_is_told_before_anything_runs() -> None:
     def resolve(path: str) -> object:
         raise ModuleNotFoundError(path)

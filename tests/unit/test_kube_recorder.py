@@ -235,23 +235,26 @@ def test_a_store_in_trouble_is_asked_again_later() -> None:
 
 @pytest.mark.proves("bug-28")
 def test_a_store_that_cannot_note_what_was_posted_leads_to_no_second_event() -> None:
-    bench = Bench([an_item()])
+    bench = Bench()
+    refusals = [StoreError("the disk is full")]
 
     class Forgetful(FakeOutbox):
         def outbox_posted(self, items: Sequence[OutboxItem]) -> None:
-            if not self.failures:
-                self.failures.append(StoreError("the disk is full"))
-                self._check()
-            self.failures.clear()
+            if refusals:
+                raise refusals.pop()
             super().outbox_posted(items)
 
     forgetful = Forgetful([an_item()])
     bench.publisher = OutboxPublisher(forgetful, bench.poster, bench.clock, bench.metrics, in_thread=in_this_thread)
 
     bench.clock.advance(bench.round())
+    kept = forgetful.left
+    bench.round()
 
+    assert kept == [("batch", 1)]
+    assert forgetful.left == []
     assert bench.poster.told == [("batch", 1)]
-    assert forgetful.left == [("batch", 1)]
+    assert bench.counted() == {("BatchStarted", "posted"): 1, ("BatchStarted", "alreadyThere"): 1}
 
 
 def test_an_operator_that_leads_no_more_stops_at_once() -> None:

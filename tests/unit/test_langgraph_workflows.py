@@ -68,6 +68,7 @@ def add(factor: str, state: State) -> State:
     return {"count": state["count"] + int(factor)}
 
 
+@pytest.mark.proves("node-variants")
 def test_each_combination_has_a_graph_of_its_own(adapter_of: AdapterOf) -> None:
     def factory(variants: Mapping[str, str]) -> StateGraph[Any]:
         return chain(lambda state: add(variants["by"], state))

@@ -172,7 +172,6 @@ def test_a_clock_that_was_set_back_breaks_no_sum(metrics: Metrics) -> None:
 
 
 @pytest.mark.proves("metrics")
-@pytest.mark.proves("bug-27")
 def test_gauges_are_what_the_state_is_now_and_zero_for_what_it_does_not_name(metrics: Metrics) -> None:
     state = StateSnapshot(
         batches={"Running": 2},

@@ -267,7 +267,6 @@ def test_no_more_trials_are_said_to_run_than_may_run_at_once() -> None:
     assert running[-1] == 0
 
 
-@pytest.mark.proves("bug-10")
 def test_an_attempt_that_died_unrecorded_leaves_its_number_but_not_its_thread() -> None:
     bench = SessionBench(loaded(1))
     run_until_killed(bench, ending(bench), lambda: bench.record.started_at is not None)

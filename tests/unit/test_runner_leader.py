@@ -38,7 +38,6 @@ def test_a_worker_is_kept_and_each_workflow_built_once_in_it(lead: Lead) -> None
     assert [type(event) for event in led.events] == [Started, Ended] * 3
 
 
-@pytest.mark.proves("bug-14")
 def test_another_environment_needs_another_worker(lead: Lead, tmp_path: Path) -> None:
     provider = FolderProvider(tmp_path / "workspaces", {"raises": {"SIDE": "left"}})
     orders = [an_order("pass", 0), an_order("raises", 1), an_order("raises", 2), an_order("pass", 3)]

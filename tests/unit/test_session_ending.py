@@ -214,6 +214,7 @@ def test_the_status_counts_what_is_pending_running_and_done_at_every_commit() ->
     assert set(sums) == {0}
 
 
+@pytest.mark.proves("bug-21")
 def test_a_long_session_says_every_five_seconds_that_it_lives() -> None:
     bench = SessionBench(loaded(1))
 

@@ -14,6 +14,7 @@ from batchyard.engine.ports import BatchUpdate, Owner
 from batchyard.local_files import LocalLeftovers
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Phase
+from batchyard.store.opening import open_store
 from batchyard.testing.fake_clock import FakeClock
 from batchyard.testing.fake_store import FakeStore
 from batchyard.testing.store_builders import T0, a_batch, a_result
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from batchyard.engine.ports import OpenSession
+    from batchyard.engine.ports import BatchStore, OpenSession
 
 HERE, MINE = "here", Owner("here", 1, "100")
 RUNNING = {7: "700"}
@@ -37,8 +38,8 @@ class NoLeftovers:
 class Bench:
     """A store with one batch that a session holds, and the manager of this machine."""
 
-    def __init__(self, owner: Owner, *, presumed_dead: float | None = None) -> None:
-        self.store, self.clock = FakeStore(), FakeClock()
+    def __init__(self, owner: Owner, *, presumed_dead: float | None = None, store: BatchStore | None = None) -> None:
+        self.store, self.clock = store or FakeStore(), FakeClock()
         self.store.create_batch(a_batch())
         self.opened_at = self.clock.now()
         self.session = self.store.open_session("b1", owner, self.opened_at)
@@ -99,6 +100,23 @@ def test_a_silent_session_of_another_machine_is_ended_after_the_silence_that_was
     late = list(bench.manager.reap())
 
     assert (len(early), len(late)) == (0, 1)
+
+
+@pytest.mark.proves("bug-21")
+def test_heartbeats_keep_a_slow_session_of_another_machine_and_their_absence_ends_it(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "store.db")) as store:
+        bench = Bench(Owner("there", 8, "800"), presumed_dead=600, store=store)
+        reaped = []
+        for _ in range(3):
+            bench.clock.advance(599)
+            store.heartbeat(bench.session, bench.clock.now())
+            reaped += bench.manager.reap()
+        bench.clock.advance(600)
+
+        (ended,) = bench.manager.reap()
+
+    assert reaped == []
+    assert ended.session.epoch == bench.session.epoch
 
 
 def test_a_session_that_went_on_elsewhere_meanwhile_is_passed_by() -> None:

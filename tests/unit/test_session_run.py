@@ -28,7 +28,6 @@ def test_every_trial_is_run_once_and_the_batch_succeeds() -> None:
     assert bench.store.live_owner(BATCH) is None
 
 
-@pytest.mark.proves("bug-03")
 def test_an_order_has_all_that_its_trial_says() -> None:
     case = {"name": "one", "input": {"q": {"b": 2}}, "expected": {"a": 1}, "weight": 3, "deadlineSeconds": 7}
     bench = SessionBench(loaded([case], initialState={"q": {"a": 1}, "z": []}))
@@ -54,7 +53,7 @@ def test_an_order_has_all_that_its_trial_says() -> None:
     ]
 
 
-@pytest.mark.proves("bug-05")
+@pytest.mark.proves("backpressure")
 def test_each_slot_has_one_order_running_and_one_waiting() -> None:
     bench = SessionBench(loaded(50, parallelism=3))
 
@@ -96,7 +95,6 @@ def test_a_result_and_its_audit_entry_are_committed_together() -> None:
 # -- retries ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.proves("bug-11")
 def test_a_broken_attempt_is_made_again_and_counts_once() -> None:
     bench = SessionBench(loaded(2))
 
@@ -114,6 +112,7 @@ def test_a_broken_attempt_is_made_again_and_counts_once() -> None:
     assert bench.audited().count("TrialRetried") == 2
 
 
+@pytest.mark.proves("retry-exhaustion")
 def test_each_further_try_comes_after_twice_the_wait_and_the_last_one_settles_it() -> None:
     bench = SessionBench(loaded(1, retry={"maxAttempts": 4, "backoffSeconds": 10, "backoffMaxSeconds": 25}))
     begun: list[float] = []

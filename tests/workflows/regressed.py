@@ -1,7 +1,8 @@
 """A LangGraph workflow for faults that only whole runs showed; the variant ``act`` says what its node does.
 
 ``needs``: the factory itself needs the variable ``INDEX``, with a value of its side's own. ``leaks-built``: the factory
-raises with the value of ``API_KEY``. ``leaks``: the node raises ``length`` characters and that value. ``ends-on-term``:
+raises with the value of ``API_KEY``. ``leaks``: the node raises ``length`` characters and that value. ``tells-thread``: the node tells the thread it runs in.
+``ends-on-term``:
 the node makes the file ``begun`` and ends by raising when TERM comes; if the file is there already, it passes.
 """
 
@@ -13,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from langgraph.config import get_config
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
@@ -37,7 +39,7 @@ def build(variants: Mapping[str, str]) -> StateGraph[State, None, State, State]:
         raise KeyError("INDEX")
     if act == "leaks-built":
         raise ValueError(f"refused: {_key()}")
-    acts: Mapping[str, Any] = {"leaks": _leak, "ends-on-term": _end_on_term}
+    acts: Mapping[str, Any] = {"leaks": _leak, "ends-on-term": _end_on_term, "tells-thread": _tell_thread}
     graph: StateGraph[State, None, State, State] = StateGraph(State)
     graph.add_node("act", acts.get(act, lambda _state: {"index": index}))
     graph.add_edge(START, "act")
@@ -47,6 +49,10 @@ def build(variants: Mapping[str, str]) -> StateGraph[State, None, State, State]:
 
 def _leak(state: State) -> NoReturn:
     raise RuntimeError("x" * state["length"] + _key() + " was refused")
+
+
+def _tell_thread(_state: State) -> State:
+    return {"index": get_config()["configurable"]["thread_id"]}
 
 
 def _end_on_term(state: State) -> State:

@@ -43,7 +43,6 @@ def events(world: World) -> dict[str, str]:
 # -- it does not come ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.proves("p1-providers")
 def test_a_place_that_is_not_ready_in_time_ends_the_batch_with_what_was_seen_of_it(world: World) -> None:
     world.place_status = lambda _: {"state": "Pending", "reason": "ImagePullBackOff", "message": "no such image: x:1"}
 
