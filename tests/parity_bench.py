@@ -7,12 +7,14 @@ import random
 import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchyard.engine.ports import BatchRecord, Owner
 from batchyard.engine.session import BatchSession
 from batchyard.events import AuditTrail, EventBus
+from batchyard.judge.parity import ParityChecker, ParityConfig
 from batchyard.testing.fake_store import FakeStore, FakeWriter
 from runner_bench import CLOCK, FolderProvider
 from session_bench import loaded
@@ -100,3 +102,12 @@ def verdict(run: Ran) -> bytes:
     status["failures"] = sorted(status["failures"], key=lambda row: row["trial"])
     said = [run.record.phase, run.record.reason, run.record.message, status]
     return json.dumps(said, sort_keys=True, allow_nan=False).encode()
+
+
+def assert_parity(here: Iterable[Ran], there: Iterable[Ran]) -> None:
+    """Every batch has the same verdict in both places, to the byte, and the same final results, trial by trial."""
+    checker = ParityChecker(ParityConfig.strict())
+    for one, other in zip(here, there, strict=True):
+        assert verdict(one) == verdict(other)
+        report = checker.check(one.finals, other.finals, order=attrgetter("ordinal"))
+        assert report.equivalent, report.discrepancies

@@ -13,7 +13,7 @@ from batchyard.testing.runner_conformance import (
     RunnerLimits,
 )
 from package_bench import a_wheel
-from parity_bench import EVALUATORS, AnyBatch, a_batch, ran, verdict
+from parity_bench import EVALUATORS, AnyBatch, a_batch, assert_parity, ran
 from ray_bench import RayBench, local_ray
 from runner_bench import Bench, FolderProvider, an_order, by_thread, run_all
 
@@ -95,5 +95,5 @@ def test_two_hundred_batches_have_the_same_verdict_to_the_byte_in_threads_and_on
     here = ran(Bench(by_thread(), tmp_path, evaluators=EVALUATORS).runner(2, provider=AnyBatch(tmp_path)), batches)
     there = ran(RayBench(tmp_path, evaluators=EVALUATORS).runner(2, provider=AnyBatch(tmp_path)), batches)
 
-    assert [verdict(one) for one in here] == [verdict(other) for other in there]
+    assert_parity(here, there)
     assert {run.record.reason for run in there} == {"", "GateFailed", "AllTrialsFailed"}

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchyard.judge.parity import ParityChecker, ParityConfig
 from batchyard.testing.runner_conformance import (
     BudgetConformance,
     IsolatedRunnerConformance,
@@ -14,7 +13,7 @@ from batchyard.testing.runner_conformance import (
     RunnerConformance,
     RunnerLimits,
 )
-from parity_bench import EVALUATORS, AnyBatch, a_batch, ran, verdict
+from parity_bench import EVALUATORS, AnyBatch, a_batch, assert_parity, ran
 from runner_bench import Bench, FolderProvider, by_process, by_thread, plain_zygote
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchyard.engine.attempts import BatchTestRunner
-    from batchyard.model.trial import AttemptResult
     from batchyard.runners.process_worker import Zygote
 
 
@@ -84,13 +82,6 @@ def test_two_hundred_batches_have_the_same_verdict_to_the_byte_in_processes_and_
         for spawn in spawns
     )
 
-    for one, other in zip(here, there, strict=True):
-        assert verdict(one) == verdict(other)
-        report = ParityChecker(ParityConfig.strict()).check(one.finals, other.finals, order=by_number)
-        assert report.equivalent, report.discrepancies
+    assert_parity(here, there)
     reasons = {run.record.reason for run in here}
     assert reasons == {"", "GateFailed", "AllTrialsFailed"}  # nothing was equal for want of anything to tell apart
-
-
-def by_number(result: AttemptResult) -> int:
-    return result.ordinal

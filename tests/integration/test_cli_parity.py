@@ -33,6 +33,17 @@ def test_a_workflow_that_says_the_same_everywhere_is_verified_and_both_runs_are_
     assert "2 trials compared, all equal" in again.stdout
 
 
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+@pytest.mark.proves("missing-parity")
+def test_a_file_is_compared_with_a_ray_that_is_started_for_it(bench: Bench) -> None:
+    found = bench.json("parity", placed(bench, "case", "process"), "--against", "Ray", "--strict", "-q", exit_code=1)
+
+    assert [found[side]["place"] for side in ("left", "right")] == ["InProcess/Process", "Ray"]
+    assert (found["equivalent"], found["compared"], found["matching"]) == (False, 4, 2)
+    assert {one["trial"] for one in found["discrepancies"]} == {"process/one/0", "process/two/0"}
+
+
 @pytest.mark.proves("missing-parity")
 def test_a_run_whose_sample_differs_elsewhere_keeps_its_verdict_and_fails(bench: Bench) -> None:
     parity = {"enabled": True, "isolation": "Thread", "sampleSize": 2}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from batchyard.engine.lifecycle import Reaped
     from batchyard.engine.ports import BatchStore, OpenSession
 
 HERE, MINE = "here", Owner("here", 1, "100")
@@ -106,7 +107,7 @@ def test_a_silent_session_of_another_machine_is_ended_after_the_silence_that_was
 def test_heartbeats_keep_a_slow_session_of_another_machine_and_their_absence_ends_it(tmp_path: Path) -> None:
     with open_store(str(tmp_path / "store.db")) as store:
         bench = Bench(Owner("there", 8, "800"), presumed_dead=600, store=store)
-        reaped = []
+        reaped: list[Reaped] = []
         for _ in range(3):
             bench.clock.advance(599)
             store.heartbeat(bench.session, bench.clock.now())

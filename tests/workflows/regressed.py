@@ -1,9 +1,9 @@
 """A LangGraph workflow for faults that only whole runs showed; the variant ``act`` says what its node does.
 
 ``needs``: the factory itself needs the variable ``INDEX``, with a value of its side's own. ``leaks-built``: the factory
-raises with the value of ``API_KEY``. ``leaks``: the node raises ``length`` characters and that value. ``tells-thread``: the node tells the thread it runs in.
-``ends-on-term``:
-the node makes the file ``begun`` and ends by raising when TERM comes; if the file is there already, it passes.
+raises with the value of ``API_KEY``. ``leaks``: the node raises ``length`` characters and that value. ``tells-thread``:
+the node tells the thread that it runs in. ``ends-on-term``: the node makes the file ``begun`` and ends by raising when
+TERM comes; if the file is there already, it passes.
 """
 
 from __future__ import annotations
