@@ -13,6 +13,8 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 FLAVOUR = {"kubernetes.io/os": "linux"}
 """What every node of a Linux cluster has: Kueue puts it into the templates of what it admits."""
+LACKS_QUOTA = "insufficient unused quota"
+"""Kueue's words for what does not fit now."""
 _API = "kueue.x-k8s.io/v1beta2"
 
 Object = dict[str, Any]
@@ -63,8 +65,17 @@ class KueueBench:
         self._cluster.apply(self._namespace, job | {"spec": {"suspend": True, "template": {"spec": pod}}})
 
     def admitted(self, name: str) -> bool:
-        """Tell whether Kueue has admitted a Job that ``take`` made."""
+        """Tell whether Kueue has admitted a Job."""
         return self._cluster.get(self._namespace, "job", name)["spec"]["suspend"] is False
+
+    def lacks_quota(self, name: str) -> bool:
+        """Tell whether Kueue has said that there is no room for a Job."""
+        about = "involvedObject.kind=Workload,type=Warning"
+        said = self._cluster.read(f"/api/v1/namespaces/{self._namespace}/events", fieldSelector=about)["items"]
+        return any(
+            event["involvedObject"]["name"].startswith(f"job-{name}-") and LACKS_QUOTA in event["message"]
+            for event in said
+        )
 
     def give_back(self, name: str) -> None:
         """Remove such a Job, and with it its claim."""

@@ -8,7 +8,7 @@ import pytest
 
 from batchyard.model.events import EventType
 from cluster import fault_table
-from cluster.kueue_bench import FLAVOUR, PRIORITY_LABEL, QUEUE_LABEL, KueueBench
+from cluster.kueue_bench import FLAVOUR, LACKS_QUOTA, PRIORITY_LABEL, QUEUE_LABEL, KueueBench
 from cluster.operator_bench import OperatorProcess, batch_test, check_trail, own_events
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ def queued_place(operator: OperatorProcess, attempt: int) -> str:
     operator.until(120, f"place {attempt} to be queued", waits, "queued")
     name: str = operator.status("queued")["environment"]["name"]
     return name
+
+
+def own_jobs(operator: OperatorProcess) -> list[str]:
+    """Return the names of the Jobs of batches."""
+    return [place.removeprefix("jobs/") for place in operator.places() if place.startswith("jobs/")]
 
 
 def finals(operator: OperatorProcess) -> dict[str, object]:
@@ -65,7 +70,7 @@ def test_a_batch_is_queued_admitted_preempted_and_admitted_again_and_no_finished
         operator.until(
             60,
             "Kueue's words in the status",
-            lambda: "insufficient unused quota" in operator.status("queued")["environment"]["message"],
+            lambda: LACKS_QUOTA in operator.status("queued")["environment"]["message"],
             "queued",
         )
         assert operator.status("queued")["message"].startswith(f"0 of 4 trials finished; {WAITS} (")
@@ -98,3 +103,35 @@ def test_a_batch_is_queued_admitted_preempted_and_admitted_again_and_no_finished
     check_trail(operator, "queued")
     fault = f"a queue takes the place back in the middle ({provider})"
     fault_table.tell(fault, operator, "queued", varies=MAY_BE_TOLD)
+
+
+def test_a_suspended_batch_gives_its_quota_to_another_and_is_queued_anew_when_it_is_resumed(
+    operator: OperatorProcess,
+) -> None:
+    # The other outlasts the time that it takes to suspend the batch.
+    cases = [{"name": "short", "input": {"seconds": 0.2}}, {"name": "long", "input": {"seconds": 7}}]
+    source, test = batch_test("queued", "waits", cases=cases, variants=["a"], deadlines={"graceSeconds": 1})
+    with KueueBench(operator.cluster, operator.namespace) as queue:
+        test["metadata"]["labels"] = {QUEUE_LABEL: "team-a", PRIORITY_LABEL: queue.priority("low")}
+        operator.apply(source, test)
+        operator.until(60, "the batch to be admitted", lambda: any(map(queue.admitted, own_jobs(operator))), "queued")
+        queue.take("other", "low")
+        operator.until(60, "the other Job to find no room", lambda: queue.lacks_quota("other"))
+        assert not queue.admitted("other")
+        operator.until(90, "a first result", lambda: bool(operator.results("queued")), "queued")
+
+        operator.patch("queued", {"suspend": True})
+        operator.until(60, "the other Job to be admitted", lambda: queue.admitted("other"), "queued")
+        operator.until(60, "the batch to be held", lambda: operator.status("queued")["phase"] == "Suspended", "queued")
+        assert operator.places() == []
+        before = finals(operator)
+        operator.patch("queued", {"suspend": False})
+        queued_place(operator, 2)
+        queue.give_back("other")
+        status = operator.finished("queued", 150)
+
+    after = finals(operator)
+    assert status["phase"] == "Succeeded"
+    assert [len(before), len(after)] == [1, len(cases)]
+    assert before.items() <= after.items()
+    check_trail(operator, "queued")
