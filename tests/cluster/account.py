@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DEPLOY = Path(__file__).parents[2] / "deploy" / "operator.yaml"
 # Unlike that of an installed operator, which watches all namespaces.
 NAME = "batchyard-of-some"
+PEOPLE = frozenset({"reader", "viewer"})
+"""Accounts that stand for people: what they ask for is no operator's."""
 # Whoever watches only chosen namespaces need not hear which kinds there are in the cluster.
 CLUSTER_WIDE = frozenset({"customresourcedefinitions"})
 _RBAC = "rbac.authorization.k8s.io"
@@ -46,12 +48,20 @@ def admit(cluster: Cluster, watched: str, own: str, folder: Path) -> Path:
         *_role("own", own, own, rules("Role")),
     ]
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
-    token = cluster.kubectl("create", "token", NAME, "-n", own, f"--duration={_HOURS}").strip()
     # What was granted is known to the API server a moment later.
     cluster.until(30, f"{NAME} to be let in", lambda: _may(cluster, own, "batchtests", watched))
     cluster.until(30, f"{NAME} to be let in", lambda: _may(cluster, own, "leases", own))
-    file = folder / "kubeconfig"
-    file.write_text(_kubeconfig(cluster, token, own), encoding="utf-8")
+    return kubeconfig_of(cluster, NAME, own, folder / "kubeconfig")
+
+
+def kubeconfig_of(cluster: Cluster, name: str, namespace: str, file: Path) -> Path:
+    """Write the tests' own kubeconfig with an account of a namespace in it; return the file."""
+    token = cluster.kubectl("create", "token", name, "-n", namespace, f"--duration={_HOURS}").strip()
+    known: Object = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    known["users"] = [{"name": name, "user": {"token": token}}]
+    for context in known["contexts"]:
+        context["context"] |= {"user": name, "namespace": namespace}
+    file.write_text(json.dumps(known), encoding="utf-8")
     file.chmod(0o600)
     return file
 
@@ -71,12 +81,3 @@ def _role(name: str, namespace: str, own: str, allowed: list[Object]) -> Iterato
         "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": metadata["name"]},
         "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": own}],
     }
-
-
-def _kubeconfig(cluster: Cluster, token: str, namespace: str) -> str:
-    """Return the tests' own kubeconfig with another user in it."""
-    known: Object = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-    known["users"] = [{"name": NAME, "user": {"token": token}}]
-    for context in known["contexts"]:
-        context["context"] |= {"user": NAME, "namespace": namespace}
-    return json.dumps(known)

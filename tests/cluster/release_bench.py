@@ -26,6 +26,10 @@ NAME = "batchyard"
 EXAMPLE = CHECKOUT / "examples" / "docs_search" / "batchtest.yaml"
 # Younger than the version before: what shows that an upgrade brings the definition along.
 NEW_FIELD = "forkFrom"
+_KINDS = (
+    "all,roles,rolebindings,secrets,leases,pvc,serviceaccounts,networkpolicies,jobs,rayclusters,configmaps,"
+    "poddisruptionbudgets"
+)
 PREVIOUS_PACKAGE = next(PREVIOUS.glob("*.tgz"))
 
 
@@ -67,9 +71,9 @@ class Release:
         self.cluster.know_previous()
         self._put("install", PREVIOUS_PACKAGE, previous_version(), "--take-ownership")
 
-    def upgrade(self, package: Path) -> None:
-        """Upgrade to a package of the checkout's chart and wait until the new operator is ready."""
-        self._put("upgrade", package, "test")
+    def upgrade(self, package: Path, **values: Any) -> None:
+        """Upgrade to a package of the checkout's chart with these values and wait until the new operator is ready."""
+        self._put("upgrade", package, "test", **values)
 
     def install(self, package: Path, **values: Any) -> None:
         """Install a package of the checkout's chart with these values and wait until its operators are ready."""
@@ -116,25 +120,33 @@ class Release:
         bundled = self._batchyard("bundle", str(EXAMPLE), "--provider", "InProcess")
         self.cluster.kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin=bundled)
 
-    def asked(self, *words: str) -> Any:
-        """Return what ``batchyard`` says of the cluster."""
+    def asked(self, *words: str, kubeconfig: Path | None = None) -> Any:
+        """Return what ``batchyard`` says of the cluster to whoever a kubeconfig is of, by default to an admin."""
         # Nobody is asked while the operator says that it is not ready, as after a busy moment.
         self.cluster.kubectl(
             "rollout", "status", "-n", self.namespace, f"deployment/{NAME}", "--timeout=60s", timeout=70
         )
         place = ("--kube", "--operator-namespace", self.namespace, "--output", "json")
-        return json.loads(self._batchyard(*words, *place))
+        return json.loads(self._batchyard(*words, *place, kubeconfig=kubeconfig))
 
-    def _batchyard(self, *words: str) -> str:
-        done = subprocess.run(
+    def told(self, *words: str, kubeconfig: Path) -> tuple[int, str]:
+        """Return how ``batchyard`` ends for somebody who may not know it all, and what it tells them of that."""
+        done = self._attempt(*words, "--kube", "--operator-namespace", self.namespace, kubeconfig=kubeconfig)
+        return done.returncode, done.stderr
+
+    def _batchyard(self, *words: str, kubeconfig: Path | None = None) -> str:
+        done = self._attempt(*words, kubeconfig=kubeconfig or self.cluster.kubeconfig)
+        assert done.returncode == 0, done.stderr + self._said()
+        return done.stdout
+
+    def _attempt(self, *words: str, kubeconfig: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "batchyard", *words],
             capture_output=True,
             text=True,
             check=False,
-            env=process_environment(KUBECONFIG=str(self.cluster.kubeconfig)),
+            env=process_environment(KUBECONFIG=str(kubeconfig)),
         )
-        assert done.returncode == 0, done.stderr + self._said()
-        return done.stdout
 
     def _said(self) -> str:
         """Return what the operator said last, and said before it was started again."""
@@ -142,16 +154,18 @@ class Release:
         return "\n".join(self.cluster.attempt(*chosen, *more).stdout for more in ((), ("--previous",)))
 
     def left(self, namespaces: Iterable[str]) -> list[str]:
-        """Return every object of the release or of a batch that is still there, and every finalizer of one."""
+        """Return every object of the release or of a batch that is still there."""
         mine = ("-l", f"app.kubernetes.io/instance={NAME}", "-o", "name", "--ignore-not-found")
-        kinds = "clusterroles,clusterrolebindings"
-        found = self.cluster.kubectl("get", kinds, *mine).split()
+        found = self.cluster.kubectl("get", "clusterroles,clusterrolebindings", *mine).split()
         for namespace in namespaces:
-            kinds = "all,roles,rolebindings,secrets,leases,pvc,serviceaccounts,networkpolicies,jobs,rayclusters"
-            found += self.cluster.kubectl("get", kinds, "-n", namespace, *mine).split()
-            batches = ("-l", "batchyard.dev/uid", "-o", "name", "--ignore-not-found")
-            found += self.cluster.kubectl("get", "jobs,pods,secrets,rayclusters", "-n", namespace, *batches).split()
+            found += self.cluster.kubectl("get", _KINDS, "-n", namespace, *mine).split()
+            found += self.left_of_batches(namespace)
         return found
+
+    def left_of_batches(self, namespace: str) -> list[str]:
+        """Return every object that was made for a batch and is still there."""
+        made = ("-l", "batchyard.dev/uid", "-o", "name", "--ignore-not-found")
+        return self.cluster.kubectl("get", "jobs,pods,secrets,rayclusters", "-n", namespace, *made).split()
 
     def remove(self) -> None:
         """Remove whatever is there."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cluster.account import CLUSTER_WIDE, NAME
+from cluster.account import CLUSTER_WIDE, NAME, PEOPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,6 +85,8 @@ def _request(entry: Mapping[str, Any]) -> Request | None:
     if not str(entry.get("userAgent", "")).startswith(_AGENTS):
         return None
     own, _, account = user.removeprefix(_ACCOUNTS).partition(":")
+    if account in PEOPLE:
+        return None
     resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
     return Request(
         account=account,

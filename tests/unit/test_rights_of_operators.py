@@ -84,6 +84,7 @@ def test_what_people_and_others_with_a_service_account_ask_for_is_not_an_operato
         tmp_path,
         an_entry("create", "secrets", user={"username": "admin"}),
         an_entry("create", "secrets", userAgent="curl/8"),
+        an_entry("get", "secrets", user={"username": "system:serviceaccount:team-a:reader"}),
         an_entry("get", "", objectRef=None),
     )
 

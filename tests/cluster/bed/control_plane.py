@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _AUDIT_LOG = "audit.log"
 _WRITES = ["create", "update", "patch", "delete", "deletecollection"]
 # Tests count what a batch costs the API server: every write, with who made it; not the cluster's own heartbeats. And
-# they hold what operators may do against what they did: only operators log in with a ServiceAccount's token here.
+# they hold what operators may do against what they did: of those that log in with a ServiceAccount's token here.
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
