@@ -68,6 +68,11 @@ def logs(cluster: Cluster, namespace: str, pod: str) -> str:
     return cluster.kubectl("logs", pod, *in_namespace(namespace))
 
 
+def logs_to_the_end(cluster: Cluster, namespace: str, pod: str) -> str:
+    """Return what a pod prints until it ends; it may be deleted then."""
+    return cluster.attempt("logs", "--follow", pod, *in_namespace(namespace), timeout=120).stdout
+
+
 def _container(name: str, image: str) -> dict[str, Any]:
     mounts = [{"name": volume, "mountPath": path} for volume, path in _WRITABLE.items()]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -316,3 +317,16 @@ def test_a_second_place_goes_by_what_the_first_one_found_and_ends_once_it_is_dec
         assert bench.store.batch(BATCH).reason == Reason.GATE_FAILED
         checks = bench.store.batch(BATCH).status["gate"]["checks"]
         assert checks[0]["outcome"] == "Failed"
+
+
+def test_each_line_of_a_workers_log_says_the_batch_and_the_place_and_the_trial_if_it_is_about_one(
+    tmp_path: Path,
+) -> None:
+    with OperatorBench(tmp_path) as bench, WorkerProcess(bench, BATCHYARD_LOG_FORMAT="json") as worker:
+        assert worker.wait() == 0, worker.words
+        (ended,) = bench.finals
+
+    lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    assert {(line["batch"], line["place"]) for line in lines} == {(BATCH, "1")}
+    told = [(line["trial"], line["attempt"]) for line in lines if line.get("type") == "TrialPassed"]
+    assert told == [(ended.trial_id, ended.attempt)]
