@@ -177,7 +177,13 @@ class Made:
         )
         record = replace(
             a_batch(name="docs-search"),
-            spec={"spec": {"deadlines": {"trialSeconds": 8}}},
+            spec={
+                "spec": {
+                    "deadlines": {"trialSeconds": 8},
+                    "repeats": self.repeats,
+                    "cases": [{"name": self.case(number), "input": {}} for number in range(self.cases)],
+                }
+            },
             total=self.total,
             phase=Phase.FAILED,
             reason="GateFailed",

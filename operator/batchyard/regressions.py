@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from batchyard.engine.stored_spec import baseline_of
 from batchyard.judge.first_difference import Difference, broken_node, first_difference, steps_of
 from batchyard.judge.lost_trials import LostTrials, Regression, Regressions, worst
 from batchyard.model.errors import StoreError
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from batchyard.local_files import KeptThreads
     from batchyard.model.status import BatchStatus
     from batchyard.model.trial import AttemptResult
-
-
-def baseline_of(record: BatchRecord) -> str:
-    """Return the combination that the batch's gate holds the others against, empty if it names none."""
-    found = record.spec
-    for name in ("spec", "gate", "baseline", "combination"):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, str) else ""
 
 
 def regressions(

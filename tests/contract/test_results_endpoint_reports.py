@@ -265,7 +265,7 @@ def test_while_one_is_made_others_are_answered_and_a_second_is_told_to_come_agai
 
 
 def test_whoever_leaves_leaves_nobody_reading_for_them() -> None:
-    slow, made, apps = Slow(), Made(cases=10_000), list[App]()
+    slow, made, apps = Slow(), Made(cases=2_000), list[App]()
     limits = Limits(patience_seconds=20)
 
     def app() -> App:
@@ -282,4 +282,5 @@ def test_whoever_leaves_leaves_nobody_reading_for_them() -> None:
         slow.go_on.set()
 
         assert endpoint.ask(f"{PATH}&format=markdown").status == 200
-        assert slow.rows < made.total
+        # The second one reads each trial once.
+        assert slow.rows < 2 * made.total

@@ -21,6 +21,7 @@ from batchyard.reports.html import write_html
 from batchyard.reports.junit import write_junit
 from batchyard.reports.markdown import plain, write_markdown
 from batchyard.reports.rows import write_csv
+from batchyard.reports.statistics import Statistics, contrast_cells, reliability_cells
 from batchyard.reports.verdict import sentence
 from batchyard.testing.store_builders import a_batch
 from command_line import Bench
@@ -127,7 +128,7 @@ def test_no_name_or_message_is_markup_in_markdown() -> None:
 
     assert not re.search(r"[<>\x00\x1b\u202e]", out.getvalue())
     widths = {line.count("|") for line in out.getvalue().splitlines() if line.startswith("|")}
-    assert widths <= {4, 8, 5}
+    assert widths <= {4, 8, 5, 6}
     assert plain("a|b\n@all") == "a&#124;b &#64;all"
 
 
@@ -143,6 +144,51 @@ def test_html_begins_with_the_verdict_and_holds_no_name_or_message_as_markup(tex
     assert re.findall(r"<(?:img|b)\b", page) == []
     assert page.count("<script") == page.count("</script>") == 3
     assert not re.search(r"[\x00\x1b\u202e]|https?:|the final state", page)
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+@pytest.mark.parametrize("text", ["", HOSTILE])
+def test_reports_say_how_far_each_combination_is_from_the_best_and_how_sure_that_is(
+    text: str, write: Callable[[Source, IO[str]], None]
+) -> None:
+    made, out = Made(combinations=3, cases=40, repeats=3, text=text), io.StringIO()
+    status = made.source().status
+    statistics = Statistics(made.source().record, status)
+    statistics.take(made.results)
+
+    write(made.source(), out)
+
+    rows = rows_of(out.getvalue())
+    contrasts, repeated = statistics.contrasts(), statistics.reliability()
+    assert [one.combination for one in contrasts] == [made.combination(1), made.combination(2)]
+    assert [one.combination for one in repeated] == [made.combination(number) for number in range(3)]
+    for found in [*map(contrast_cells, contrasts), *map(reliability_cells, repeated)]:
+        assert list(found) in [row[1:] for row in rows]
+    assert all(one.flaky for one in repeated)
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_combinations_are_held_against_the_gates_baseline_if_there_is_one(
+    write: Callable[[Source, IO[str]], None],
+) -> None:
+    source, out = Made(cases=40).source(), io.StringIO()
+    gate = {"baseline": {"combination": "combination-1"}}
+    named = replace(source.record, spec={"spec": {**source.record.spec["spec"], "gate": gate}})
+
+    write(replace(source, record=named), out)
+
+    assert "Difference in score to combination-1" in html.unescape(out.getvalue())
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_a_batch_of_one_combination_and_no_repeats_is_not_said_to_be_sure_of_anything(
+    write: Callable[[Source, IO[str]], None],
+) -> None:
+    out = io.StringIO()
+
+    write(Made(combinations=1).source(), out)
+
+    assert "How sure" not in out.getvalue()
 
 
 @pytest.mark.parametrize("write", [write_html, write_junit, write_markdown])
@@ -166,6 +212,16 @@ def test_reports_name_the_node_after_which_a_lost_trial_first_differs(
 
 def test_a_batch_that_has_not_ended_has_no_verdict() -> None:
     assert sentence(a_batch(), BatchStatus()).startswith("No verdict yet: 0 of 10 trials have ended.")
+
+
+def rows_of(report: str) -> list[list[str]]:
+    """Return the cells of every row of HTML or Markdown tables, as a reader sees them."""
+    if report.startswith("<"):
+        rows = re.findall(r"<tr>(.*?)</tr>", report, re.DOTALL)
+        cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    else:
+        cells = [line.strip("| ").split(" | ") for line in report.splitlines() if line.startswith("|")]
+    return [[html.unescape(cell) for cell in row] for row in cells]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -15,12 +14,15 @@ from rich.text import Text
 from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED
-from batchyard.engine.sources import LoadedBatch
-from batchyard.judge.cases import CaseTable
 from batchyard.judge.comparison import JUDGED
-from batchyard.judge.contrasts import Contrast, Reliability, contrasts, reliability
-from batchyard.judge.ranking import Measure
 from batchyard.model.outcome import Outcome
+from batchyard.reports.statistics import (
+    CONTRAST_HEADS,
+    Statistics,
+    contrast_cells,
+    reliability_cells,
+    reliability_heads,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from batchyard.cli.options import Origin
-    from batchyard.engine.ports import BatchRecord
-    from batchyard.model.status import BatchStatus
+    from batchyard.judge.contrasts import Contrast, Reliability
     from batchyard.model.trial import JSON, AttemptResult
 
 
@@ -84,80 +85,44 @@ class Grid:
                 }
 
 
-class Statistics:
-    """How sure the differences between the combinations are, and what repeats say of each of them.
+def _statistics_json(statistics: Statistics) -> dict[str, JSON]:
+    """Return ``against``, ``contrasts`` and ``reliability``."""
+    return {
+        "against": statistics.against,
+        "contrasts": [one.to_json() for one in statistics.contrasts(exact=True)],
+        "reliability": [one.to_json() for one in statistics.reliability()],
+    }
 
-    All are held against the gate's baseline or, without one, against the best.
-    """
 
-    def __init__(self, record: BatchRecord, status: BatchStatus) -> None:
-        """Take what is known of the batch; without its spec or a combination to hold against there is nothing."""
-        loaded = LoadedBatch.from_json(record.spec, Path(record.base)) if record.spec else None
-        baseline = loaded.batch.spec.gate.baseline if loaded else None
-        named = baseline.combination if baseline else status.best.combination if status.best else ""
-        ranked = [row.name for row in status.combinations]
-        self._against = named if named in ranked else ""
-        self._others = [name for name in ranked if name != self._against]
-        self._scored = any(row.score is not None for row in status.combinations)
-        self._repeats = loaded.plan.repeats if loaded else 1
-        self._table = CaseTable(loaded.plan.cases if loaded else ())
-
-    def watching(self, results: Iterable[AttemptResult]) -> Iterator[AttemptResult]:
-        """Count results as they pass by."""
-        for result in results:
-            self._table.add(result)
-            yield result
-
-    @property
-    def _contrasts(self) -> tuple[Contrast, ...]:
-        measure = Measure.SCORE if self._scored else Measure.SUCCESS_RATE
-        return contrasts(self._table, self._against, self._others, measure) if self._against else ()
-
-    @property
-    def _reliability(self) -> list[Reliability]:
-        names = [*([self._against] if self._against else []), *self._others]
-        return [reliability(self._table, name, self._repeats) for name in names] if self._repeats > 1 else []
-
-    def to_json(self) -> dict[str, JSON]:
-        """Return ``against``, ``contrasts`` and ``reliability``."""
-        return {
-            "against": self._against,
-            "contrasts": [one.to_json() for one in self._contrasts],
-            "reliability": [one.to_json() for one in self._reliability],
-        }
-
-    def print(self, console: Console) -> None:
-        """Print both as tables, nothing where there is nothing."""
-        if found := self._contrasts:
-            console.print()
-            console.print(_contrast_table(self._against, found))
-        if repeated := self._reliability:
-            console.print()
-            console.print(_reliability_table(repeated))
+def _print_statistics(console: Console, statistics: Statistics) -> None:
+    """Print both as tables, nothing where there is nothing."""
+    if found := statistics.contrasts(exact=True):
+        console.print()
+        console.print(_contrast_table(statistics.against, found))
+    if repeated := statistics.reliability():
+        console.print()
+        console.print(_reliability_table(repeated))
 
 
 def _contrast_table(against: str, found: Sequence[Contrast]) -> Table:
     table = tables.new_table()
     table.add_column(Text(terminal.printable(f"against {against}")), overflow="fold")
-    for title in ("difference", "95% interval", "p (Holm)", "McNemar", "cases"):
+    for title in (*CONTRAST_HEADS[1:-1], "McNemar", CONTRAST_HEADS[-1]):
         table.add_column(title, justify="right")
     for one in found:
         exact = "" if one.exact is None else words.p_value(one.exact)
-        cases = f"{one.cases}" if one.groups == one.cases else f"{one.cases} in {one.groups}"
-        span = f"{words.signed(one.low)} to {words.signed(one.high)}"
-        name = Text(terminal.printable(one.combination))
-        table.add_row(name, words.signed(one.estimate), span, words.p_value(one.p_value), exact, cases)
+        *sure, cases = contrast_cells(one)
+        table.add_row(Text(terminal.printable(one.combination)), *sure, exact, cases)
     return table
 
 
 def _reliability_table(repeated: Sequence[Reliability]) -> Table:
     table, k = tables.new_table(), repeated[0].k
     table.add_column("repeats", overflow="fold")
-    for title in (f"pass@{k}", f"pass^{k}", "flaky cases"):
+    for title in reliability_heads(k)[1:]:
         table.add_column(title, justify="right")
     for one in repeated:
-        name = Text(terminal.printable(one.combination))
-        table.add_row(name, words.rate(one.pass_at_k), words.rate(one.pass_all_k), str(one.flaky))
+        table.add_row(Text(terminal.printable(one.combination)), *reliability_cells(one))
     return table
 
 
@@ -169,14 +134,14 @@ def compare_batch(reference: str, origin: Origin, output: Output, *, limit: int)
         statistics = Statistics(record, status)
         grid = Grid(statistics.watching(batch.store.results(record.id)))
         if output is Output.JSON:
-            document.print_comparison(record, status, grid.to_json(), statistics.to_json(), batch.regressions())
+            document.print_comparison(record, status, grid.to_json(), _statistics_json(statistics), batch.regressions())
             return EXIT_SUCCEEDED
         console = terminal.out()
         if status.combinations:
             console.print(tables.ranking(console, status))
         tables.print_gate(console, status)
         tables.print_regressions(console, batch.regressions())
-        statistics.print(console)
+        _print_statistics(console, statistics)
         ranked = [row.name for row in status.combinations]
         if grid.cells and ranked:
             console.print()

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from batchyard import config
+from batchyard.engine.stored_spec import baseline_of
 from batchyard.engine.stored_status import status_of as status_of  # commands find it here
 from batchyard.local_files import KeptThreads, files_folder
 from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable
@@ -70,7 +71,7 @@ class Opened:
     def regressions(self) -> Regressions | None:
         """Return what combinations lost to the gate's baseline, None if there is none or if it lost nothing."""
         # What only batches with a baseline need is read only for them.
-        from batchyard.regressions import baseline_of, regressions
+        from batchyard.regressions import regressions
 
         record = self.record
         if not baseline_of(record):

@@ -27,7 +27,7 @@ CONFIDENCE = 0.95
 class Contrast:
     """One combination less another. ``p_value`` is two-sided and adjusted for their number (Holm).
 
-    ``exact`` is the p-value of McNemar's exact test, unadjusted, where that is for these cases.
+    ``exact`` is the p-value of McNemar's exact test, unadjusted, where it was asked for and is for these cases.
     """
 
     combination: str
@@ -81,8 +81,13 @@ class Reliability:
         }
 
 
-def contrasts(table: CaseTable, against: str, others: Sequence[str], measure: Measure) -> tuple[Contrast, ...]:
-    """Return how ``others`` differ from ``against``; those without a case in common are left out."""
+def contrasts(
+    table: CaseTable, against: str, others: Sequence[str], measure: Measure, *, exact: bool = True
+) -> tuple[Contrast, ...]:
+    """Return how ``others`` differ from ``against``; those without a case in common are left out.
+
+    Without ``exact`` there is no test of McNemar, whose binomials take long where tens of thousands of cases differ.
+    """
     found: list[tuple[str, Pairs, Difference]] = []
     for name in others:
         pairs = table.pairs(against, name, measure)
@@ -97,7 +102,7 @@ def contrasts(table: CaseTable, against: str, others: Sequence[str], measure: Me
             low=one.low(one_sided),
             high=one.high(one_sided),
             p_value=p_value,
-            exact=mcnemar(pairs.pairs),
+            exact=mcnemar(pairs.pairs) if exact else None,
             cases=one.cases,
             groups=one.groups,
             unpaired=pairs.unpaired,

@@ -12,9 +12,19 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from batchyard.engine.stored_spec import trial_seconds_of
 from batchyard.model.outcome import Phase, Reason
 from batchyard.reports import packed
 from batchyard.reports.markup import Markup, joined, tag, text
+from batchyard.reports.statistics import (
+    CONTRAST_HEADS,
+    Statistics,
+    contrast_cells,
+    contrast_sentence,
+    reliability_cells,
+    reliability_heads,
+    reliability_sentence,
+)
 from batchyard.reports.trials import OUTCOMES, gathered, names, scaled
 from batchyard.reports.verdict import check_word, interval, sentence
 from batchyard.reports.words import metric, number, rate, rfc3339, seconds
@@ -32,7 +42,8 @@ _METRICS_SHOWN = 8
 
 def write_html(source: Source, out: IO[str]) -> None:
     """Write the report."""
-    found = gathered(source)
+    statistics = Statistics(source.record, source.status)
+    found = gathered(source, statistics)
     style, script = _style_and_script()
     verdict = sentence(source.record, source.status)
     last, starts = scaled(found.columns["start"])
@@ -47,7 +58,7 @@ def write_html(source: Source, out: IO[str]) -> None:
     out.write('<a class="skip" href="#main">Skip to the results</a>\n')
     out.write(_header(source, verdict))
     out.write('\n<main id="main" tabindex="-1">\n')
-    out.write("\n".join(_sections(source, found)))
+    out.write("\n".join(_sections(source, found, statistics)))
     out.write("\n</main>\n")
     out.write(_DIALOG)
     out.write(f'\n<script type="text/plain" id="columns">{content}</script>\n')
@@ -89,7 +100,7 @@ def _about(source: Source, found: Trials) -> dict[str, JSON]:
         "step": packed.STEP,
         "least": packed.LEAST,
         "deadline": (record.deadline_at - began).total_seconds(),
-        "trialSeconds": source.trial_seconds,
+        "trialSeconds": trial_seconds_of(record),
         "details": found.details,
     }
 
@@ -112,7 +123,7 @@ def _header(source: Source, verdict: str) -> Markup:
     return tag("header", tag("h1", verdict), said, tag("dl", listed, class_="facts"), class_=f"verdict {tone}")
 
 
-def _sections(source: Source, found: Trials) -> Iterable[Markup]:
+def _sections(source: Source, found: Trials, statistics: Statistics) -> Iterable[Markup]:
     status, batch = source.status, f"{source.record.id}{source.options}"
     if status.gate is not None and status.gate.checks:
         yield _gate(source)
@@ -122,6 +133,7 @@ def _sections(source: Source, found: Trials) -> Iterable[Markup]:
         table = _table("Trials lost to the baseline", ["trial", "what is known of it"], rows)
         yield _section("lost", "Lost to the baseline", said, table)
     yield _ranking(source)
+    yield from _sure(statistics)
     yield _section("failures", "Trials that did not pass", _failures(source, found))
     yield _section("heat", "Case by case", Markup(_HEAT))
     yield _section("timeline", "When each slot ran what", Markup(_TIMELINE))
@@ -185,6 +197,21 @@ def _ranking(source: Source) -> Markup:
     ]
     heads += ["not judged", *measured]
     return _section("combinations", "Combinations", _table("Combinations, best first", heads, cells, 1))
+
+
+def _sure(statistics: Statistics) -> Iterable[Markup]:
+    """Yield how far apart the combinations are, and how reliable each is, as far as the batch can say so."""
+    parts: list[Markup] = []
+    if found := statistics.contrasts():
+        rows = [[one.combination, *contrast_cells(one)] for one in found]
+        table = _table(f"Against {statistics.against}, case by case", CONTRAST_HEADS, rows, 1)
+        parts += [tag("p", contrast_sentence(statistics)), table]
+    if repeated := statistics.reliability():
+        k = repeated[0].k
+        rows = [[one.combination, *reliability_cells(one)] for one in repeated]
+        parts += [tag("p", reliability_sentence(k)), _table("What repeats say", reliability_heads(k), rows, 1)]
+    if parts:
+        yield _section("sure", "How sure that is", *parts)
 
 
 def _failures(source: Source, found: Trials) -> Markup:

@@ -5,6 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from batchyard.reports.statistics import (
+    CONTRAST_HEADS,
+    Statistics,
+    contrast_cells,
+    contrast_sentence,
+    reliability_cells,
+    reliability_heads,
+    reliability_sentence,
+)
 from batchyard.reports.verdict import check_word, interval, sentence
 from batchyard.reports.words import first_line, number, rate, seconds
 
@@ -49,6 +58,7 @@ def write_markdown(source: Source, out: IO[str]) -> None:
         heads = ["combination", "rate", "score", "mean time", "passed", "did not pass", "not judged"]
         _table(heads, map(_combination, status.combinations[:ROWS_SHOWN]), out)
         _more(len(status.combinations), f"batchyard compare {record.id}{source.options}", out)
+    _sure(source, out)
     if status.failures:
         out.write("\n### The first trials that did not pass\n\n")
         rows = [
@@ -59,6 +69,23 @@ def write_markdown(source: Source, out: IO[str]) -> None:
         counts = status.trials
         total = counts.failed + counts.timed_out + counts.needs_input + counts.errored
         _more(total, f"batchyard show {record.id} --trials{source.options}", out)
+
+
+def _sure(source: Source, out: IO[str]) -> None:
+    """Write how far apart the combinations are, and how reliable each is, as far as the batch can say so."""
+    statistics = Statistics(source.record, source.status)
+    statistics.take(source.results)
+    compare = f"batchyard compare {source.record.id}{source.options}"
+    if found := statistics.contrasts():
+        out.write(f"\n### How sure that is\n\n{plain(contrast_sentence(statistics), 1000)}\n\n")
+        _table(CONTRAST_HEADS, ([plain(one.combination), *contrast_cells(one)] for one in found[:ROWS_SHOWN]), out)
+        _more(len(found), compare, out)
+    if repeated := statistics.reliability():
+        k = repeated[0].k
+        out.write(f"\n### What repeats say\n\n{plain(reliability_sentence(k), 1000)}\n\n")
+        rows = ([plain(one.combination), *reliability_cells(one)] for one in repeated[:ROWS_SHOWN])
+        _table([plain(head) for head in reliability_heads(k)], rows, out)
+        _more(len(repeated), compare, out)
 
 
 def _combination(row: CombinationRow) -> Sequence[str]:

@@ -30,11 +30,3 @@ class Source:
     entries: Callable[[], Iterator[SealedEntry]]
     options: str = ""
     regressions: Callable[[], Regressions | None] = lambda: None
-
-    @property
-    def trial_seconds(self) -> float | None:
-        """Return how long a trial may take, None if the batch does not say."""
-        spec = self.record.spec
-        for name in ("spec", "deadlines", "trialSeconds"):
-            spec = spec.get(name) if isinstance(spec, dict) else None
-        return float(spec) if isinstance(spec, (int, float)) else None

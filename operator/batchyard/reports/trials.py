@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from batchyard.model.audit import SealedEntry
     from batchyard.model.trial import JSON, AttemptResult, NodeBoundary
     from batchyard.reports.source import Source
+    from batchyard.reports.statistics import Statistics
 
 OUTCOMES = tuple(Outcome)
 _FAILURES_BYTES = 140_000
@@ -62,15 +63,15 @@ class Trials:
         return len(self.columns["outcome"])
 
 
-def gathered(source: Source) -> Trials:
-    """Read a batch's results and trail once each."""
+def gathered(source: Source, statistics: Statistics) -> Trials:
+    """Read a batch's results and trail once each; ``statistics`` take the results as well."""
     found = Trials()
     began = source.record.started_at or source.record.accepted_at
     failures, others = packed.Budget(_FAILURES_BYTES), packed.Budget(_OTHERS_BYTES)
     kept: dict[str, JSON] = {}
     lost = source.regressions()
     known = lost.sentences() if lost is not None else {}
-    for result in source.results():
+    for result in statistics.watching(source.results()):
         place = len(found)
         _add(found, result, round(max(0.0, (result.started_at - began).total_seconds()) * 1000))
         budget = others if result.outcome is Outcome.PASSED else failures

@@ -1,0 +1,48 @@
+"""What a batch's spec says, as a store has it, for who shows a batch. Not for who runs it (``sources``).
+
+A store of another version, or a damaged one, may have a spec that says less: what is not there has no value here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.model.trial import Case
+
+if TYPE_CHECKING:
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.model.trial import JSON
+
+
+def baseline_of(record: BatchRecord) -> str:
+    """Return the combination that the batch's gate holds the others against, empty if it names none."""
+    found = _at(record, "gate", "baseline", "combination")
+    return found if isinstance(found, str) else ""
+
+
+def trial_seconds_of(record: BatchRecord) -> float | None:
+    """Return how long a trial may take, None if the batch does not say."""
+    found = _at(record, "deadlines", "trialSeconds")
+    return float(found) if isinstance(found, (int, float)) else None
+
+
+def repeats_of(record: BatchRecord) -> int:
+    """Return how often each case is repeated."""
+    found = _at(record, "repeats")
+    return found if isinstance(found, int) else 1
+
+
+def cases_of(record: BatchRecord) -> tuple[Case, ...]:
+    """Return the batch's cases as far as comparisons need them: name, weight and group."""
+    found = _at(record, "cases")
+    return tuple(
+        Case(case["name"], {}, weight=case.get("weight", 1.0), group=case.get("group", ""))
+        for case in (found if isinstance(found, list) else ())
+    )
+
+
+def _at(record: BatchRecord, *names: str) -> JSON:
+    found = record.spec
+    for name in ("spec", *names):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found

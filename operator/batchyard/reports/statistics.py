@@ -1,0 +1,100 @@
+"""How sure the differences of a batch's combinations are, and what repeats say of each. Not for how (``judge``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchyard.engine.stored_spec import baseline_of, cases_of, repeats_of
+from batchyard.judge.cases import CaseTable
+from batchyard.judge.contrasts import CONFIDENCE, Contrast, Reliability, contrasts, reliability
+from batchyard.judge.ranking import Measure
+from batchyard.reports.words import p_value, rate, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.model.status import BatchStatus
+    from batchyard.model.trial import AttemptResult
+
+
+class Statistics:
+    """Takes a batch's final results. All combinations are held against the gate's baseline or, without one, the best.
+
+    Memory is cases x combinations.
+    """
+
+    def __init__(self, record: BatchRecord, status: BatchStatus) -> None:
+        """Take what is known of the batch; without its cases or a combination to hold against there is nothing."""
+        named = baseline_of(record) or (status.best.combination if status.best else "")
+        ranked = [row.name for row in status.combinations]
+        self.against = named if named in ranked else ""
+        self._others = [name for name in ranked if name != self.against]
+        self._measure = (
+            Measure.SCORE if any(row.score is not None for row in status.combinations) else Measure.SUCCESS_RATE
+        )
+        self._repeats = repeats_of(record)
+        wanted = (self.against and self._others) or self._repeats > 1
+        self._cases = cases_of(record) if wanted else ()
+        self._table = CaseTable(self._cases)
+
+    def watching(self, results: Iterable[AttemptResult]) -> Iterator[AttemptResult]:
+        """Count results as they pass by, each trial once."""
+        for result in results:
+            if self._cases:
+                self._table.add(result)
+            yield result
+
+    def take(self, results: Callable[[], Iterator[AttemptResult]]) -> None:
+        """Count all results; they are not read if they would say nothing."""
+        for result in results() if self._cases else ():
+            self._table.add(result)
+
+    @property
+    def measure(self) -> str:
+        """Return what the combinations differ in."""
+        return "score" if self._measure is Measure.SCORE else "success rate"
+
+    def contrasts(self, *, exact: bool = False) -> tuple[Contrast, ...]:
+        """Return how the others differ from the one; with ``exact``, also by McNemar's test."""
+        return contrasts(self._table, self.against, self._others, self._measure, exact=exact) if self.against else ()
+
+    def reliability(self) -> list[Reliability]:
+        """Return what repeats say of each combination, nothing where no case is repeated."""
+        names = [*([self.against] if self.against else []), *self._others]
+        return [reliability(self._table, name, self._repeats) for name in names] if self._repeats > 1 else []
+
+
+CONTRAST_HEADS = ("combination", "difference", f"{CONFIDENCE:.0%} interval", "p (Holm)", "cases")
+
+
+def contrast_cells(one: Contrast) -> Sequence[str]:
+    """Return a difference as tables have it: estimate, interval, p-value, cases."""
+    cases = f"{one.cases}" if one.groups == one.cases else f"{one.cases} in {one.groups}"
+    return signed(one.estimate), f"{signed(one.low)} to {signed(one.high)}", p_value(one.p_value), cases
+
+
+def contrast_sentence(statistics: Statistics) -> str:
+    """Return what the numbers of such a table are."""
+    return (
+        f"Difference in {statistics.measure} to {statistics.against}, over the same cases. An interval that holds 0 "
+        "shows none. The p-values are two-sided, and adjusted for how many there are."
+    )
+
+
+def reliability_heads(k: int) -> Sequence[str]:
+    """Return the heads of a table of what ``k`` repeats say."""
+    return "combination", f"pass@{k}", f"pass^{k}", "flaky cases"
+
+
+def reliability_sentence(k: int) -> str:
+    """Return what the numbers of such a table are."""
+    return (
+        f"The chance that of {k} trials of a case at least one passes (pass@{k}) and that all do (pass^{k}), and in "
+        "how many cases some passed and some did not."
+    )
+
+
+def reliability_cells(one: Reliability) -> Sequence[str]:
+    """Return what repeats say as tables have it: pass@k, pass^k, flaky cases."""
+    return rate(one.pass_at_k), rate(one.pass_all_k), str(one.flaky)
