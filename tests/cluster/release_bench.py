@@ -72,8 +72,8 @@ class Release:
         self._put("install", PREVIOUS_PACKAGE, previous_version(), "--take-ownership")
 
     def upgrade(self, package: Path, **values: Any) -> None:
-        """Upgrade to a package of the checkout's chart with these values and wait until the new operator is ready."""
-        self._put("upgrade", package, "test", **values)
+        """Upgrade to a package of the checkout's chart, as the guide says, and wait until the new operator is ready."""
+        self._put("upgrade", package, "test", "--reset-then-reuse-values", **values)
 
     def install(self, package: Path, **values: Any) -> None:
         """Install a package of the checkout's chart with these values and wait until its operators are ready."""

@@ -19,6 +19,7 @@ from gitops_cases import A_NEWER_PHASE, CASES, WITHOUT_STATUS, GitOpsCase, Objec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -163,7 +164,51 @@ def test_the_values_in_the_samples_are_values_of_the_chart_and_leave_the_definit
 
     for values in (argo, flux):
         assert values["crds"] == {"install": False}
+        # The chart's own names no registry that there is.
+        assert values["image"]["registry"] == values["runner"]["image"]["registry"] == "registry.mycompany.example"
         jsonschema.validate(values, schema)
+
+
+def applied(folder: Path) -> Iterator[Object]:
+    """Yield what Flux applies of a folder; without a kustomization that is all in it."""
+    kustomization = folder / "kustomization.yaml"
+    there = [file.name for file in folder.glob("*.yaml")]
+    names = yaml.safe_load(kustomization.read_text(encoding="utf-8"))["resources"] if kustomization.exists() else there
+    for name in names:
+        yield from yaml.load_all((folder / name).read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+def made_before(document: Object, ours: Sequence[Object]) -> Iterator[str]:
+    """Yield the namespaces that are made by the Kustomizations which one of Flux depends on."""
+    names = {one["name"] for one in document["spec"].get("dependsOn", [])}
+    for needed in (one for one in ours if one["metadata"]["name"] in names):
+        objects = applied(ROOT / needed["spec"]["path"])
+        yield from (found["metadata"]["name"] for found in objects if found["kind"] == "Namespace")
+        yield from made_before(needed, ours)
+
+
+def test_every_namespace_that_flux_is_to_put_something_into_is_made_before() -> None:
+    ours = [document for _, document in manifests() if document["kind"] == "Kustomization"]
+    targets = [document for document in ours if "targetNamespace" in document["spec"]]
+
+    assert targets
+    for document in targets:
+        assert document["spec"]["targetNamespace"] in set(made_before(document, ours))
+
+
+def test_argo_cd_makes_every_namespace_that_it_is_to_put_something_into_but_its_own() -> None:
+    ours = [document["spec"] for _, document in manifests() if document["kind"] == "Application"]
+    targets = [spec for spec in ours if spec["destination"].get("namespace", "argocd") != "argocd"]
+
+    assert targets
+    for spec in targets:
+        assert "CreateNamespace=true" in spec["syncPolicy"]["syncOptions"]
+
+
+def test_a_failed_upgrade_is_tried_again_and_never_rolled_back_to_an_operator_that_refuses_the_store() -> None:
+    (release,) = (document for _, document in manifests() if document["kind"] == "HelmRelease")
+
+    assert release["spec"]["upgrade"] == {"strategy": {"name": "RetryOnFailure"}}
 
 
 def test_definitions_come_before_the_operator_and_that_before_batches() -> None:

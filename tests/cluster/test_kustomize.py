@@ -46,3 +46,25 @@ def test_the_example_overlay_sets_both_images_and_nothing_else(programs: Program
     text = yaml.safe_dump_all(sorted(built, key=key)).replace(registry, "registry.example.com")
     # The order of variables is the overlay's.
     assert sorted(text.splitlines()) == sorted(yaml.safe_dump_all(sorted(base, key=key)).splitlines())
+
+
+def test_the_check_after_each_sync_is_the_batch_of_the_repository_as_a_hook_of_argo_cd(programs: Programs) -> None:
+    batches = programs.kustomized(DEPLOY / "gitops" / "batches")
+
+    built = programs.kustomized(DEPLOY / "gitops" / "argocd" / "post-sync")
+
+    assert one(built, "BatchTest")["metadata"].pop("annotations") == {
+        "argocd.argoproj.io/hook": "PostSync",
+        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+    }
+    assert sorted(built, key=key) == sorted(batches, key=key)
+
+
+def test_the_code_of_a_batch_of_the_repository_cannot_change_so_that_the_batch_can_be_amended(
+    programs: Programs,
+) -> None:
+    built = programs.kustomized(DEPLOY / "gitops" / "batches")
+
+    code = one(built, "ConfigMap")
+    assert code["immutable"] is True
+    assert one(built, "BatchTest")["spec"]["workflow"]["source"]["configMapRef"]["name"] == code["metadata"]["name"]
