@@ -29,16 +29,7 @@ IMAGES = {
     "registry": "docker.io",
     "tag": "test",
 }
-
-_DOCKER = """\
-#!/bin/sh
-# Stands in for Docker: the cluster has both images, which the test bed built from the same Dockerfile and targets.
-case "$1" in
-build) while [ $# -gt 0 ]; do [ "$1" = --target ] && target="$2"; shift; done; grep -q " AS $target\\$" Dockerfile ;;
-push | tag) ;;
-*) echo "docker $1 is not known here" >&2; exit 2 ;;
-esac
-"""
+DOCKER = CHECKOUT / "tests" / "docs" / "docker_stand_in.sh"
 
 
 def reader(cluster: Cluster, programs: Programs, namespace: str, page: Page, folder: Path) -> Shell:
@@ -52,7 +43,7 @@ def reader(cluster: Cluster, programs: Programs, namespace: str, page: Page, fol
     shell = Shell(folder, page, {"namespace": namespace, **IMAGES}, {"KUBECONFIG": str(kubeconfig)})
     for name, target in (("kubectl", programs.kubectl), ("helm", programs.helm)):
         (folder / "bin" / name).symlink_to(shutil.which(target) or target)
-    (folder / "bin" / "docker").write_text(_DOCKER, encoding="utf-8")
+    shutil.copyfile(DOCKER, folder / "bin" / "docker")
     (folder / "bin" / "docker").chmod(0o755)
     return shell
 

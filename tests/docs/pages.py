@@ -27,6 +27,9 @@ _NOTE = re.compile(r"^\s*<!-- (page|with|before|runs|exits|file|fragment): ?(.*?
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)\s*$")
 _HERE = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
 _ASKS_A_CLUSTER = re.compile(r"\bkubectl\b|\bhelm\b|--kube\b")
+_TYPED = re.compile(r"^\s*(?:[-$] )?(?:\S*python3? -m )?(?:batchyard|kubectl|helm|docker|make|pip) +\S")
+# The usage lines of the command line's reference, and drawings.
+_NOT_TYPED = re.compile(r"\[OPTIONS\]|[\u2500-\u25ff]")
 _NOT_OURS = {"build", "dist", "node_modules"}
 
 
@@ -62,6 +65,11 @@ class Block:
     text: str
     line: int
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    def stray_commands(self) -> list[str]:
+        """Return the lines of a block of another kind that a reader would take for commands; nothing runs those."""
+        lines = () if self.language == "console" else self.text.splitlines()
+        return [line for line in lines if _TYPED.match(line) and not _NOT_TYPED.search(line)]
 
     def commands(self) -> list[Command]:
         """Return the commands of a block of them, with what each shows."""

@@ -1,7 +1,7 @@
 """What the tests put in the place of commands that cannot run as they are typed, each with the reason.
 
 Everything else that is a command block of the documentation runs exactly as it stands there; for `docker` see
-``page_bench``.
+``docker_stand_in.sh``.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ STAND_INS = (
     StandIn(
         r"^batchyard parity \S+ kube:.*",
         "batchyard parity --help",
-        "it wants one batch here and one in a cluster; test_kube_cli compares such two",
+        "it wants one batch here and one in a cluster; docs/parity.md compares such two",
+        pages="docs/cli.md",
     ),
     StandIn(
         r"^batchyard execution (?:resume .*--answer|pause).*",

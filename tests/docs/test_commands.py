@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from docs.pages import Page, Place, every_page, with_commands
+from docs.pages import Block, Page, Place, every_page, with_commands
 from docs.shell import Shell, faults_of
 from docs.stand_ins import STAND_INS
 
@@ -42,7 +42,38 @@ def test_whatever_is_to_be_typed_stands_in_a_block_whose_commands_are_run(page: 
     assert fences[1::2] == ["```"] * len(opened)
     assert [block.language for block in page.blocks] == opened
     assert not {*opened} - NOT_TYPED - {"console"}, "write commands into a block of kind console, with `$ ` before each"
+    assert not [line for block in page.blocks for line in block.stray_commands()], "write these into one too"
     assert len(run) == sum(len(re.findall(r"^\$ ", block.text, re.MULTILINE)) for block in consoles)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "batchyard run more.yaml --reuse",
+        "$ kubectl get batchtests",
+        "  - helm package charts/batchyard",
+        "docker build .",
+        "make demo",
+        "python -m pip wheel .",
+    ],
+)
+def test_a_command_in_a_block_that_is_not_run_is_found(line: str) -> None:
+    assert Block("text", f"first\n{line}\n", 1).stray_commands() == [line]
+    assert Block("console", f"$ {line}\n", 1).stray_commands() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "batchyard show [OPTIONS] {BATCH}",
+        "batchyard run ──┬─ leader thread 0",
+        "kubectl apply ──► API server",
+        "batchyard: {enabled: true}",
+        "RUN pip install --requirement /tmp/requirements.txt",
+    ],
+)
+def test_usage_lines_drawings_and_files_are_no_commands(line: str) -> None:
+    assert Block("text", f"{line}\n", 1).stray_commands() == []
 
 
 def test_every_stand_in_stands_in_for_a_command_that_a_page_has() -> None:
