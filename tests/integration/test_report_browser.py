@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard.clock import SystemClock
+from batchyard.judge.cases import CaseCell
+from batchyard.judge.comparison import earned
+from batchyard.judge.ranking import Measure
 from batchyard.kube import read_api
 from batchyard.kube.limits import Limits
 from batchyard.kube.server import App, Router
@@ -133,18 +136,31 @@ def test_a_trial_shows_its_nodes_the_state_at_fault_and_its_audit_entries(
     assert f"{failed.trial_id} has ended" in shown
 
 
-def test_every_cell_of_the_heat_map_says_in_words_what_its_trials_came_to(
+def test_every_cell_of_the_heat_map_says_in_words_what_its_trials_came_to_for_the_gate(
     report: Callable[[Made], Path], page: Page
 ) -> None:
     made = SIZES[1_000]
-    two = [result for result in made.results() if (result.combination, result.case) == ("combination-3", "case-7")]
-    passed = sum(result.outcome == "Passed" for result in two)
+    found: dict[tuple[str, str], CaseCell] = {}
+    for result in made.results():
+        found.setdefault((result.case, result.combination), CaseCell()).add(result.outcome, earned(result))
+    late = {(result.case, result.combination) for result in made.results() if result.outcome == "TimedOut"}
+    case, name = max(late, key=lambda key: sum(found[key].scores))
     opened(page, report(made))
 
-    page.get_by_label("Find a case").first.fill("case-7")
+    page.get_by_label("Find a case").first.fill(case)
 
-    cell = page.get_by_role("button", name=f"case-7, combination-3: {passed} of {len(two)} passed")
-    assert cell.count() == 1
+    cell = page.get_by_role("button", name=f"{case}, {name}: {found[case, name].passed} of 2 passed, score ")
+    said = cell.get_attribute("aria-label") or ""
+    assert float(said.rpartition(" ")[2]) == pytest.approx(found[case, name].mean(Measure.SCORE), abs=0.01)
+
+
+def test_the_means_of_a_combination_are_those_of_the_comparison(report: Callable[[Made], Path], page: Page) -> None:
+    opened(page, report(SIZES[10]))
+
+    page.get_by_text("The same as a table").last.click()
+
+    rows = [row.inner_text().split("\t") for row in page.get_by_role("region", name="Means").get_by_role("row").all()]
+    assert rows[1:] == [[f"combination-{number}", "0.5", "5 s", "0.02", "2000"] for number in range(2)]
 
 
 def test_tables_have_captions_and_headings_and_pictures_have_a_text(report: Callable[[Made], Path], page: Page) -> None:

@@ -14,8 +14,9 @@ from rich.text import Text
 from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED
-from batchyard.judge.comparison import JUDGED
-from batchyard.model.outcome import Outcome
+from batchyard.judge.cases import CaseCell
+from batchyard.judge.comparison import earned
+from batchyard.judge.ranking import Measure
 from batchyard.reports.statistics import (
     CONTRAST_HEADS,
     Statistics,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from batchyard.cli.options import Origin
     from batchyard.judge.contrasts import Contrast, Reliability
+    from batchyard.model.outcome import Outcome
     from batchyard.model.trial import JSON, AttemptResult
 
 
@@ -40,26 +42,22 @@ class Cell:
     """What one combination's trials of one case come to, whatever their number."""
 
     outcomes: dict[Outcome, int] = field(default_factory=dict)
-    scored: int = 0
-    scores: float = 0.0
+    judged: CaseCell = field(default_factory=CaseCell)
 
     def add(self, result: AttemptResult) -> None:
         """Count one final result."""
         self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
-        if result.score is not None and result.outcome in JUDGED:
-            self.scored += 1
-            self.scores += result.score
+        self.judged.add(result.outcome, earned(result))
 
     @property
     def rate(self) -> float | None:
         """Return the share of the judged trials that passed, None if none was judged."""
-        judged = sum(count for outcome, count in self.outcomes.items() if outcome in JUDGED)
-        return self.outcomes.get(Outcome.PASSED, 0) / judged if judged else None
+        return self.judged.mean(Measure.SUCCESS_RATE)
 
     @property
     def score(self) -> float | None:
-        """Return the mean of the scores there are."""
-        return self.scores / self.scored if self.scored else None
+        """Return the mean score as the gate counts it, in a batch with scores."""
+        return self.judged.mean(Measure.SCORE)
 
 
 class Grid:
@@ -73,14 +71,15 @@ class Grid:
             case.setdefault(result.combination, Cell()).add(result)
 
     def to_json(self) -> Iterator[JSON]:
-        """Yield every cell."""
+        """Yield every cell; without any score in the batch there is none, not 0."""
+        scored = any(cell.judged.earned for row in self.cells.values() for cell in row.values())
         for case, row in self.cells.items():
             for combination, cell in row.items():
                 yield {
                     "case": case,
                     "combination": combination,
                     "successRate": cell.rate,
-                    "score": cell.score,
+                    "score": cell.score if scored else None,
                     "outcomes": {outcome.value: count for outcome, count in cell.outcomes.items()},
                 }
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchyard.judge.comparison import JUDGED, earned
+from batchyard.judge.comparison import JUDGED, counted, earned
 from batchyard.judge.ranking import Measure
 from batchyard.model.outcome import Outcome
 
@@ -43,8 +43,9 @@ class CaseCell:
         self.judged += 1
         self.passed += outcome is Outcome.PASSED
         self.earned |= score is not None
-        if score is not None or outcome is not Outcome.PASSED:
-            self.scores.append(score or 0.0)
+        worth = counted(outcome, score)
+        if worth is not None:
+            self.scores.append(worth)
 
     def mean(self, measure: Measure) -> float | None:
         """Return the mean of the trials that have this measure, None if none has."""

@@ -92,11 +92,10 @@ class _Tally:
             return
         self.passes.add(1.0 if result.outcome is Outcome.PASSED else 0.0, result.weight)
         score = earned(result)
-        if score is not None:
-            self.scores.add(score, result.weight)
-            self.scored |= result.weight > 0
-        elif result.outcome is not Outcome.PASSED:
-            self.scores.add(0.0, result.weight)
+        self.scored |= score is not None and result.weight > 0
+        worth = counted(result.outcome, score)
+        if worth is not None:
+            self.scores.add(worth, result.weight)
         if finite(result.duration_seconds):
             self.seconds.add(result.duration_seconds)
         for name, value in result.metrics.items():
@@ -114,6 +113,11 @@ class _Tally:
             mean_seconds=self.seconds.mean(),
             metrics={name: MetricMean(mean, count) for name, (mean, count) in means.items() if mean is not None},
         )
+
+
+def counted(outcome: Outcome, score: float | None) -> float | None:
+    """Return the score that a judged trial counts with in a batch with scores; ``score`` is what it earned."""
+    return 0.0 if score is None and outcome is not Outcome.PASSED else score
 
 
 def earned(result: AttemptResult) -> float | None:

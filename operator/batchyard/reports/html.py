@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import IO
 
+    from batchyard.model.status import CombinationRow
     from batchyard.model.trial import JSON
     from batchyard.reports.source import Source
     from batchyard.reports.trials import Trials
@@ -93,7 +94,8 @@ def _about(source: Source, found: Trials) -> dict[str, JSON]:
         "batch": record.id,
         "options": source.options,
         "combinations": names(found.combinations),
-        "ranked": [row.name for row in source.status.combinations],
+        "ranked": [_means(row, found) for row in source.status.combinations if row.name in found.combinations],
+        "scored": any(row.score is not None for row in source.status.combinations),
         "cases": names(found.cases),
         "workers": names(found.workers, 20_000),
         "outcomes": [outcome.value for outcome in OUTCOMES],
@@ -102,6 +104,17 @@ def _about(source: Source, found: Trials) -> dict[str, JSON]:
         "deadline": (record.deadline_at - began).total_seconds(),
         "trialSeconds": trial_seconds_of(record),
         "details": found.details,
+    }
+
+
+def _means(row: CombinationRow, found: Trials) -> JSON:
+    """Return a combination by its number, with the means that the comparison gives it."""
+    return {
+        "number": found.combinations[row.name],
+        "score": row.score,
+        "seconds": row.mean_seconds,
+        "cost": row.metrics.get("cost"),
+        "tokens": row.metrics.get("tokens"),
     }
 
 
@@ -239,8 +252,8 @@ def _audit(source: Source, found: Trials) -> Markup:
     return joined(tag("p", said), _table("Entries of the batch", ["entry", "at", "type", "severity", "message"], rows))
 
 
-_HEAT = f"""<p>Each cell: passed of judged, and the mean score if it was scored. A cell opens its
-first trial that did not pass.</p>
+_HEAT = f"""<p>Each cell: passed of judged, and the mean score, to which a trial that failed without a score adds 0.
+A cell opens its first trial that did not pass.</p>
 <div class="bar"><label>Find a case <input id="heat-find" type="search" autocomplete="off"></label>
 <label>Order <select id="heat-order"><option value="worst">worst first</option>
 <option value="file">as in the file</option>

@@ -154,11 +154,11 @@
     cell.judged[at]++;
     ofCase.judged[column.case[i]]++;
     if (outcome === PASSED) { cell.passed[at]++; ofCase.passed[column.case[i]]++; }
-    if (score(i) !== null) { cell.scored[at]++; cell.sum[at] += score(i); }
+    // As the gate counts: what failed without a score is worth 0, what passed without one says nothing.
+    const worth = score(i) ?? (about.scored && outcome !== PASSED ? 0 : null);
+    if (worth !== null) { cell.scored[at]++; cell.sum[at] += worth; }
   }
-  const rank = new Map(about.ranked.map((name, n) => [name, n]));
-  const ranked = [...Array(combinations).keys()].sort(
-    (a, b) => (rank.get(combination(a)) ?? 1e9) - (rank.get(combination(b)) ?? 1e9) || a - b);
+  const ranked = [...new Set([...about.ranked.map((row) => row.number), ...Array(combinations).keys()])];
   const share = (n) => (ofCase.judged[n] ? ofCase.passed[n] / ofCase.judged[n] : 2);
   const worst = Uint32Array.from({ length: cases }, (_, n) => n).sort((a, b) => share(a) - share(b) || a - b);
   const WIDTH = 12;
@@ -295,16 +295,6 @@
       (used.length > LANES ? `The first ${LANES} slots are drawn. ` : "") +
       "Green passed, red failed, orange timed out.";
   };
-  const means = ranked.map((n) => ({ n, count: 0, scored: 0, score: 0, seconds: 0, cost: 0, tokens: 0 }));
-  const meanOf = new Map(means.map((one) => [one.n, one]));
-  for (let i = 0; i < total; i++) {
-    if (!judgedOnes.has(column.outcome[i])) continue;
-    const one = meanOf.get(column.combination[i]);
-    one.count++;
-    one.score += score(i) ?? 0;
-    one.scored += score(i) !== null;
-    for (const name of ["seconds", "cost", "tokens"]) one[name] += amount(name, i);
-  }
   const drawScatter = () => {
     const name = byId("scatter-x").value;
     const [pen, width, height] = canvasOf("scatter-canvas", 360);
@@ -325,12 +315,12 @@
     const unit = name === "seconds" ? time(most) : brief(most);
     pen.fillText(`${name} up to ${unit}`, 44, height - 12);
     const labels = [];
-    for (const one of means.filter((one) => one.scored).slice(0, 20)) {
-      const px = x(one[name] / one.count), py = y(one.score / one.count);
+    for (const row of about.ranked.filter((row) => row.score !== null).slice(0, 20)) {
+      const px = x(row[name] ?? 0), py = y(row.score);
       pen.beginPath();
       pen.arc(px, py, 5, 0, 7);
       pen.fill();
-      const label = combination(one.n).slice(0, 24);
+      const label = combination(row.number).slice(0, 24);
       const wide = pen.measureText(label).width, from = Math.min(px + 8, width - 24 - wide);
       // A name that would lie on another is left to the table.
       if (labels.some(([x0, x1, y0]) => from < x1 && from + wide > x0 && Math.abs(py - y0) < 13)) continue;
@@ -348,9 +338,9 @@
   };
   fill(byId("slots-table"), ["slot", "trials", "busy", "did not pass"], [...slots.keys()].filter((n) => slots[n])
     .map((n) => [slotName(n), slots[n].trials, time(slots[n].busy), slots[n].bad]));
-  fill(byId("means-table"), ["combination", "score", "time", "cost", "tokens"], means.filter((one) => one.count)
-    .map((one) => [combination(one.n), one.scored ? brief(one.score / one.count) : "-", time(one.seconds / one.count),
-      brief(one.cost / one.count), brief(one.tokens / one.count)]));
+  fill(byId("means-table"), ["combination", "score", "time", "cost", "tokens"], about.ranked.map((row) =>
+    [combination(row.number), brief(row.score), row.seconds === null ? "-" : time(row.seconds), brief(row.cost),
+      brief(row.tokens)]));
   byId("scatter-x").addEventListener("change", drawScatter);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", draw);

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batchyard.judge.comparison import earned
 from batchyard.model.outcome import Outcome
 from batchyard.reports import packed
 from batchyard.reports.markup import visible
@@ -98,7 +99,7 @@ def _add(found: Trials, result: AttemptResult, milliseconds: int) -> None:
         "case": found.cases.setdefault(result.case, len(found.cases)),
         "repeat": result.repeat,
         "outcome": OUTCOMES.index(result.outcome),
-        "score": packed.score_code(result.score),
+        "score": packed.score_code(earned(result)),
         "start": min(milliseconds, 2**32 - 1),
         "seconds": packed.amount_code(result.duration_seconds),
         "worker": _slot(found.workers, result.worker),
