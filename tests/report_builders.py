@@ -41,7 +41,8 @@ HOSTILE = "</script><img src=x onerror=document.title='owned'>\u202e\x00\x1b[31m
 class Made:
     """A batch of combinations x cases x repeats on so many slots; ``text`` stands in every name and message.
 
-    With ``noise`` names and messages also have what no packer makes shorter.
+    With ``noise`` names and messages also have what no packer makes shorter. The first ``carried`` trials ran in
+    another batch, the day before.
     """
 
     combinations: int = 2
@@ -50,6 +51,7 @@ class Made:
     slots: int = 2
     text: str = ""
     noise: bool = False
+    carried: int = 0
 
     def result(self, ordinal: int) -> AttemptResult:
         """Return the trial with this number; what it came to hangs on nothing else."""
@@ -60,6 +62,8 @@ class Made:
         outcome = (Outcome.FAILED, Outcome.TIMED_OUT, *[Outcome.PASSED] * 6)[mixed % 8]
         seconds = 0.05 + (mixed % 9973) / 1000
         started = T0 + timedelta(seconds=ordinal // self.slots * 5 + mixed % 100 / 100)
+        if ordinal < self.carried:
+            started -= timedelta(days=1)
         passed = outcome is Outcome.PASSED
         return AttemptResult(
             trial_id=self.trial_id(ordinal),
@@ -82,6 +86,7 @@ class Made:
                 NodeBoundary("read", "completed" if passed else "failed", seconds / 2, f"c{ordinal}-1", None, 1),
             ),
             output={"secret": "the final state"},
+            thread_id=f"{'b0' if ordinal < self.carried else 'b1'}/{ordinal}/1",
             worker=f"slot-{ordinal % self.slots}",
         )
 

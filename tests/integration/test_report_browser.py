@@ -187,6 +187,20 @@ def test_the_timeline_draws_each_outcome_and_the_scatter_its_trials(report: Call
     assert "ran out of it" in page.locator("#timeline-said").inner_text()
 
 
+def test_trials_that_were_carried_over_are_counted_and_not_drawn_where_they_did_not_run(
+    report: Callable[[Made], Path], page: Page
+) -> None:
+    opened(page, report(Made(slots=4, carried=8)))
+
+    said = page.locator("#timeline-said").inner_text()
+    page.get_by_text("The same as a table").first.click()
+    rows = page.get_by_role("region", name="Slots").get_by_role("row").all()
+
+    assert said.startswith("2 trials on 2 slots in ")
+    assert "8 more were carried over from another batch and are not drawn." in said
+    assert [row.inner_text().split("\t")[:2] for row in rows[1:]] == [["slot-0", "1"], ["slot-1", "1"]]
+
+
 def test_the_dark_scheme_of_the_system_is_followed(report: Callable[[Made], Path], browser: Browser) -> None:
     grounds = []
     for scheme in ("light", "dark"):

@@ -25,7 +25,7 @@ from batchyard.reports.statistics import (
     reliability_heads,
     reliability_sentence,
 )
-from batchyard.reports.trials import OUTCOMES, gathered, names, scaled
+from batchyard.reports.trials import CARRIED_SLOT, OUTCOMES, gathered, names, scaled
 from batchyard.reports.verdict import check_word, interval, sentence
 from batchyard.reports.words import metric, number, rate, rfc3339, seconds
 
@@ -98,6 +98,7 @@ def _about(source: Source, found: Trials) -> dict[str, JSON]:
         "scored": any(row.score is not None for row in source.status.combinations),
         "cases": names(found.cases),
         "workers": names(found.workers, 20_000),
+        "carriedSlot": CARRIED_SLOT,
         "outcomes": [outcome.value for outcome in OUTCOMES],
         "step": packed.STEP,
         "least": packed.LEAST,

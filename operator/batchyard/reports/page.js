@@ -246,8 +246,12 @@
     ({ Passed: "good", Failed: "bad", TimedOut: "late", NeedsInput: "unsure" })[name] ?? "other");
   const slot = (i) => (column.worker[i] === 65535 ? about.workers.length : column.worker[i]);
   const slots = [];
-  let end = 0;
+  const TIMED_OUT = about.outcomes.indexOf("TimedOut");
+  let end = 0, carried = 0, late = 0;
   for (let i = 0; i < total; i++) {
+    // What was carried over ran on slots and at times of another batch.
+    if (column.worker[i] === about.carriedSlot) { carried++; continue; }
+    late += column.outcome[i] === TIMED_OUT;
     const one = (slots[slot(i)] ??= { trials: 0, busy: 0, bad: 0 });
     one.trials++;
     one.busy += amount("seconds", i);
@@ -287,11 +291,11 @@
       pen.fillRect(at(about.deadline) - 1, 0, 2, height - 30);
       pen.fillText("deadline", at(about.deadline) - 50, foot + 14);
     }
-    const late = counts[about.outcomes.indexOf("TimedOut")];
-    byId("timeline-said").textContent = `${total} trials on ${used.length} slots in ${time(end)}; ` +
+    byId("timeline-said").textContent = `${total - carried} trials on ${used.length} slots in ${time(end)}; ` +
       `the batch's deadline was at ${time(about.deadline)}${near ? "" : ", beyond the right edge"}. ` +
       (about.trialSeconds ? `Each trial could take ${time(about.trialSeconds)}` +
         `${total <= 2000 ? " (thin marks)" : ""}; ${late} ran out of it. ` : `${late} ran out of time. `) +
+      (carried ? `${carried} more were carried over from another batch and are not drawn. ` : "") +
       (used.length > LANES ? `The first ${LANES} slots are drawn. ` : "") +
       "Green passed, red failed, orange timed out.";
   };

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batchyard.engine.carrying import origin_of
 from batchyard.judge.comparison import earned
 from batchyard.model.outcome import Outcome
 from batchyard.reports import packed
@@ -29,6 +30,8 @@ _ENTRIES_A_TRIAL = 20
 _BATCH_ENTRIES = 100
 _MESSAGE = 1000
 _OTHER_SLOT = 65535
+CARRIED_SLOT = 65534
+"""In place of the slot of a trial that was carried over: it ran elsewhere, and before this batch began."""
 
 
 @dataclass(slots=True)
@@ -74,7 +77,8 @@ def gathered(source: Source, statistics: Statistics) -> Trials:
     known = lost.sentences() if lost is not None else {}
     for result in statistics.watching(source.results()):
         place = len(found)
-        _add(found, result, round(max(0.0, (result.started_at - began).total_seconds()) * 1000))
+        after = max(0.0, (result.started_at - began).total_seconds())
+        _add(found, result, round(after * 1000), carried=bool(origin_of(result, source.record.id)))
         budget = others if result.outcome is Outcome.PASSED else failures
         if budget.full:
             continue
@@ -93,7 +97,7 @@ def scaled(milliseconds: array[int]) -> tuple[int, array[int]]:
     return last, array("H", (round(one * 65535 / last) if last else 0 for one in milliseconds))
 
 
-def _add(found: Trials, result: AttemptResult, milliseconds: int) -> None:
+def _add(found: Trials, result: AttemptResult, milliseconds: int, *, carried: bool) -> None:
     row = {
         "combination": found.combinations.setdefault(result.combination, len(found.combinations)),
         "case": found.cases.setdefault(result.case, len(found.cases)),
@@ -102,7 +106,7 @@ def _add(found: Trials, result: AttemptResult, milliseconds: int) -> None:
         "score": packed.score_code(earned(result)),
         "start": min(milliseconds, 2**32 - 1),
         "seconds": packed.amount_code(result.duration_seconds),
-        "worker": _slot(found.workers, result.worker),
+        "worker": CARRIED_SLOT if carried else _slot(found.workers, result.worker),
         "tokens": packed.amount_code(result.metrics.get("tokens")),
         "cost": packed.amount_code(result.metrics.get("cost")),
     }
