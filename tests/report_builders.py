@@ -52,6 +52,7 @@ class Made:
     text: str = ""
     noise: bool = False
     carried: int = 0
+    entries_each: int = 1
 
     def result(self, ordinal: int) -> AttemptResult:
         """Return the trial with this number; what it came to hangs on nothing else."""
@@ -121,12 +122,13 @@ class Made:
         return map(self.result, range(self.total))
 
     def entries(self) -> Iterator[SealedEntry]:
-        """Yield two entries of the batch, and one a trial."""
+        """Yield two entries of the batch, and ``entries_each`` a trial."""
         yield self._entry(1, EventType.BATCH_ACCEPTED, "accepted")
-        for ordinal in range(self.total):
-            trial = self.trial_id(ordinal)
-            yield self._entry(ordinal + 2, EventType.TRIAL_FAILED, f"{trial} has ended", trial)
-        yield self._entry(self.total + 2, EventType.BATCH_FINISHED, "the end")
+        many = self.total * self.entries_each
+        for number in range(many):
+            trial = self.trial_id(number // self.entries_each)
+            yield self._entry(number + 2, EventType.TRIAL_FAILED, f"{trial} has ended", trial)
+        yield self._entry(many + 2, EventType.BATCH_FINISHED, "the end")
 
     def _entry(self, seq: int, kind: EventType, said: str, trial: str = "") -> SealedEntry:
         entry = AuditEntry(T0, kind, Severity.INFO, f"{said}{self.text}", "b1", 1, trial, 1 if trial else 0)

@@ -136,6 +136,18 @@ def test_a_trial_shows_its_nodes_the_state_at_fault_and_its_audit_entries(
     assert f"{failed.trial_id} has ended" in shown
 
 
+def test_a_trial_with_more_audit_entries_than_are_shown_says_of_how_many(
+    report: Callable[[Made], Path], page: Page
+) -> None:
+    opened(page, report(Made(cases=1, combinations=1, entries_each=25)))
+
+    page.locator("button[aria-haspopup=dialog]").first.click()
+
+    entries = page.get_by_role("dialog").get_by_role("region", name="Entries of this trial")
+    assert entries.get_by_role("row").count() == 1 + 20
+    assert "The first 20 of 25." in page.get_by_role("dialog").inner_text()
+
+
 def test_every_cell_of_the_heat_map_says_in_words_what_its_trials_came_to_for_the_gate(
     report: Callable[[Made], Path], page: Page
 ) -> None:

@@ -8,6 +8,7 @@ import io
 import re
 from dataclasses import replace
 from datetime import datetime
+from itertools import repeat
 from typing import IO, TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -189,6 +190,14 @@ def test_a_batch_of_one_combination_and_no_repeats_is_not_said_to_be_sure_of_any
     write(Made(combinations=1).source(), out)
 
     assert "How sure" not in out.getvalue()
+
+
+def test_a_trail_that_is_not_shown_whole_says_of_how_many_entries_it_is() -> None:
+    out, (entry, *_) = io.StringIO(), Made().entries()
+
+    write_html(replace(Made().source(), entries=lambda: repeat(entry, 300)), out)
+
+    assert "These are 200 of the 300 of the batch itself, from its beginning and its end" in out.getvalue()
 
 
 @pytest.mark.parametrize("write", [write_html, write_junit, write_markdown])

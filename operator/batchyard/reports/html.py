@@ -243,10 +243,12 @@ def _failures(source: Source, found: Trials) -> Markup:
 
 
 def _audit(source: Source, found: Trials) -> Markup:
-    record = source.record
+    record, shown = source.record, len(found.entries)
+    some = f"{shown} of the {found.entries_in_all:,} of the batch itself, from its beginning and its end"
+    own = some if shown < found.entries_in_all else "the batch's own"
     said = (
         f"{record.audit_entries:,} entries, {record.audit_dropped:,} dropped, head {record.audit_head[:16]}…. "
-        f"These are the batch's own; a trial's stand with the trial. To verify "
+        f"These are {own}; a trial's stand with the trial. To verify "
         f"the chain: batchyard audit verify {record.id}{source.options}"
     )
     rows = [[str(seq), at[:23] + "Z", kind, severity, message] for seq, at, kind, severity, message in found.entries]

@@ -116,9 +116,12 @@
       const metrics = Object.entries(detail.metrics);
       if (metrics.length) parts.push(make("h3", "Metrics"), facts(metrics.map(([name, value]) => [name, brief(value)])));
       parts.push(make("h3", "Audit entries"));
-      parts.push(detail.entries.length
-        ? tableOf("Entries of this trial", ["entry", "at", "type", "severity", "message"], detail.entries)
-        : make("p", "None are in this file."));
+      const listed = detail.entries.length;
+      if (!listed) parts.push(make("p", "None are in this file."));
+      else if (detail.more) parts.push(make("p", `The first ${listed} of ${listed + detail.more}.`));
+      if (listed) {
+        parts.push(tableOf("Entries of this trial", ["entry", "at", "type", "severity", "message"], detail.entries));
+      }
     } else {
       parts.push(make("p", "This file has only the numbers of this trial. The rest of it:"));
     }

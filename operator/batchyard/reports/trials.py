@@ -36,7 +36,10 @@ CARRIED_SLOT = 65534
 
 @dataclass(slots=True)
 class Trials:
-    """Columns with a number for every trial, and everything about some: failures first."""
+    """Columns with a number for every trial, and everything about some: failures first.
+
+    ``entries`` are some of the batch's own, of which there are ``entries_in_all``.
+    """
 
     combinations: dict[str, int] = field(default_factory=dict)
     cases: dict[str, int] = field(default_factory=dict)
@@ -44,7 +47,7 @@ class Trials:
     details: dict[str, JSON] = field(default_factory=dict)
     failures: list[JSON] = field(default_factory=list)
     entries: list[JSON] = field(default_factory=list)
-    entries_seen: int = 0
+    entries_in_all: int = 0
     columns: dict[str, array[int]] = field(
         default_factory=lambda: {
             name: array(kind)
@@ -137,6 +140,7 @@ def _detail(result: AttemptResult, known: str) -> dict[str, JSON]:
         "nodes": [_node(one) for one in result.boundaries[-50:]],
         "skipped": max(0, len(result.boundaries) - 50),
         "entries": [],
+        "more": 0,
     }
 
 
@@ -170,18 +174,19 @@ def _add_entries(found: Trials, source: Source, kept: dict[str, JSON]) -> None:
     last: deque[JSON] = deque(maxlen=_BATCH_ENTRIES)
     budget = packed.Budget(_ENTRIES_BYTES)
     for sealed in source.entries():
-        found.entries_seen += 1
         trial = sealed.entry.trial_id
         if not trial:
+            found.entries_in_all += 1
             (first if len(first) < _BATCH_ENTRIES else last).append(_entry(sealed))
             continue
         detail = kept.get(trial)
-        if detail is not None and len(detail["entries"]) < _ENTRIES_A_TRIAL:
-            entry = _entry(sealed)
-            if budget.takes(json.dumps(entry)):
-                detail["entries"].append(entry)
-            else:
-                detail["more"] = True
+        if detail is None:
+            continue
+        entry = _entry(sealed)
+        if len(detail["entries"]) < _ENTRIES_A_TRIAL and budget.takes(json.dumps(entry)):
+            detail["entries"].append(entry)
+        else:
+            detail["more"] += 1
     found.entries = [entry for entry in [*first, *last] if budget.takes(json.dumps(entry))]
 
 
