@@ -19,7 +19,7 @@ from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from benchmarks.false_alarms import KINDS, Kind, pairs_of
+from benchmarks.false_alarms import KINDS, Kind, layout_of, pairs_of
 
 from batchyard.judge.cases import CaseTable, Pair, Pairs
 from batchyard.judge.paired import difference
@@ -77,7 +77,7 @@ class Row(NamedTuple):
 def simulate(kind: Kind, cases: int, lift: float, gates: int, seed: int) -> Row:
     """Judge so many simulated batches both ways."""
     luck = np.random.default_rng([seed, KINDS.index(kind), cases, round((lift + 1) * 1000)])
-    planned = [Case(str(number), {}, group=str(number // kind.group)) for number in range(cases)]
+    planned = [Case(str(number), {}, group=str(group)) for number, group in enumerate(layout_of(kind, cases).group)]
     plan = Looks(BASELINE, planned, ["old", "new"])
     run = passed = failed = passed_at_once = failed_at_once = 0.0
     for _ in range(gates):

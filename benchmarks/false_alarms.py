@@ -46,12 +46,33 @@ _ASKED = 10
 
 
 class Kind(NamedTuple):
-    """One kind of cases: ``draw`` gives so many differences, whose mean is ``lift``."""
+    """One kind of cases: ``draw`` gives so many differences, whose mean is ``lift``.
+
+    ``groups`` are the sizes of its groups, over and over; one case in ten weighs ``heavy`` as much as the others.
+    """
 
     name: str
     draw: Draw
     repeats: int = 1
-    group: int = 1
+    groups: tuple[int, ...] = (1,)
+    heavy: float = 1.0
+
+
+class Layout(NamedTuple):
+    """Of each case its weight and the number of its group, and of each group its first case."""
+
+    weights: Numbers
+    group: Numbers
+    first: Numbers
+
+
+def layout_of(kind: Kind, cases: int) -> Layout:
+    """Return how so many cases are grouped and weigh."""
+    sizes = np.resize(kind.groups, cases)
+    ends = np.cumsum(sizes)
+    first = np.concatenate([[0], ends[ends < cases]])
+    group = np.searchsorted(first, np.arange(cases), side="right") - 1
+    return Layout(np.where(np.arange(cases) % 10 == 0, kind.heavy, 1.0), group, first)
 
 
 def _passes(hard: float, easy: float, repeats: int) -> Draw:
@@ -104,16 +125,26 @@ KINDS = (
     Kind("pass or fail, 5 repeats", _passes(1, 2, 5), repeats=5),
     Kind("score", _score),
     Kind("score, 70% of cases equal", _partly(0.3, _score)),
-    Kind("pass or fail, groups of 5 alike", _passes(1, 2, 1), group=5),
+    Kind("pass or fail, groups of 5 alike", _passes(1, 2, 1), groups=(5,)),
     Kind("score, 90% of cases equal", _partly(0.1, _score)),
 )
+
+UNEVEN = (
+    Kind("score, groups of 1 to 8 alike", _score, groups=(1, 1, 2, 3, 5, 8)),
+    Kind("pass or fail, groups of 1 to 8 alike", _passes(1, 2, 1), groups=(1, 1, 2, 3, 5, 8)),
+    Kind("score, one case in ten weighs five", _score, heavy=5.0),
+    Kind("pass or fail, one case in ten weighs five", _passes(1, 2, 1), heavy=5.0),
+)
+"""Groups, or cases, that do not weigh alike."""
+
+EQUAL = (*KINDS, *UNEVEN)
 
 AT_THE_MARGIN = (
     Kind("score", _score),
     Kind("score, 50% of cases equal", _partly(0.5, _score)),
     Kind("score, 70% of cases equal", _partly(0.3, _score)),
     Kind("score, 90% of cases equal", _partly(0.1, _score)),
-    Kind("score, 70% of cases equal, groups of 5 alike", _partly(0.3, _score), group=5),
+    Kind("score, 70% of cases equal, groups of 5 alike", _partly(0.3, _score), groups=(5,)),
     Kind("98% of cases equal, the rest lost", _partly(MARGIN, _whole)),
     Kind("score, most a little worse, some much better", _some_against_most),
     Kind("pass or fail, once", _passes(1, 2, 1)),
@@ -129,9 +160,9 @@ ON_THE_AVERAGE = Kind("70% of cases equal, most of the rest better, a few much w
 def differences_of(kind: Kind, shape: Shape, luck: np.random.Generator, lift: float = 0.0) -> Numbers:
     """Return so many cases, or rows of them; in a group 70% have the difference of its first."""
     made = kind.draw(luck, shape, lift)
-    if kind.group > 1:
-        firsts = np.arange(made.shape[-1]) // kind.group * kind.group
-        made = np.where(luck.random(shape) < 0.7, made[..., firsts], made)
+    if kind.groups != (1,):
+        layout = layout_of(kind, made.shape[-1])
+        made = np.where(luck.random(shape) < 0.7, made[..., layout.first[layout.group]], made)
     return made
 
 
@@ -141,10 +172,9 @@ def pairs_of(kind: Kind, cases: int, luck: np.random.Generator, lift: float = 0.
 
 
 def _pairs(kind: Kind, differences: Numbers) -> list[Pair]:
-    return [
-        Pair("", str(number // kind.group), 1.0, value, kind.repeats)
-        for number, value in enumerate(differences.tolist())
-    ]
+    weights, group, _ = layout_of(kind, len(differences))
+    cases = zip(group.tolist(), weights.tolist(), differences.tolist(), strict=True)
+    return [Pair("", str(number), weight, value, kind.repeats) for number, weight, value in cases]
 
 
 class Row(NamedTuple):
@@ -172,13 +202,14 @@ class Edge(NamedTuple):
 
 def simulate(kind: Kind, cases: int, gates: int, seed: int) -> Row:
     """Return how often the gate is wrong."""
-    luck = np.random.default_rng([seed, KINDS.index(kind), cases])
+    luck = np.random.default_rng([seed, EQUAL.index(kind), cases])
     alarms = lucky = covered = lifts = 0
     best = 0.0
     for drawn in _drawn(kind, cases, gates, luck, 0.0):
         passed, failed = _judged(kind, drawn, 0.0)
         lucky, alarms = lucky + passed.sum(), alarms + failed.sum()
-        best += sum(_attainable(row) for row in _groups(kind, drawn))
+        groups, shares = _groups(kind, drawn)
+        best += sum(_attainable(row) for row in groups * shares)
     for drawn in _drawn(kind, cases, gates // _COVERAGE_EVERY, luck, _LIFT):
         above, below = _judged(kind, drawn, _LIFT)
         covered += (~above & ~below).sum()
@@ -189,7 +220,7 @@ def simulate(kind: Kind, cases: int, gates: int, seed: int) -> Row:
 def at_the_margin(kind: Kind, cases: int, gates: int, seed: int) -> Edge:
     """Return how often the gate is wrong where the difference is its margin: towards the worse, as margins are."""
     edges = (*AT_THE_MARGIN, ON_THE_AVERAGE)
-    luck = np.random.default_rng([seed, len(KINDS) + edges.index(kind), cases])
+    luck = np.random.default_rng([seed, len(KINDS) + edges.index(kind), cases, 1])
     margin = 0.0 if kind is ON_THE_AVERAGE else MARGIN
     passed = failed = 0
     for drawn in _drawn(kind, cases, gates, luck, margin):
@@ -205,7 +236,7 @@ def _drawn(kind: Kind, cases: int, gates: int, luck: np.random.Generator, lift: 
 
 def _judged(kind: Kind, drawn: Numbers, than: float) -> tuple[Numbers, Numbers]:
     """Return which are shown to be above and below; the gate's own code must say the same of the first."""
-    above, below = judged(_groups(kind, drawn), than, CONFIDENCE)
+    above, below = judged(*_groups(kind, drawn), than, CONFIDENCE)
     for row, is_above, is_below in zip(drawn[:_ASKED], above, below, strict=False):
         found = difference(_pairs(kind, row))
         said = (found.p_above(than) <= 1 - CONFIDENCE, found.p_below(than) <= 1 - CONFIDENCE)
@@ -214,8 +245,11 @@ def _judged(kind: Kind, drawn: Numbers, than: float) -> tuple[Numbers, Numbers]:
     return above, below
 
 
-def _groups(kind: Kind, drawn: Numbers) -> Numbers:
-    return drawn.reshape(len(drawn), -1, kind.group).mean(axis=2)
+def _groups(kind: Kind, drawn: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the differences of the groups in each row, and each group's share of the whole weight."""
+    weights, _, first = layout_of(kind, drawn.shape[-1])
+    of_groups = np.add.reduceat(weights, first)
+    return np.add.reduceat(drawn * weights, first, axis=1) / of_groups, of_groups / of_groups.sum()
 
 
 def _attainable(groups: Numbers) -> float:
@@ -290,12 +324,12 @@ none of them cannot know:
 def _text(rows: list[Row], edges: list[Edge], gates: int) -> Iterator[str]:
     yield _ABOUT.format(gates=gates)
     yield from _table(
-        {kind.name: [f"{_in_percent(row.alarms, row.lucky, row.covered)}" for row in _of(kind, rows)] for kind in KINDS}
+        {kind.name: [f"{_in_percent(row.alarms, row.lucky, row.covered)}" for row in _of(kind, rows)] for kind in EQUAL}
     )
     yield _BEST
     sharp = {
         kind.name: [_in_percent(row.alarms, row.best) if row.alarms < LEAST_SHARP else "" for row in _of(kind, rows)]
-        for kind in KINDS
+        for kind in EQUAL
     }
     yield from _table({name: cells for name, cells in sharp.items() if any(cells)})
     yield _EDGE.format(margin=MARGIN)
@@ -357,14 +391,14 @@ def main() -> None:
 
 # Functions that are made in place do not go to other processes, so these go by number.
 def _equal(kind: int, cases: int, gates: int, seed: int) -> Row:
-    return simulate(KINDS[kind], cases, gates, seed)
+    return simulate(EQUAL[kind], cases, gates, seed)
 
 
 def _edge(kind: int, cases: int, gates: int, seed: int) -> Edge:
     return at_the_margin((*AT_THE_MARGIN, ON_THE_AVERAGE)[kind], cases, gates, seed)
 
 
-_ALL = ((_equal, len(KINDS)), (_edge, len(AT_THE_MARGIN) + 1))
+_ALL = ((_equal, len(EQUAL)), (_edge, len(AT_THE_MARGIN) + 1))
 
 
 if __name__ == "__main__":

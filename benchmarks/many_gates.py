@@ -1,6 +1,6 @@
 """Many gates at once, by the rule of ``batchyard.judge.paired`` in arrays: for simulations, where each is quick enough.
 
-Groups of equal weight only. Who uses it has the gate's own code judge some of the same and compare.
+Who uses it has the gate's own code judge some of the same and compare.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from batchyard.judge.paired import FEWEST_GROUPS
 from batchyard.judge.student import t_quantile
+from batchyard.judge.uneven import left_over, worth
 
 # Arrays of NumPy, whose functions are typed too loosely for strict checks.
 Numbers = Any
@@ -19,37 +20,37 @@ Numbers = Any
 _PLACES = 9
 
 
-def judged(differences: Numbers, than: float, confidence: float) -> tuple[Numbers, Numbers]:
-    """Return which gates (rows, of groups) are shown to be above ``than``, and which below."""
+def judged(differences: Numbers, shares: Numbers, than: float, confidence: float) -> tuple[Numbers, Numbers]:
+    """Return which gates (rows, of groups that have these shares) are shown to be above ``than``, and which below."""
     gates, groups = differences.shape
-    if groups < FEWEST_GROUPS:
+    equal, (factors, freedom) = worth(shares.tolist()), left_over(shares.tolist())
+    if groups < FEWEST_GROUPS or not freedom:
         nothing = np.zeros(gates, dtype=bool)
         return nothing, nothing
     commonest = _commonest(np.round(differences, _PLACES))
     added = 2 * (commonest - 1) / (groups - 1)
     seen = np.minimum(1.0, np.abs(differences).max(axis=1))
     greatest = seen + (1 - seen) / (1 + groups - commonest)
-    number = groups + added
-    centre = differences.sum(axis=1) / number
-    parts = differences - centre[:, None]
+    number = equal + added
+    alike = (differences * shares).sum(axis=1)
+    centre = alike * equal / number
+    parts = np.array(factors) * np.sqrt(equal * (equal - 1)) * (differences - centre[:, None])
     spread = (parts**2).sum(axis=1) + added * (greatest**2 + centre**2)
     cubes = (parts**3).sum(axis=1) - added * (3 * centre * greatest**2 + centre**3)
     errors = (centre - than) / np.sqrt(spread / number / (number - 1))
     near = np.clip(errors, -2, 2)
-    mean = near / np.sqrt(number)
-    skew = cubes / number / (spread / number) ** 1.5
-    straight = mean + skew * mean**2 / 3 + skew**2 * mean**3 / 27 + skew / (6 * number)
-    t = np.sqrt(number) * straight + errors - near
-    critical = np.array([_critical(float(one), confidence) for one in number])
-    alike, all_of_them = differences.mean(axis=1), commonest == groups
+    skew = cubes / spread**1.5
+    t = near + skew * near**2 / 3 + skew**2 * near**3 / 27 + skew / 6 + errors - near
+    critical = np.array([_critical(float(one), confidence) for one in freedom + added])
+    all_of_them = commonest == groups
     above, below = (
         np.where(all_of_them, missed <= 1 - confidence, sign * t >= critical)
-        for sign, missed in ((1, _missed(alike, than, groups)), (-1, _missed(-alike, -than, groups)))
+        for sign, missed in ((1, _missed(alike, than, equal)), (-1, _missed(-alike, -than, equal)))
     )
     return above, below
 
 
-def _missed(alike: Numbers, than: float, groups: int) -> Numbers:
+def _missed(alike: Numbers, than: float, groups: float) -> Numbers:
     return np.where(than >= alike, 1.0, np.maximum(0.0, 1 - (alike - than) / np.maximum(1e-12, alike + 1)) ** groups)
 
 
@@ -65,5 +66,5 @@ def _commonest(rounded: Numbers) -> Numbers:
 
 
 @lru_cache(maxsize=16_384)
-def _critical(number: float, confidence: float) -> float:
-    return t_quantile(confidence, number - 1)
+def _critical(freedom: float, confidence: float) -> float:
+    return t_quantile(confidence, freedom)

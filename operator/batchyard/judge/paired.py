@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from batchyard.judge.skewed import reach, upper_tail
+from batchyard.judge.uneven import left_over, worth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,16 +35,18 @@ _SAME_PLACES = 9
 class Difference:
     """The mean difference of cases, weighted, with its standard error over groups.
 
-    ``centre`` is what its intervals lie about, and ``skew`` to which side more. ``groups`` is how many independent ones
-    there are, and ``number`` how many with the imaginary ones, whose share of the squared error is ``imagined``; it is
-    0 if there are too few to say anything. Without an error all are alike, and ``number`` is how many they count for.
+    ``centre`` is what its intervals lie about, and ``skew`` to which side more: the skewness of the mean. ``groups`` is
+    how many independent ones there are, ``freedom`` the error's degrees of freedom with the imaginary ones, whose share
+    of its square is ``imagined``. Without an error all are alike, and count for ``alike`` equal ones. Both are 0 if
+    there are too few to say anything.
     """
 
     estimate: float
     centre: float
     error: float
     skew: float
-    number: float
+    freedom: float
+    alike: float
     imagined: float
     cases: int
     groups: int
@@ -76,7 +79,7 @@ class Difference:
         (z_confidence + z_power)^2. The error of real groups falls with n, that of the imaginary ones with n^2.
         """
         distance = abs(self.estimate - than)
-        if distance == 0.0 or not self.number:
+        if distance == 0.0 or not (self.error or self.alike):
             return None
         if not self.error:
             side = 1.0 if self.estimate > than else -1.0
@@ -93,30 +96,29 @@ class Difference:
     def _bound(self, confidence: float, side: float) -> float:
         """Return the lower bound of the difference, or with the other ``side`` that of the opposite difference."""
         centre = self.centre * side
-        if not self.number:
-            return -1.0
-        if not self.error:
-            return centre - (1.0 + centre) * (1.0 - math.pow(1.0 - confidence, 1.0 / self.number))
-        return centre - self.error * reach(confidence, self.skew * side, self.number)
+        if self.error:
+            return centre - self.error * reach(confidence, self.skew * side, self.freedom)
+        if self.alike:
+            return centre - (1.0 + centre) * (1.0 - math.pow(1.0 - confidence, 1.0 / self.alike))
+        return -1.0
 
     def _p_value(self, than: float, side: float) -> float:
         centre = self.centre * side
-        if not self.number:
-            return 1.0
-        if not self.error:
-            return math.pow(1.0 - _unseen(centre, than), self.number)
-        return upper_tail((centre - than) / self.error, self.skew * side, self.number)
+        if self.error:
+            return upper_tail((centre - than) / self.error, self.skew * side, self.freedom)
+        return math.pow(1.0 - _unseen(centre, than), self.alike)
 
 
 def difference(pairs: Sequence[Pair]) -> Difference:
     """Return the difference of the cases in ``pairs``, of which there must be one at least.
 
-    The standard error is that of a ratio of sums over independent groups (cluster-robust, G / (G - 1); A. C. Cameron
-    and D. L. Miller, J. Human Resources 50 (2015) 317), the skewness that of the same terms. Where groups have one
-    difference in common, as they do with pass or fail, such an error is too small. So imaginary groups of opposite
-    differences are added, as D. G. Bonett and R. M. Price do for two proportions (J. Educ. Behav. Stat. 37 (2012) 479):
-    two, times the share of those in common, with the greatest difference that was seen. The fewer groups differ from
-    the rest, the less is known of how much they can: the greatest is taken to be nearer to 1.
+    The standard error is that of a ratio of sums over independent groups (cluster-robust; A. C. Cameron and
+    D. L. Miller, J. Human Resources 50 (2015) 317), the skewness that of the same terms; ``uneven`` has what becomes of
+    both where groups do not weigh alike. Where groups have one difference in common, as they do with pass or fail, such
+    an error is too small. So imaginary groups of opposite differences are added, as D. G. Bonett and R. M. Price do for
+    two proportions (J. Educ. Behav. Stat. 37 (2012) 479): two, times the share of those in common, with the greatest
+    difference that was seen. The fewer groups differ from the rest, the less is known of how much they can: the
+    greatest is taken to be nearer to 1.
 
     If all are alike, a group that is not and that no case showed is all there is to fear: with a share of x it is
     missed in (1 - x)^G, and it may be as different as can be. How often all this is right is measured:
@@ -130,25 +132,30 @@ def difference(pairs: Sequence[Pair]) -> Difference:
     total, whole, groups = math.fsum(weights.values()), math.fsum(sums.values()), len(weights)
     means = [value / weights[group] for group, value in sums.items()]
     commonest = max(Counter(round(mean, _SAME_PLACES) for mean in means).values())
-    if groups < FEWEST_GROUPS or commonest == groups:
-        counted = total**2 / math.fsum(weight**2 for weight in weights.values()) if groups >= FEWEST_GROUPS else 0.0
-        return Difference(whole / total, whole / total, 0.0, 0.0, counted, 0.0, len(pairs), groups)
-    usual = total / groups
+    shares = [weight / total for weight in weights.values()]
+    equal, (factors, freedom) = worth(shares), left_over(shares)
+    is_told = groups >= FEWEST_GROUPS and freedom > 0.0
+    if commonest == groups or not is_told:
+        counted = equal if is_told else 0.0
+        return Difference(whole / total, whole / total, 0.0, 0.0, 0.0, counted, 0.0, len(pairs), groups)
     added = _ADDED * (commonest - 1) / (groups - 1)
     seen = min(1.0, max(abs(mean) for mean in means))
     greatest = seen + (1.0 - seen) / (1 + groups - commonest)
-    centre = whole / (total + added * usual)
-    parts = [(value - centre * weights[group]) / usual for group, value in sums.items()]
+    number = equal + added
+    centre = equal * whole / total / number
+    # What is left over, as of so many equal groups as the imaginary ones are like.
+    scale = math.sqrt(equal * (equal - 1.0))
+    parts = [scale * factor * (mean - centre) for factor, mean in zip(factors, means, strict=True)]
     imaginary = added * (greatest**2 + centre**2)
     spread = math.fsum(part**2 for part in parts) + imaginary
     cubes = math.fsum(part**3 for part in parts) - added * (3 * centre * greatest**2 + centre**3)
-    number = groups + added
     return Difference(
         estimate=whole / total,
         centre=centre,
         error=math.sqrt(spread / (number * (number - 1))),
-        skew=cubes / number / (spread / number) ** 1.5,
-        number=number,
+        skew=cubes / spread**1.5,
+        freedom=freedom + added,
+        alike=0.0,
         imagined=imaginary / spread,
         cases=len(pairs),
         groups=groups,

@@ -15,25 +15,28 @@ _NEAR = 2.0
 """So many standard errors from the claim, on either side, the cubic ends."""
 
 
-def upper_tail(errors: float, skew: float, number: float) -> float:
-    """Return the one-sided p-value of a mean of ``number`` values, so many standard errors above what is claimed."""
+def upper_tail(errors: float, skew: float, freedom: float) -> float:
+    """Return the one-sided p-value of a mean so many standard errors above what is claimed, and of this skewness.
+
+    The skewness of a mean is that of its values over the root of their number. ``freedom`` are the degrees of freedom
+    of the standard error.
+    """
     near = max(-_NEAR, min(_NEAR, errors))
-    return t_upper_tail(_straight(near, skew, number) + errors - near, number - 1)
+    return t_upper_tail(_straight(near, skew) + errors - near, freedom)
 
 
-def reach(confidence: float, skew: float, number: float) -> float:
+def reach(confidence: float, skew: float, freedom: float) -> float:
     """Return how many standard errors below the mean its lower bound is: where ``upper_tail`` is what is left."""
-    needed = t_quantile(confidence, number - 1)
+    needed = t_quantile(confidence, freedom)
     for end in (_NEAR, -_NEAR):
-        beyond = needed - _straight(end, skew, number)
+        beyond = needed - _straight(end, skew)
         if beyond * end > 0:
             return end + beyond
-    mean = needed / math.sqrt(number) - skew / (6 * number)
+    moved = needed - skew / 6
     # The root of the cubic, written so that no skewness is too small for it.
-    root = math.cbrt(1 + skew * mean)
-    return math.sqrt(number) * 3 * mean / (root * root + root + 1)
+    root = math.cbrt(1 + skew * moved)
+    return 3 * moved / (root * root + root + 1)
 
 
-def _straight(errors: float, skew: float, number: float) -> float:
-    mean = errors / math.sqrt(number)
-    return math.sqrt(number) * (mean + skew * mean**2 / 3 + skew**2 * mean**3 / 27 + skew / (6 * number))
+def _straight(errors: float, skew: float) -> float:
+    return errors + skew * errors**2 / 3 + skew**2 * errors**3 / 27 + skew / 6
