@@ -41,7 +41,7 @@ def test_in_the_committed_table_no_gate_is_wrong_in_more_than_6_of_100() -> None
     wrong = [rate for cells in EQUAL.values() for alarms, lucky, _ in cells for rate in (alarms, lucky)]
 
     assert "10,000 simulated gates" in TEXT
-    assert len(wrong) == 7 * SIZES * 2
+    assert len(wrong) == 11 * SIZES * 2
     assert max(wrong) <= 6.0
 
 

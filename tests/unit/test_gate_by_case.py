@@ -112,6 +112,9 @@ def test_the_best_of_many_has_to_show_more() -> None:
     assert among.difference is not None
     assert among.difference.p_value == pytest.approx(21 * alone.difference.p_value)
     assert "the best of 21" in among.message
+    # What it gains at least is said of the best, whichever that is.
+    assert among.difference.low < 0.0 < alone.difference.low
+    assert among.difference.high == alone.difference.high
 
 
 def test_a_case_that_one_side_lost_is_left_out_and_many_leave_the_gate_open() -> None:

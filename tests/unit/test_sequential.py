@@ -197,6 +197,15 @@ def test_of_several_that_might_be_the_best_more_is_asked() -> None:
     assert two.shown.compared == 2
 
 
+def test_the_lower_bound_is_as_sure_as_the_claim_it_is_shown_with() -> None:
+    names = ("base", "new", "other")
+    looks = [run_until_it_ends(some_cases(200), noisy(0.70, 0.71, other), names, futility=0) for other in (0.3, 0.7)]
+
+    for look in looks:
+        assert look.shown.difference is not None
+        assert (look.shown.difference.low >= -look.shown.margin) is (look.shown.outcome is GateOutcome.PASSED)
+
+
 @settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.sampled_from([0.5, 0.7, 0.72, 0.9]), st.integers(0, 40))
 def test_whatever_comes_when_and_whatever_else_was_run_the_end_is_the_same(

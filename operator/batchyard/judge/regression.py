@@ -29,6 +29,8 @@ MOST_UNPAIRED = 0.05
 class GateDifference:
     """The paired difference to the baseline, as the status has it; bounds are one-sided, each of ``confidence``.
 
+    The lower one allows for the choice: ``combination`` is the best of several.
+
     ``look`` of ``looks`` made it, in a gate that looks several times.
     """
 
@@ -105,8 +107,9 @@ def against(
 ) -> Shown:
     """Hold ``candidate``, the best of ``others``, against the combination ``base``.
 
-    That it is not worse must be shown as if each of the others had had the chance to show it (Holm); that it is worse
-    needs no such care, since the best was chosen for being the least so.
+    That it is not worse must be shown as if each of the others had had the chance to show it (Holm), and so the lower
+    bound holds for whichever was chosen (Bonferroni). That it is worse needs no such care, since the best was chosen
+    for being the least so.
     """
     error, margin = 1.0 - confidence, -max_regression
     paired, found = differences(table, base, others, measure)
@@ -127,7 +130,7 @@ def against(
         p_value=adjusted[candidate],
         unpaired=unpaired,
         cases_needed=needed,
-        **measured(mine, confidence),
+        **measured(mine, 1.0 - error / len(others), confidence),
     )
     return Shown(outcome, max_regression, len(others), made, why + cases_that_would_do(needed))
 
@@ -142,10 +145,10 @@ class Measured(TypedDict):
     groups: int
 
 
-def measured(mine: Difference, sure: float) -> Measured:
-    """Return what the cases say, with one-sided bounds that are each ``sure``."""
+def measured(mine: Difference, above: float, below: float) -> Measured:
+    """Return what the cases say, with one-sided bounds: ``above`` is how sure the lower one is."""
     return Measured(
-        estimate=mine.estimate, low=mine.low(sure), high=mine.high(sure), cases=mine.cases, groups=mine.groups
+        estimate=mine.estimate, low=mine.low(above), high=mine.high(below), cases=mine.cases, groups=mine.groups
     )
 
 

@@ -118,7 +118,7 @@ class Looks:
             cases_needed=needed,
             look=number + 1,
             looks=many,
-            **measured(mine, 1.0 - to_fail),
+            **measured(mine, 1.0 - self._to_pass[number], 1.0 - to_fail),
         )
         if futile:
             why = ", and the rest of the cases was unlikely to show it"

@@ -115,7 +115,9 @@ class GateDifference(StatusModel):
     combination: str = Field(description="The one that was held against the baseline: the best of the others.")
     against: str = Field(description="The baseline.")
     estimate: float = Field(description="Mean difference of a case, above 0 if the combination is better.")
-    low: float = Field(description="What the difference is not below, with the gate's confidence.")
+    low: float = Field(
+        description="What the difference is not below, with the gate's confidence, whichever of the others is best."
+    )
     high: float = Field(description="What the difference is not above, with the gate's confidence.")
     confidence: float = Field(description="The confidence of either bound.")
     p_value: float = Field(
