@@ -39,7 +39,7 @@ def judged(differences: Numbers, shares: Numbers, than: float, confidence: float
     cubes = (parts**3).sum(axis=1) - added * (3 * centre * greatest**2 + centre**3)
     errors = (centre - than) / np.sqrt(spread / number / (number - 1))
     near = np.clip(errors, -2, 2)
-    skew = cubes / spread**1.5
+    skew = cubes / spread**1.5 * np.sqrt((freedom + 1) / equal)
     t = near + skew * near**2 / 3 + skew**2 * near**3 / 27 + skew / 6 + errors - near
     critical = np.array([_critical(float(one), confidence) for one in freedom + added])
     all_of_them = commonest == groups

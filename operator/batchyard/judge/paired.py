@@ -153,7 +153,8 @@ def difference(pairs: Sequence[Pair]) -> Difference:
         estimate=whole / total,
         centre=centre,
         error=math.sqrt(spread / (number * (number - 1))),
-        skew=cubes / spread**1.5,
+        # The fewer the groups that make up the error, the less they can tell of its skewness.
+        skew=cubes / spread**1.5 * math.sqrt((freedom + 1.0) / equal),
         freedom=freedom + added,
         alike=0.0,
         imagined=imaginary / spread,
