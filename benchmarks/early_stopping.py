@@ -19,7 +19,7 @@ from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from benchmarks.false_alarms import KINDS, Kind, layout_of, pairs_of
+from benchmarks.simulated_cases import KINDS, Kind, layout_of, pairs_of
 
 from batchyard.judge.cases import CaseTable, Pair, Pairs
 from batchyard.judge.paired import difference

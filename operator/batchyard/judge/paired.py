@@ -183,7 +183,10 @@ def mcnemar(pairs: Sequence[Pair]) -> float | None:
     better = sum(pair.difference > 0 for pair in pairs)
     worse = sum(pair.difference < 0 for pair in pairs)
     number = better + worse
-    tail = sum(math.comb(number, k) for k in range(min(better, worse) + 1))
+    ways = tail = 1
+    for k in range(min(better, worse)):
+        ways = ways * (number - k) // (k + 1)
+        tail += ways
     return float(min(1.0, 2 * tail / 2**number))
 
 
