@@ -32,6 +32,7 @@ ARGO = "argocd-controller"
 SERVER_SIDE = ("--server-side", f"--field-manager={ARGO}")
 CLIENT_SIDE = ("--server-side=false",)
 RESYNCS = 8
+_DIFFS = 20
 
 
 class Tool:
@@ -50,9 +51,16 @@ class Tool:
         return self._attempt("apply", objects, *how).stderr
 
     def drift(self, objects: Sequence[Object], *how: str) -> str:
-        """Return how the cluster differs from objects."""
-        done = self._attempt("diff", objects, *how)
-        assert done.returncode in {0, 1}, done.stderr
+        """Return how the cluster differs from objects.
+
+        kubectl reads what is there and asks what would be, one after the other: where an operator wrote a status in
+        between, it is asked again.
+        """
+        for _ in range(_DIFFS):
+            done = self._attempt("diff", objects, *how)
+            assert done.returncode in {0, 1}, done.stderr
+            if "\n-  resourceVersion:" not in done.stdout:
+                break
         return done.stdout + done.stderr
 
     def _attempt(self, verb: str, objects: Sequence[Object], *how: str) -> subprocess.CompletedProcess[str]:
