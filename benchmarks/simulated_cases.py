@@ -106,6 +106,7 @@ UNEVEN = (
     Kind("pass or fail, groups of 1 to 8 alike", _passes(1, 2, 1), groups=(1, 1, 2, 3, 5, 8)),
     Kind("score, one case in ten weighs five", _score, heavy=5.0),
     Kind("pass or fail, one case in ten weighs five", _passes(1, 2, 1), heavy=5.0),
+    Kind("score, one case in ten weighs a hundred", _score, heavy=100.0),
 )
 """Groups, or cases, that do not weigh alike."""
 
@@ -124,6 +125,8 @@ AT_THE_MARGIN = (
     Kind("score, 70% of cases equal, the rest unevenly worse", _partly(0.3, _uneven)),
     Kind("score, 90% of cases equal, the rest unevenly worse", _partly(0.1, _uneven)),
     Kind("score, all unevenly worse", _skewed),
+    Kind("score, all unevenly worse, one case in ten weighs five", _skewed, heavy=5.0),
+    Kind("score, most a little worse, some much better, one case in ten weighs five", _some_against_most, heavy=5.0),
 )
 ON_THE_AVERAGE = Kind("70% of cases equal, most of the rest better, a few much worse", _partly(0.3, _few_against_some))
 """Equal, but only on the average: the margin is 0."""

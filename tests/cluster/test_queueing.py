@@ -109,7 +109,7 @@ def test_a_suspended_batch_gives_its_quota_to_another_and_is_queued_anew_when_it
     operator: OperatorProcess,
 ) -> None:
     # The other outlasts the time that it takes to suspend the batch.
-    cases = [{"name": "short", "input": {"seconds": 0.2}}, {"name": "long", "input": {"seconds": 7}}]
+    cases = [{"name": "short", "input": {"seconds": 0.2}}, {"name": "long", "input": {"seconds": 20}}]
     source, test = batch_test("queued", "waits", cases=cases, variants=["a"], deadlines={"graceSeconds": 1})
     with KueueBench(operator.cluster, operator.namespace) as queue:
         test["metadata"]["labels"] = {QUEUE_LABEL: "team-a", PRIORITY_LABEL: queue.priority("low")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,16 +38,16 @@ def a_table(
 def test_each_is_held_against_the_one_case_by_case() -> None:
     table = a_table(
         {
-            "base": {f"c{number}": [FAILED if number < 6 else PASSED] for number in range(10)},
+            "base": {f"c{number}": [FAILED if number < 8 else PASSED] for number in range(10)},
             "better": {f"c{number}": [PASSED] for number in range(10)},
-            "same": {f"c{number}": [FAILED if number < 6 else PASSED] for number in range(10)},
+            "same": {f"c{number}": [FAILED if number < 8 else PASSED] for number in range(10)},
         }
     )
 
     better, same = contrasts(table, "base", ["better", "same"], Measure.SUCCESS_RATE)
 
-    assert (better.combination, better.estimate, better.cases, better.exact) == ("better", 0.6, 10, 0.03125)
-    assert 0 < better.low < 0.6 < better.high
+    assert (better.combination, better.estimate, better.cases, better.exact) == ("better", 0.8, 10, 2 / 2**8)
+    assert 0 < better.low < 0.8 < better.high
     assert (same.estimate, same.p_value, same.exact) == (0.0, 1.0, 1.0)
 
 
@@ -59,6 +61,27 @@ def test_p_values_are_adjusted_for_the_number_of_combinations() -> None:
     )
 
     assert [one.p_value for one in three] == [pytest.approx(3 * alone[0].p_value)] * 3
+
+
+def test_of_equal_combinations_none_is_said_to_differ_from_the_one_that_luck_made_best() -> None:
+    luck = random.Random(20)  # noqa: S311 - no secret
+    names, wrong, batches = [f"c{number}" for number in range(6)], 0, 300
+    for _ in range(batches):
+        table = CaseTable([Case(f"c{number}", {}) for number in range(30)])
+        sums = dict.fromkeys(names, 0.0)
+        for name in names:
+            for case in range(30):
+                score = luck.random()
+                table.count(name, f"c{case}", PASSED, score)
+                sums[name] += score
+        best = max(names, key=sums.__getitem__)
+
+        found = contrasts(table, best, [name for name in names if name != best], Measure.SCORE, chosen=True)
+
+        assert all((one.low > 0 or one.high < 0) is (one.p_value < 0.05) for one in found)
+        wrong += any(one.p_value <= 0.05 for one in found)
+    # At most 5 in 100, but for three standard errors.
+    assert wrong <= 0.05 * batches + 3 * math.sqrt(0.05 * 0.95 * batches)
 
 
 def test_a_combination_without_a_case_in_common_is_left_out() -> None:

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from batchyard.judge.cases import Pair
-from batchyard.judge.paired import FEWEST_GROUPS, difference, holm, mcnemar
+from batchyard.judge.paired import FEWEST_GROUPS, Difference, difference, holm, mcnemar
 
 EVENLY = [-0.3, -0.1, -0.05, 0.02, 0.08, 0.11, 0.17, 0.2, 0.26, 0.33, 0.38, 0.58]
 """Without ties and skewness: each has its like on the other side of the mean."""
@@ -69,6 +69,20 @@ def test_so_many_cases_that_are_alike_as_it_says_would_decide() -> None:
     assert needed is not None
     assert difference(pairs([0.0] * needed)).p_above(-0.02) <= 0.05
     assert difference(pairs([0.0] * (needed - 1))).p_above(-0.02) > 0.05
+
+
+def test_so_many_that_are_alike_would_decide_where_some_weigh_more() -> None:
+    layout = [10.0] * 5 + [1.0] * 95
+
+    def of_layouts(times: int) -> Difference:
+        weights = layout * times
+        return difference([Pair(str(at), str(at), weight, 0.0, 1) for at, weight in enumerate(weights)])
+
+    needed = of_layouts(1).cases_needed(-0.02, 0.95)
+
+    assert needed is not None
+    assert of_layouts(math.ceil(needed / len(layout))).p_above(-0.02) <= 0.05
+    assert of_layouts(needed // len(layout)).p_above(-0.02) > 0.05
 
 
 @pytest.mark.parametrize(("number", "shown"), [(2, False), (4, False), (5, True), (8, True)])

@@ -22,7 +22,7 @@ from batchyard.reports.html import write_html
 from batchyard.reports.junit import write_junit
 from batchyard.reports.markdown import plain, write_markdown
 from batchyard.reports.rows import write_csv
-from batchyard.reports.statistics import Statistics, contrast_cells, reliability_cells
+from batchyard.reports.statistics import Statistics, contrast_cells, contrast_sentence, reliability_cells
 from batchyard.reports.verdict import sentence
 from batchyard.testing.store_builders import a_batch
 from command_line import Bench
@@ -178,7 +178,28 @@ def test_combinations_are_held_against_the_gates_baseline_if_there_is_one(
 
     write(replace(source, record=named), out)
 
-    assert "Difference in score to combination-1" in html.unescape(out.getvalue())
+    said = html.unescape(out.getvalue())
+    assert "Difference in score to combination-1" in said
+    assert ("for all pairs" in said, "one look" in said) == (False, False)
+
+
+def test_what_the_table_of_differences_does_not_allow_for_is_said() -> None:
+    source = Made(cases=40).source()
+    often = {"baseline": {"combination": "combination-1", "sequential": {}}}
+    looked = replace(source.record, spec={"spec": {**source.record.spec["spec"], "gate": often}})
+
+    assert "allow for all pairs" in contrast_sentence(Statistics(source.record, source.status))
+    assert "as if there had been one look" in contrast_sentence(Statistics(looked, source.status))
+
+
+@pytest.mark.parametrize("spelled", [[{}], ["x"], [{"name": 3}], [{"name": "a", "weight": None, "group": 7}], {}, None])
+def test_a_stored_spec_that_says_less_costs_no_report(spelled: object) -> None:
+    source, out = Made(cases=40).source(), io.StringIO()
+    damaged = replace(source.record, spec={"spec": {**source.record.spec["spec"], "cases": spelled}})
+
+    write_html(replace(source, record=damaged), out)
+
+    assert "</html>" in out.getvalue()
 
 
 @pytest.mark.parametrize("write", [write_html, write_markdown])

@@ -88,14 +88,14 @@ def _statistics_json(statistics: Statistics) -> dict[str, JSON]:
     """Return ``against``, ``contrasts`` and ``reliability``."""
     return {
         "against": statistics.against,
-        "contrasts": [one.to_json() for one in statistics.contrasts(exact=True)],
+        "contrasts": [one.to_json() for one in statistics.contrasts()],
         "reliability": [one.to_json() for one in statistics.reliability()],
     }
 
 
 def _print_statistics(console: Console, statistics: Statistics) -> None:
     """Print both as tables, nothing where there is nothing."""
-    if found := statistics.contrasts(exact=True):
+    if found := statistics.contrasts():
         console.print()
         console.print(_contrast_table(statistics.against, found))
     if repeated := statistics.reliability():

@@ -20,6 +20,11 @@ def baseline_of(record: BatchRecord) -> str:
     return found if isinstance(found, str) else ""
 
 
+def is_sequential(record: BatchRecord) -> bool:
+    """Return whether the batch's gate looks more than once."""
+    return _at(record, "gate", "baseline", "sequential") is not None
+
+
 def trial_seconds_of(record: BatchRecord) -> float | None:
     """Return how long a trial may take, None if the batch does not say."""
     found = _at(record, "deadlines", "trialSeconds")
@@ -35,10 +40,16 @@ def repeats_of(record: BatchRecord) -> int:
 def cases_of(record: BatchRecord) -> tuple[Case, ...]:
     """Return the batch's cases as far as comparisons need them: name, weight and group."""
     found = _at(record, "cases")
-    return tuple(
-        Case(case["name"], {}, weight=case.get("weight", 1.0), group=case.get("group", ""))
-        for case in (found if isinstance(found, list) else ())
-    )
+    cases = found if isinstance(found, list) else ()
+    return tuple(made for spelled in cases if isinstance(spelled, dict) and (made := _case(spelled)))
+
+
+def _case(spelled: dict[str, JSON]) -> Case | None:
+    name, weight, group = (spelled.get(key) for key in ("name", "weight", "group"))
+    if not isinstance(name, str):
+        return None
+    weighs = float(weight) if isinstance(weight, (int, float)) else 1.0
+    return Case(name, {}, weight=weighs, group=group if isinstance(group, str) else "")
 
 
 def _at(record: BatchRecord, *names: str) -> JSON:

@@ -142,6 +142,7 @@ class Moves:
 
         Its tracked files come with the next run, whose folder is a new one. Raises ``FilesLost`` if they are not whole.
         """
+        check(source.held.execution, Move.ROLL_BACK)
         target = target_of(source, to)
         if target.files:
             check_whole(BlobStore(objects_folder(self._folders.files)), target.files)

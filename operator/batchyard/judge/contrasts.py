@@ -82,19 +82,24 @@ class Reliability:
 
 
 def contrasts(
-    table: CaseTable, against: str, others: Sequence[str], measure: Measure, *, exact: bool = True
+    table: CaseTable, against: str, others: Sequence[str], measure: Measure, *, chosen: bool = False
 ) -> tuple[Contrast, ...]:
     """Return how ``others`` differ from ``against``; those without a case in common are left out.
 
-    Without ``exact`` there is no test of McNemar, whose binomials take long where tens of thousands of cases differ.
+    All intervals together hold with ``CONFIDENCE`` (Bonferroni), and p-values are adjusted for how many there are
+    (Holm). If ``against`` was ``chosen`` for being the best of the same cases, each pair might have been compared: both
+    are then as of all pairs.
     """
     found: list[tuple[str, Pairs, Difference]] = []
     for name in others:
         pairs = table.pairs(against, name, measure)
         if pairs.pairs:
             found.append((name, pairs, difference(pairs.pairs)))
-    adjusted = holm([one.p_value for _, _, one in found])
-    one_sided = (1 + CONFIDENCE) / 2
+    pairs_of_all = len(found) * (len(found) + 1) // 2
+    many = pairs_of_all if chosen else len(found)
+    p_values = [one.p_value for _, _, one in found]
+    adjusted = [min(1.0, many * p_value) for p_value in p_values] if chosen else holm(p_values)
+    one_sided = 1 - (1 - CONFIDENCE) / (2 * max(1, many))
     return tuple(
         Contrast(
             combination=name,
@@ -102,7 +107,7 @@ def contrasts(
             low=one.low(one_sided),
             high=one.high(one_sided),
             p_value=p_value,
-            exact=mcnemar(pairs.pairs) if exact else None,
+            exact=mcnemar(pairs.pairs),
             cases=one.cases,
             groups=one.groups,
             unpaired=pairs.unpaired,

@@ -84,7 +84,8 @@ class Difference:
         if not self.error:
             side = 1.0 if self.estimate > than else -1.0
             left = 1.0 - _unseen(self.estimate * side, than * side)
-            groups = math.log(1.0 - confidence) / math.log(left) if left else 1.0
+            unequal = self.groups / self.alike
+            groups = unequal * math.log(1.0 - confidence) / math.log(left) if left else 1.0
         else:
             normal = NormalDist()
             reached = (self.error * (normal.inv_cdf(confidence) + normal.inv_cdf(POWER)) / distance) ** 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchyard.engine.stored_spec import baseline_of, cases_of, repeats_of
+from batchyard.engine.stored_spec import baseline_of, cases_of, is_sequential, repeats_of
 from batchyard.judge.cases import CaseTable
 from batchyard.judge.contrasts import CONFIDENCE, Contrast, Reliability, contrasts, reliability
 from batchyard.judge.ranking import Measure
@@ -26,9 +26,12 @@ class Statistics:
 
     def __init__(self, record: BatchRecord, status: BatchStatus) -> None:
         """Take what is known of the batch; without its cases or a combination to hold against there is nothing."""
-        named = baseline_of(record) or (status.best.combination if status.best else "")
+        baseline = baseline_of(record)
+        named = baseline or (status.best.combination if status.best else "")
         ranked = [row.name for row in status.combinations]
         self.against = named if named in ranked else ""
+        self.is_chosen = not baseline
+        self.looked_often = is_sequential(record)
         self._others = [name for name in ranked if name != self.against]
         self._measure = (
             Measure.SCORE if any(row.score is not None for row in status.combinations) else Measure.SUCCESS_RATE
@@ -55,9 +58,11 @@ class Statistics:
         """Return what the combinations differ in."""
         return "score" if self._measure is Measure.SCORE else "success rate"
 
-    def contrasts(self, *, exact: bool = False) -> tuple[Contrast, ...]:
-        """Return how the others differ from the one; with ``exact``, also by McNemar's test."""
-        return contrasts(self._table, self.against, self._others, self._measure, exact=exact) if self.against else ()
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """Return how the others differ from the one."""
+        if not self.against:
+            return ()
+        return contrasts(self._table, self.against, self._others, self._measure, chosen=self.is_chosen)
 
     def reliability(self) -> list[Reliability]:
         """Return what repeats say of each combination, nothing where no case is repeated."""
@@ -65,7 +70,7 @@ class Statistics:
         return [reliability(self._table, name, self._repeats) for name in names] if self._repeats > 1 else []
 
 
-CONTRAST_HEADS = ("combination", "difference", f"{CONFIDENCE:.0%} interval", "p (Holm)", "cases")
+CONTRAST_HEADS = ("combination", "difference", f"{CONFIDENCE:.0%} interval", "p (adjusted)", "cases")
 
 
 def contrast_cells(one: Contrast) -> Sequence[str]:
@@ -76,10 +81,16 @@ def contrast_cells(one: Contrast) -> Sequence[str]:
 
 def contrast_sentence(statistics: Statistics) -> str:
     """Return what the numbers of such a table are."""
-    return (
-        f"Difference in {statistics.measure} to {statistics.against}, over the same cases. An interval that holds 0 "
-        "shows none. The p-values are two-sided, and adjusted for how many there are."
+    said = (
+        f"Difference in {statistics.measure} to {statistics.against}, over the same cases. All intervals hold "
+        "together; one that holds 0 shows no difference. The p-values are two-sided, and adjusted for how many there "
+        "are."
     )
+    if statistics.is_chosen:
+        said += f" As {statistics.against} was chosen for being the best of these cases, both allow for all pairs."
+    if statistics.looked_often:
+        said += " They take the cases as if there had been one look: the gate's bounds allow for all."
+    return said
 
 
 def reliability_heads(k: int) -> Sequence[str]:
