@@ -272,8 +272,8 @@ def test_a_second_place_goes_on_with_what_is_left_of_the_batchs_budget(tmp_path:
         assert stop == Reason.BATCH_BUDGET_EXCEEDED
         first, second, third, fourth = (result.outcome for result in bench.finals)
         assert (first, second, fourth) == (Outcome.PASSED, Outcome.PASSED, Outcome.NOT_RUN)
-        # The one slot takes up its next trial by itself, so this one may just have begun.
-        assert third in {Outcome.NOT_RUN, Outcome.CANCELLED}
+        # The one slot takes up its next trial by itself, so this one may just have begun, or be over.
+        assert third in {Outcome.NOT_RUN, Outcome.CANCELLED, Outcome.PASSED}
         assert bench.told("BudgetExceeded") == ["the batch is over its budget: used 1,400 tokens of 1,300 allowed"]
         assert bench.store.batch(BATCH).reason == Reason.BATCH_BUDGET_EXCEEDED
 
