@@ -25,9 +25,9 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """One combination less another. ``p_value`` is two-sided and adjusted for their number (Holm).
+    """One combination less another. ``p_value`` is two-sided and adjusted for how many were compared.
 
-    ``exact`` is the p-value of McNemar's exact test, unadjusted, where it was asked for and is for these cases.
+    ``exact`` is the p-value of McNemar's exact test, unadjusted, where that is for these cases.
     """
 
     combination: str

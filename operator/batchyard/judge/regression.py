@@ -29,9 +29,8 @@ MOST_UNPAIRED = 0.05
 class GateDifference:
     """The paired difference to the baseline, as the status has it; bounds are one-sided, each of ``confidence``.
 
-    The lower one allows for the choice: ``combination`` is the best of several.
-
-    ``look`` of ``looks`` made it, in a gate that looks several times.
+    The lower one allows for the choice: ``combination`` is the best of several. ``look`` of ``looks`` made it, in a
+    gate that looks several times.
     """
 
     combination: str
