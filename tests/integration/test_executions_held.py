@@ -19,7 +19,7 @@ from batchyard.executions.running import Pausing
 from batchyard.local_sessions import this_process
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import BatchBusy
-from batchyard.model.execution import ExecutionError, ExecutionStatus, InvalidTransition
+from batchyard.model.execution import CheckpointNotFound, ExecutionError, ExecutionStatus, InvalidTransition
 from batchyard.model.trial import Combination
 from command_line import Bench
 from held_bench import Desk
@@ -81,6 +81,21 @@ def test_a_state_is_looked_at_without_changing_anything(bench: BatchBench, tmp_p
 
     assert seen == [["one"], ["one", "two"], ["one", "two", "three"]]
     assert list(desk.folders.of_batch(desk.ran.record.id)) == []
+
+
+def test_who_takes_back_to_what_another_took_back_already_is_told(bench: BatchBench, tmp_path: Path) -> None:
+    desk = a_desk(bench, tmp_path)
+    held = desk.moves.roll_back(desk.kept(), "two")
+    seen = desk.now(held)
+    desk.moves.roll_back(seen, "one")
+    before = desk.now(held)
+
+    with pytest.raises(CheckpointNotFound, match="has no checkpoint"):
+        desk.moves.roll_back(seen, "two")
+    with pytest.raises(CheckpointNotFound, match="has no checkpoint"):
+        desk.moves.fork(seen, "two", Combination("three", {"last": "three"}), {})
+
+    assert desk.now(held) == before
 
 
 def test_a_fork_goes_its_own_way_as_another_combination(bench: BatchBench, tmp_path: Path) -> None:

@@ -128,6 +128,9 @@ def test_nothing_is_taken_back_to_a_boundary_whose_files_are_lost(bench: BatchBe
         desk.moves.roll_back(before, "one")
     with pytest.raises(FilesLost):
         desk.moves.roll_back(desk.kept("left", "a"), "one")
+    with pytest.raises(FilesLost):
+        desk.moves.fork(before, "one", loaded.plan.combinations[0], {})
+    assert desk.moves.state(before, "one") == {"case": "a", "log": "a one\n"}
 
     assert [folder.load().id for folder in desk.folders.of_batch(held.batch)] == [held.id]
     assert (desk.now(held), list(bench.store.audit_entries(held.batch))) == (before, entries)

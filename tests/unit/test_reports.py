@@ -22,7 +22,7 @@ from batchyard.reports.html import write_html
 from batchyard.reports.junit import write_junit
 from batchyard.reports.markdown import plain, write_markdown
 from batchyard.reports.rows import write_csv
-from batchyard.reports.statistics import Statistics, contrast_cells, contrast_sentence, reliability_cells
+from batchyard.reports.statistics import Statistics, contrast_sentence, contrast_table, reliability_cells
 from batchyard.reports.verdict import sentence
 from batchyard.testing.store_builders import a_batch
 from command_line import Bench
@@ -163,9 +163,23 @@ def test_reports_say_how_far_each_combination_is_from_the_best_and_how_sure_that
     contrasts, repeated = statistics.contrasts(), statistics.reliability()
     assert [one.combination for one in contrasts] == [made.combination(1), made.combination(2)]
     assert [one.combination for one in repeated] == [made.combination(number) for number in range(3)]
-    for found in [*map(contrast_cells, contrasts), *map(reliability_cells, repeated)]:
+    for found in [*(cells for _, *cells in contrast_table(contrasts)[1]), *map(reliability_cells, repeated)]:
         assert list(found) in [row[1:] for row in rows]
     assert all(one.flaky for one in repeated)
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+@pytest.mark.parametrize(("repeats", "there"), [(1, True), (2, False)])
+def test_mcnemars_test_is_in_a_report_where_each_case_passed_or_failed_once(
+    write: Callable[[Source, IO[str]], None], repeats: int, *, there: bool
+) -> None:
+    source, out = Made(combinations=2, cases=40, repeats=repeats).source(), io.StringIO()
+    unscored = tuple(row.model_copy(update={"score": None}) for row in source.status.combinations)
+
+    write(replace(source, status=source.status.model_copy(update={"combinations": unscored})), out)
+
+    assert (["McNemar" in row for row in rows_of(out.getvalue())].count(True) == 1) is there
+    assert ("McNemar's exact test" in html.unescape(out.getvalue())) is there
 
 
 @pytest.mark.parametrize("write", [write_html, write_markdown])
@@ -188,8 +202,8 @@ def test_what_the_table_of_differences_does_not_allow_for_is_said() -> None:
     often = {"baseline": {"combination": "combination-1", "sequential": {}}}
     looked = replace(source.record, spec={"spec": {**source.record.spec["spec"], "gate": often}})
 
-    assert "allow for all pairs" in contrast_sentence(Statistics(source.record, source.status))
-    assert "as if there had been one look" in contrast_sentence(Statistics(looked, source.status))
+    assert "allow for all pairs" in contrast_sentence(Statistics(source.record, source.status), ())
+    assert "as if there had been one look" in contrast_sentence(Statistics(looked, source.status), ())
 
 
 @pytest.mark.parametrize("spelled", [[{}], ["x"], [{"name": 3}], [{"name": "a", "weight": None, "group": 7}], {}, None])

@@ -18,9 +18,8 @@ from batchyard.judge.cases import CaseCell
 from batchyard.judge.comparison import earned
 from batchyard.judge.ranking import Measure
 from batchyard.reports.statistics import (
-    CONTRAST_HEADS,
     Statistics,
-    contrast_cells,
+    contrast_table,
     reliability_cells,
     reliability_heads,
 )
@@ -105,13 +104,12 @@ def _print_statistics(console: Console, statistics: Statistics) -> None:
 
 def _contrast_table(against: str, found: Sequence[Contrast]) -> Table:
     table = tables.new_table()
+    heads, rows = contrast_table(found)
     table.add_column(Text(terminal.printable(f"against {against}")), overflow="fold")
-    for title in (*CONTRAST_HEADS[1:-1], "McNemar", CONTRAST_HEADS[-1]):
+    for title in heads[1:]:
         table.add_column(title, justify="right")
-    for one in found:
-        exact = "" if one.exact is None else words.p_value(one.exact)
-        *sure, cases = contrast_cells(one)
-        table.add_row(Text(terminal.printable(one.combination)), *sure, exact, cases)
+    for name, *cells in rows:
+        table.add_row(Text(terminal.printable(name)), *cells)
     return table
 
 

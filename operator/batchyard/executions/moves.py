@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchyard.decide.execution import check, heeded, named, reverted
+from batchyard.decide.execution import check, heeded, meant, named, reverted
 from batchyard.engine.attempts import Start
 from batchyard.executions.running import Pausing
 from batchyard.local_files import objects_folder
@@ -104,10 +104,13 @@ class Moves:
             return Ran(edited, result)
 
     def fork(self, source: Source, to: str, combination: Combination, values: Mapping[str, JSON]) -> Ran:
-        """Make a paused execution from a boundary of this one, which stays as it is."""
+        """Make a paused execution from a boundary of this one, which stays as it is.
+
+        Its tracked files come with the first run. Raises ``FilesLost`` if they are not whole.
+        """
         check(source.held.execution, Move.FORK)
         self._trail.refuse_if_run()
-        target = target_of(source, to)
+        target = self._whole_target(source, to)
         piece = export_thread(source.file, source.thread, target.id)
         folder = self._folders.new(source.held.batch)
         origin = f"{source.held.id or source.held.origin} at {target.id}"
@@ -123,7 +126,7 @@ class Moves:
             return Ran(forked, result)
 
     def state(self, source: Source, to: str = "") -> JSON:
-        """Return the state at a checkpoint or after a node, or the newest; nothing changes."""
+        """Return the state at a checkpoint or after a node, or the newest; nothing changes, and no file is needed."""
         target = target_of(source, to)
         folder = self._folders.new(source.held.batch)
         try:
@@ -143,11 +146,11 @@ class Moves:
         Its tracked files come with the next run, whose folder is a new one. Raises ``FilesLost`` if they are not whole.
         """
         check(source.held.execution, Move.ROLL_BACK)
-        target = target_of(source, to)
-        if target.files:
-            check_whole(BlobStore(objects_folder(self._folders.files)), target.files)
+        target = self._whole_target(source, to)
         with self._moving(source, Move.ROLL_BACK) as (folder, held):
-            undone = reverted(folder.history(), target.id)
+            history = folder.history()
+            meant(folder.id, history, checkpoint=target.id)  # another process may have taken it back further
+            undone = reverted(history, target.id)
             with closing(CheckpointFile(folder.thread_file)) as file:
                 file.roll_back(folder.id, target.id)
             changed = self._described(held, ExecutionStatus.PAUSED)
@@ -172,6 +175,12 @@ class Moves:
         return source.held
 
     # -- how --------------------------------------------------------------------------------------------------------
+
+    def _whole_target(self, source: Source, to: str) -> Checkpoint:
+        target = target_of(source, to)
+        if target.files:
+            check_whole(BlobStore(objects_folder(self._folders.files)), target.files)
+        return target
 
     def _asked_of_its_process(self, source: Source, move: Move) -> bool:
         if source.folder is None or not source.folder.is_locked():

@@ -17,10 +17,9 @@ from batchyard.model.outcome import Phase, Reason
 from batchyard.reports import packed
 from batchyard.reports.markup import Markup, joined, tag, text
 from batchyard.reports.statistics import (
-    CONTRAST_HEADS,
     Statistics,
-    contrast_cells,
     contrast_sentence,
+    contrast_table,
     reliability_cells,
     reliability_heads,
     reliability_sentence,
@@ -217,9 +216,8 @@ def _sure(statistics: Statistics) -> Iterable[Markup]:
     """Yield how far apart the combinations are, and how reliable each is, as far as the batch can say so."""
     parts: list[Markup] = []
     if found := statistics.contrasts():
-        rows = [[one.combination, *contrast_cells(one)] for one in found]
-        table = _table(f"Against {statistics.against}, case by case", CONTRAST_HEADS, rows, 1)
-        parts += [tag("p", contrast_sentence(statistics)), table]
+        table = _table(f"Against {statistics.against}, case by case", *contrast_table(found), 1)
+        parts += [tag("p", contrast_sentence(statistics, found)), table]
     if repeated := statistics.reliability():
         k = repeated[0].k
         rows = [[one.combination, *reliability_cells(one)] for one in repeated]

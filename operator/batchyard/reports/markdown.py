@@ -6,10 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from batchyard.reports.statistics import (
-    CONTRAST_HEADS,
     Statistics,
-    contrast_cells,
     contrast_sentence,
+    contrast_table,
     reliability_cells,
     reliability_heads,
     reliability_sentence,
@@ -77,14 +76,15 @@ def _sure(source: Source, out: IO[str]) -> None:
     statistics.take(source.results)
     compare = f"batchyard compare {source.record.id}{source.options}"
     if found := statistics.contrasts():
-        out.write(f"\n### How sure that is\n\n{plain(contrast_sentence(statistics), 1000)}\n\n")
-        _table(CONTRAST_HEADS, ([plain(one.combination), *contrast_cells(one)] for one in found[:ROWS_SHOWN]), out)
+        out.write(f"\n### How sure that is\n\n{plain(contrast_sentence(statistics, found), 1000)}\n\n")
+        heads, rows = contrast_table(found)
+        _table(heads, ([plain(name), *cells] for name, *cells in rows[:ROWS_SHOWN]), out)
         _more(len(found), compare, out)
     if repeated := statistics.reliability():
         k = repeated[0].k
         out.write(f"\n### What repeats say\n\n{plain(reliability_sentence(k), 1000)}\n\n")
-        rows = ([plain(one.combination), *reliability_cells(one)] for one in repeated[:ROWS_SHOWN])
-        _table([plain(head) for head in reliability_heads(k)], rows, out)
+        said = ([plain(one.combination), *reliability_cells(one)] for one in repeated[:ROWS_SHOWN])
+        _table([plain(head) for head in reliability_heads(k)], said, out)
         _more(len(repeated), compare, out)
 
 

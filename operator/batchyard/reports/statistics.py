@@ -70,16 +70,24 @@ class Statistics:
         return [reliability(self._table, name, self._repeats) for name in names] if self._repeats > 1 else []
 
 
-CONTRAST_HEADS = ("combination", "difference", f"{CONFIDENCE:.0%} interval", "p (adjusted)", "cases")
+def contrast_table(found: Sequence[Contrast]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Return the heads and the rows of a table of differences; McNemar's test is there if it is for any of them."""
+    exact = any(one.exact is not None for one in found)
+    heads = ("combination", "difference", f"{CONFIDENCE:.0%} interval", "p (adjusted)", "McNemar", "cases")
+    rows = [_contrast_cells(one) for one in found]
+    return [head for head in heads if exact or head != "McNemar"], [
+        [cell for head, cell in zip(heads, row, strict=True) if exact or head != "McNemar"] for row in rows
+    ]
 
 
-def contrast_cells(one: Contrast) -> Sequence[str]:
-    """Return a difference as tables have it: estimate, interval, p-value, cases."""
+def _contrast_cells(one: Contrast) -> Sequence[str]:
     cases = f"{one.cases}" if one.groups == one.cases else f"{one.cases} in {one.groups}"
-    return signed(one.estimate), f"{signed(one.low)} to {signed(one.high)}", p_value(one.p_value), cases
+    exact = "" if one.exact is None else p_value(one.exact)
+    interval = f"{signed(one.low)} to {signed(one.high)}"
+    return one.combination, signed(one.estimate), interval, p_value(one.p_value), exact, cases
 
 
-def contrast_sentence(statistics: Statistics) -> str:
+def contrast_sentence(statistics: Statistics, found: Sequence[Contrast]) -> str:
     """Return what the numbers of such a table are."""
     said = (
         f"Difference in {statistics.measure} to {statistics.against}, over the same cases. All intervals hold "
@@ -88,6 +96,8 @@ def contrast_sentence(statistics: Statistics) -> str:
     )
     if statistics.is_chosen:
         said += f" As {statistics.against} was chosen for being the best of these cases, both allow for all pairs."
+    if any(one.exact is not None for one in found):
+        said += " McNemar's exact test is for each alone, of cases that passed or failed once."
     if statistics.looked_often:
         said += " They take the cases as if there had been one look: the gate's bounds allow for all."
     return said

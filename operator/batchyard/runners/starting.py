@@ -39,7 +39,8 @@ def ready(controller: ExecutionController, order: Order) -> Callable[[Probe], Ru
         controller.take_up(thread, order.variants, piece, breakpoints=breakpoints)
     if start.checkpoint:
         controller.roll_back(thread, checkpoint=start.checkpoint)
-    if workspace is not None:  # after going back: a new folder is to have nothing that came later
+    # After going back: a new folder is to have nothing that came later. Who only looks needs no files.
+    if workspace is not None and (start.edits or not start.hold):
         controller.move_in(thread, workspace)
     if start.edits:
         controller.edit(thread, start.edits, as_node=start.as_node or None)
