@@ -164,13 +164,14 @@ def test_the_operator_image_is_small_beside_the_runners(cluster: Cluster, measur
 
 @pytest.mark.timeout(1200)
 @pytest.mark.alone
-def test_an_operator_image_that_is_built_twice_has_the_same_layers(cluster: Cluster) -> None:
+@pytest.mark.parametrize("target", ["operator", "runner"])
+def test_an_image_that_is_built_twice_has_the_same_layers(cluster: Cluster, target: str) -> None:
     assert cluster.one_node
     known = settings.read()
     # Of the checkout as it is now, which may be newer than what the cluster has.
-    first = images.described(known, images.built(known, "operator"))
+    first = images.described(known, images.built(known, target))
 
-    again = images.built_anew(known, "operator", REVISION="0123abc", SOURCE="https://example.com/it")
+    again = images.built_anew(known, target, REVISION="0123abc", SOURCE="https://example.com/it")
 
     assert again["rootfs"] == first["rootfs"]
     labels = again["config"]["Labels"]

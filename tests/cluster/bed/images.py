@@ -74,6 +74,14 @@ def build_previous(settings: Settings) -> dict[str, str]:
     return made
 
 
+def built_over(settings: Settings, tag: str, folder: Path) -> str:
+    """Build a folder with a Dockerfile, which may install packages, over an image that was built; return its id."""
+    with locked(settings.images / "build.lock", "it builds images"):
+        say(f"building the image {tag}")
+        mounts = [f"--volume={source}:{place}:ro" for source, place in _index_files(settings)]
+        return _bud(settings, f"--tag={tag}", *mounts, str(folder))
+
+
 def import_all(settings: Settings, socket: Path, images: dict[str, str]) -> None:
     """Let the cluster's node have these images, which are ids by name."""
     with locked(settings.images / "import.lock", "it imports images"):
@@ -122,15 +130,20 @@ def size(settings: Settings, image: str) -> int:
 
 
 def _build(settings: Settings, target: str, *more: str) -> str:
-    secrets = settings.images / "secrets"
-    secrets.mkdir(exist_ok=True, mode=0o700)
-    (secrets / "pip.conf").write_text(_pip_configuration(), encoding="utf-8")
-    passed = [f"--secret=id=pip-config,src={secrets / 'pip.conf'}"]
-    if _BUNDLE.is_file():
-        passed.append(f"--secret=id=ca-bundle,src={_BUNDLE}")
+    names = {"pip.conf": "pip-config", _BUNDLE.name: "ca-bundle"}
+    passed = [f"--secret=id={names[source.name]},src={source}" for source, _ in _index_files(settings)]
     given = (f"--target={target}", *(more or (f"--tag={name(target)}",)), *passed)
     # The only format that knows of health checks.
     return _bud(settings, "--format=docker", *given, str(CHECKOUT))
+
+
+def _index_files(settings: Settings) -> list[tuple[Path, str]]:
+    """Return the files by which a build reaches the package index of this machine, and where they are looked for."""
+    secrets = settings.images / "secrets"
+    secrets.mkdir(exist_ok=True, mode=0o700)
+    pip = secrets / "pip.conf"
+    pip.write_text(_pip_configuration(), encoding="utf-8")
+    return [(pip, "/etc/pip.conf"), *([(_BUNDLE, str(_BUNDLE))] if _BUNDLE.is_file() else [])]
 
 
 def _bud(settings: Settings, *given: str) -> str:
