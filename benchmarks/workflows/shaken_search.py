@@ -1,6 +1,7 @@
 """The example ``docs_search`` with luck in it: what was retrieved is shaken before it is read, as a model's answer is.
 
-The luck of a trial hangs on the variants ``seed`` and ``arm`` and on the question, so two arms are equally good.
+The luck of a trial hangs on its variants, ``seed`` and ``arm`` among them, and on the question: two arms of one
+combination are equally good.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def build(variants: Mapping[str, str]) -> example.Graph:
     built = example.build({name: variants[name] for name in ("retriever", "reader")})
 
     def shake(state: example.State) -> example.State:
-        luck = random.Random(f"{variants['seed']}/{variants['arm']}/{state['question']}")  # noqa: S311 - no secret
+        luck = random.Random(f"{sorted(variants.items())} {state['question']}")  # noqa: S311 - no secret
         found = [(one["score"] * luck.lognormvariate(0, _SHAKEN), one) for one in state["candidates"]]
         return {"candidates": [one for _, one in sorted(found, key=lambda each: -each[0])]}
 
