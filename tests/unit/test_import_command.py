@@ -104,8 +104,37 @@ def test_one_json_document_tells_a_program_all_of_it(bench: Bench) -> None:
     }
 
 
-def test_a_folder_that_is_not_there_leaves_nothing_behind(bench: Bench) -> None:
-    done = bench.run("import", "tests.yaml", "--out", "gone/cases.jsonl")
+def test_folders_that_are_not_there_are_made(bench: Bench) -> None:
+    done = bench.run("import", "tests.yaml", "--out", "new/folder/cases.jsonl")
 
-    assert done.returncode == 4
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len((bench.folder / "new" / "folder" / "cases.jsonl").read_text("utf-8").splitlines()) == 2
+
+
+@pytest.mark.parametrize("out", [".", "tests.yaml/cases.jsonl"])
+def test_where_no_file_can_be_the_path_is_named_as_it_was_given(bench: Bench, out: str) -> None:
+    done = bench.run("import", "tests.yaml", "--out", out)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {out}: cannot be written: ")
+    assert ".batchyard-" not in done.stderr
     assert sorted(path.name for path in bench.folder.iterdir()) == ["tests.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--out", "same.yaml", "--evaluation", "./same.yaml"], "is to have the cases and the evaluation"),
+        (["--force", "--out", "tests.yaml"], "is the file that is imported"),
+        (["--force", "--evaluation", "./tests.yaml"], "is the file that is imported"),
+    ],
+)
+def test_no_file_is_written_over_the_other_or_over_what_is_imported(
+    bench: Bench, options: list[str], told: str
+) -> None:
+    done = bench.run("import", "tests.yaml", *options)
+
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert sorted(path.name for path in bench.folder.iterdir()) == ["tests.yaml"]
+    assert (bench.folder / "tests.yaml").read_text("utf-8") == TESTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 import re
 from dataclasses import replace
 from datetime import datetime
@@ -25,7 +26,7 @@ from batchyard.reports.rows import write_csv
 from batchyard.reports.statistics import Statistics, contrast_sentence, contrast_table, reliability_cells
 from batchyard.reports.verdict import sentence
 from batchyard.testing.store_builders import a_batch
-from command_line import Bench
+from command_line import TESTS, Bench
 from report_builders import HOSTILE, Made
 
 if TYPE_CHECKING:
@@ -315,3 +316,40 @@ def test_a_suffix_that_says_nothing_is_refused_before_anything_runs(ran: Bench) 
 
     assert done.returncode == 2
     assert "its suffix must be among .html" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["/proc/x.html", "other.yaml/x.html"])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path, place: str) -> None:
+    bench = Bench(tmp_path)
+
+    done = bench.run("run", bench.write("other.yaml"), "--output", "json", "--report", place)
+
+    assert (done.returncode, list(json.loads(done.stdout))) == (2, ["error"])
+    assert f"error: {place}: cannot be written: " in done.stderr
+    assert not bench.store.exists()
+
+
+def test_a_report_that_cannot_be_written_in_the_end_changes_neither_verdict_nor_document(tmp_path: Path) -> None:
+    bench, folder = Bench(tmp_path), tmp_path / "r.html"
+    # The workflow takes the report's place, which is free before the batch and not after it.
+    taking = f"import pathlib\nfrom workflows import noop\n\ndef build(variants):\n    pathlib.Path({str(folder)!r})"
+    (tmp_path / "taking.py").write_text(f"{taking}.mkdir(exist_ok=True)\n    return noop.build(variants)\n", "utf-8")
+    bench = replace(bench, env={"PYTHONPATH": str(TESTS)})
+    workflow = {"factory": "taking:build", "source": {"path": "."}}
+    file = bench.write(workflow=workflow, gate={"minScore": 0.5})
+
+    done = bench.run("run", file, "--quiet", "--output", "json", "--report", "r.html", "--report", "r.md")
+
+    assert (done.returncode, json.loads(done.stdout)["batch"]["phase"]) == (1, "Failed")
+    assert "r.html: cannot be written: it is a folder" in done.stderr
+    assert (tmp_path / "r.md").exists()
+
+
+def test_a_report_goes_through_a_link_and_leaves_it(ran: Bench) -> None:
+    (ran.folder / "link.md").symlink_to("behind.md")
+
+    told = ran.run("report", "small", "--out", "link.md")
+
+    assert told.returncode == 0
+    assert (ran.folder / "link.md").is_symlink()
+    assert (ran.folder / "behind.md").read_text("utf-8").startswith("## Passed.")

@@ -19,6 +19,7 @@ from batchyard.model.errors import (
     BatchyardError,
     Fault,
     NotComparable,
+    NotWritten,
     SpecInvalid,
     WorkflowInvalid,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
 # A file or a reference that the user wrote wrongly, or a move that is refused; any other error is the place's.
-_USAGE = (SpecInvalid, WorkflowInvalid, BatchNotFound, BatchAmbiguous, ExecutionError, NotComparable)
+_USAGE = (SpecInvalid, WorkflowInvalid, BatchNotFound, BatchAmbiguous, ExecutionError, NotComparable, NotWritten)
 
 
 def exit_code_of(error: Exception) -> int:

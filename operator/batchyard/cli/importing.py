@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from batchyard.cli import document, terminal, words
-from batchyard.cli.whole_files import written_whole
+from batchyard.cli.whole_files import write_whole
 from batchyard.decide.finish import EXIT_SUCCEEDED
 from batchyard.importing.cases import Imported, imported
 from batchyard.importing.source import Source, refused
@@ -62,8 +64,9 @@ def import_file(file: Path, form: Format | None, wanted: Wanted, target: Target,
 
     Raises:
         SpecInvalid: if it cannot be imported, or something would be lost that must not be.
-        OSError: if the cases cannot be written.
+        NotWritten: if the cases or the evaluation cannot be written.
     """
+    _check(file, target)
     found = imported(_source(file), wanted, form)
     if target.strict and found.losses:
         faults = [Fault(_places(loss.places, loss.count), "", loss.message, loss.remedy) for loss in found.losses]
@@ -93,18 +96,32 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _write(found: Imported, target: Target) -> None:
-    files: dict[Path, str] = {}
-    if target.cases != STDIO:
-        files[target.cases] = found.json_lines()
+def _check(file: Path, target: Target) -> None:
+    """Refuse what would be lost by writing: one of the two files to the other, or what is imported to either."""
+    wanted = [] if target.cases == STDIO else [target.cases]
     if target.evaluation is not None:
-        files[target.evaluation] = evaluation_yaml(found)
-    there = [path for path in files if path.exists()]
-    if there and not target.force:
-        raise refused(str(there[0]), "", "is there already", "name another file, or give --force to replace it")
-    written_whole(files)
+        wanted.append(target.evaluation)
+    places = [os.path.realpath(path) for path in wanted]
+    if len(set(places)) < len(places):
+        raise refused(str(wanted[1]), "", "is to have the cases and the evaluation", "give --evaluation another file")
+    for path, place in zip(wanted, places, strict=True):
+        if file != STDIO and place == os.path.realpath(file):
+            raise refused(str(path), "", "is the file that is imported", "name another file to write")
+        if path.is_file() and not target.force:
+            raise refused(str(path), "", "is there already", "name another file, or give --force to replace it")
+
+
+def _write(found: Imported, target: Target) -> None:
+    texts = {} if target.cases == STDIO else {target.cases: found.json_lines()}
+    if target.evaluation is not None:
+        texts[target.evaluation] = evaluation_yaml(found)
+    write_whole({path: partial(_write_text, text=text) for path, text in texts.items()})
     if target.cases == STDIO:
         sys.stdout.write(found.json_lines())
+
+
+def _write_text(path: Path, *, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def evaluation_yaml(found: Imported) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +12,13 @@ import typer
 
 from batchyard.cli import stores, terminal
 from batchyard.cli.report_command import ReportFormat
+from batchyard.cli.whole_files import can_be_written, write_whole
 from batchyard.decide.finish import EXIT_SUCCEEDED
+from batchyard.model.errors import BatchyardError
 from batchyard.reports.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import IO
 
     from batchyard.cli.options import Origin
@@ -42,11 +42,11 @@ def format_of(file: Path) -> ReportFormat:
         raise typer.BadParameter(
             f'"{file}" does not say what to write; its suffix must be among {", ".join(_SUFFIXES)}'
         )
-    _can_be_written(found)
+    _can_be_made(found)
     return found
 
 
-def _can_be_written(wanted: ReportFormat) -> None:
+def _can_be_made(wanted: ReportFormat) -> None:
     if wanted is ReportFormat.PARQUET:
         from batchyard.reports.parquet import installed
 
@@ -60,7 +60,7 @@ def write_report(
     """Write one report of a batch and say where, and ``show`` it in a browser; return the exit code."""
     if wanted is None:
         wanted = ReportFormat.HTML if out in {None, _STDOUT} else format_of(out or _STDOUT)
-    _can_be_written(wanted)
+    _can_be_made(wanted)
     if show and (wanted is not ReportFormat.HTML or out == _STDOUT):
         raise typer.BadParameter("--open shows a file of HTML: leave out --format, and give --out a name with .html")
     with stores.opened(origin, reference) as batch:
@@ -84,11 +84,23 @@ def _shown(file: Path) -> bool:
     return webbrowser.open(file.resolve().as_uri())
 
 
+def check_files(files: Sequence[Path]) -> None:
+    """Find out before a batch runs whether its reports can be written. Raises as ``format_of``, and ``NotWritten``."""
+    for file in files:
+        format_of(file)
+        can_be_written(file)
+
+
 def write_files(batch: stores.Opened, files: Sequence[Path], *, quiet: bool) -> None:
-    """Write one report of a batch to each file, by its suffix."""
+    """Write one report of a batch to each file, by its suffix. One that cannot be written is told and costs no more."""
     source = source_of(batch, "")
     for file in files:
-        _to_file(source, format_of(file), file)
+        try:
+            _to_file(source, format_of(file), file)
+        except BatchyardError as err:
+            # The batch is over and its verdict is out: only the report is missing.
+            terminal.say(f"error: the batch is finished, a report of it is missing: {err}")
+            continue
         if not quiet:
             terminal.say(f"report written to {file}")
 
@@ -135,21 +147,14 @@ def _to_stdout(source: Source, wanted: ReportFormat) -> None:
 
 
 def _to_file(source: Source, wanted: ReportFormat, file: Path) -> None:
-    with _in_place_of(file) as beside:
-        if wanted is ReportFormat.PARQUET:
-            from batchyard.reports.parquet import write_parquet
-
-            write_parquet(source, beside)
-        else:
-            with beside.open("w", encoding="utf-8", newline="") as out:
-                _writer(wanted)(source, out)
+    write_whole({file: partial(_write, source, wanted)})
 
 
-@contextmanager
-def _in_place_of(file: Path) -> Iterator[Path]:
-    """Give a file to write that gets the name when it is whole, so that nobody ever reads half a report."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-        beside = Path(folder) / file.name
-        yield beside
-        beside.replace(file)
+def _write(source: Source, wanted: ReportFormat, file: Path) -> None:
+    if wanted is ReportFormat.PARQUET:
+        from batchyard.reports.parquet import write_parquet
+
+        write_parquet(source, file)
+    else:
+        with file.open("w", encoding="utf-8", newline="") as out:
+            _writer(wanted)(source, out)

@@ -16,7 +16,7 @@ from batchyard.cli.notices import notices
 from batchyard.cli.options import Output, Runner
 from batchyard.cli.plain import PlainView, SilentView
 from batchyard.cli.progress import HEARD, Progress
-from batchyard.cli.report import format_of, write_files
+from batchyard.cli.report import check_files, write_files
 from batchyard.cli.sessions import end_abandoned
 from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
@@ -101,9 +101,8 @@ def run_file(
     quiet: bool,
     reports: Sequence[Path] = (),
 ) -> int:
-    """Run a BatchTest's file; return the exit code. Raises ``SpecInvalid`` before anything is made."""
-    for wanted in reports:
-        format_of(wanted)
+    """Run a BatchTest's file; return the exit code. Raises ``SpecInvalid``, ``NotWritten`` before anything is made."""
+    check_files(reports)
     loaded = load(file)
     ray = place.ray(loaded.batch)
     if not quiet:

@@ -60,6 +60,10 @@ class NotKept(BatchyardError):
     """A thread was not kept, or may not be; what it belongs to stands all the same."""
 
 
+class NotWritten(BatchyardError):
+    """A file that a user named cannot be written."""
+
+
 class StoreError(BatchyardError):
     """The store cannot be opened, upgraded, read or written."""
 
