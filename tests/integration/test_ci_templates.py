@@ -172,7 +172,7 @@ def test_the_steps_of_a_template_run_and_end_as_the_verdict_does(project: Projec
     assert ran.returncode == 1, ran.stderr
     result = json.loads((project.folder / "batchyard-result.json").read_text(encoding="utf-8"))
     assert result["batch"]["reason"] in {"GateFailed", "AllTrialsFailed"}
-    assert reported(project) == {"x": 2, "gate": 1}
+    assert reported(project) == {"x": 2, "gate": 1, "batch": 1}
 
 
 def test_what_azure_shows_on_the_page_of_a_run_is_the_summary_that_was_written(project: Project) -> None:

@@ -79,13 +79,13 @@ def test_junit_has_a_suite_for_each_combination_and_counts_that_add_up(text: str
 
     root = ET.fromstring(out.getvalue())  # noqa: S314
     suites = root.findall("testsuite")
-    assert len(suites) == 4
+    assert len(suites) == 5
     for suite in suites:
         cases = suite.findall("testcase")
         assert len(cases) == int(suite.attrib["tests"])
         assert len(suite.findall("testcase/failure")) == int(suite.attrib["failures"])
         assert len({case.attrib["name"] for case in cases}) == len(cases)
-    assert int(root.attrib["tests"]) == made.total + 2
+    assert int(root.attrib["tests"]) == made.total + 3
     assert int(root.attrib["failures"]) == sum(int(suite.attrib["failures"]) for suite in suites)
 
 
@@ -281,7 +281,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_run_writes_the_reports_that_were_asked_for(ran: Bench) -> None:
     root = ET.parse(ran.folder / "out" / "junit.xml").getroot()  # noqa: S314
 
-    assert [suite.attrib["name"] for suite in root] == ["x", "y"]
+    assert [suite.attrib["name"] for suite in root] == ["x", "y", "batch"]
     assert len((ran.folder / "trials.csv").read_text("utf-8").splitlines()) == 5
     assert sorted(path.name for path in (ran.folder / "out").iterdir()) == ["junit.xml"]
 

@@ -21,15 +21,15 @@ from batchyard.cli.sessions import end_abandoned
 from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
 from batchyard.config import ray_config
-from batchyard.decide.finish import EXIT_INTERRUPTED, exit_code
-from batchyard.decide.parity import is_comparable, with_parity
+from batchyard.decide.finish import EXIT_INTERRUPTED
+from batchyard.decide.parity import exit_code_of, is_comparable
 from batchyard.engine.forks import bound
 from batchyard.engine.parity import Elsewhere
 from batchyard.engine.settings import setting_of
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.local_files import files_folder
 from batchyard.model.events import EventType
-from batchyard.model.outcome import Reason, Verdict
+from batchyard.model.outcome import Reason
 from batchyard.model.spec_environment import Isolation, Provider
 from batchyard.model.status import Truth
 from batchyard.store.opening import open_store
@@ -180,8 +180,7 @@ def show_result(store: SqlStore, batch_id: str, output: Output, target: str) -> 
             tables.print_result(terminal.out(), record, status, regressions=lost)
     if not record.phase.final:
         return EXIT_INTERRUPTED
-    code = exit_code(Verdict(record.phase.value), record.reason)
-    return with_parity(code, status.parity_verified)
+    return exit_code_of(record.phase, record.reason, status.parity_verified)
 
 
 class Front:

@@ -16,8 +16,8 @@ from batchyard.cli.terminal import printable
 from batchyard.cli.words import first_line, metric, number, rate, seconds
 from batchyard.model.events import EventType
 from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
-from batchyard.model.status import ConditionType, Truth
-from batchyard.reports.verdict import check_word, over_the_baseline
+from batchyard.model.status import Truth
+from batchyard.reports.verdict import check_word, over_the_baseline, parity_of, parity_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,11 +169,9 @@ def print_regressions(console: Console, found: Regressions | None) -> None:
 
 def print_parity(console: Console, record: BatchRecord, status: BatchStatus) -> None:
     """Print what another place came to, nothing if none was asked."""
-    for condition in status.conditions:
-        if condition.type is ConditionType.PARITY_VERIFIED:
-            word, style = _PARITY_WORDS[condition.status]
-            console.print()
-            line(console, f"parity {word}  {condition.message}", style=style)
+    if found := parity_of(status):
+        console.print()
+        line(console, f"parity {parity_word(found)}  {found.message}", style=_PARITY_STYLES[found.status])
     if status.parity is not None:
         for row in status.parity.discrepancies:
             line(console, f"  {row.message}", cut=True)
@@ -181,7 +179,7 @@ def print_parity(console: Console, record: BatchRecord, status: BatchStatus) -> 
             line(console, f"  all of them: batchyard parity {record.id} {status.parity.batch}")
 
 
-_PARITY_WORDS = {Truth.TRUE: ("pass", "green"), Truth.FALSE: ("FAIL", "red"), Truth.UNKNOWN: ("unknown", "yellow")}
+_PARITY_STYLES = {Truth.TRUE: "green", Truth.FALSE: "red", Truth.UNKNOWN: "yellow"}
 
 
 def _print_carried(console: Console, record: BatchRecord, status: BatchStatus) -> None:

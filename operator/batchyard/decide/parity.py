@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from batchyard.decide.finish import EXIT_FAILED, EXIT_PLACE_FAILED, EXIT_SUCCEEDED
-from batchyard.model.outcome import Phase, Reason
+from batchyard.decide.finish import EXIT_FAILED, EXIT_PLACE_FAILED, EXIT_SUCCEEDED, exit_code
+from batchyard.model.outcome import Phase, Reason, Verdict
 from batchyard.model.status import Truth
 
 _NOT_BY_ITSELF = frozenset(
@@ -37,6 +37,11 @@ def sample(total: int, size: int, seed: str) -> tuple[int, ...]:
 def is_comparable(phase: Phase, reason: str) -> bool:
     """Return whether a batch came to an end of its own making, so that its trials can be held against others."""
     return phase in {Phase.SUCCEEDED, Phase.FAILED} and reason not in _NOT_BY_ITSELF
+
+
+def exit_code_of(phase: Phase, reason: str, verified: Truth | None) -> int:
+    """Return the exit code of a command that ran a batch to this end, and compared it or did not."""
+    return with_parity(exit_code(Verdict(phase.value), reason), verified)
 
 
 def with_parity(code: int, verified: Truth | None) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.engine.stored_spec import trial_seconds_of
 from batchyard.model.outcome import Phase, Reason
+from batchyard.model.status import Truth
 from batchyard.reports import packed
 from batchyard.reports.markup import Markup, joined, tag, text
 from batchyard.reports.statistics import (
@@ -25,14 +26,14 @@ from batchyard.reports.statistics import (
     reliability_sentence,
 )
 from batchyard.reports.trials import CARRIED_SLOT, OUTCOMES, gathered, names, scaled
-from batchyard.reports.verdict import check_word, interval, sentence
+from batchyard.reports.verdict import check_word, interval, parity_of, parity_word, sentence
 from batchyard.reports.words import metric, number, rate, rfc3339, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import IO
 
-    from batchyard.model.status import CombinationRow
+    from batchyard.model.status import CombinationRow, Condition, ParityStatus
     from batchyard.model.trial import JSON
     from batchyard.reports.source import Source
     from batchyard.reports.trials import Trials
@@ -130,8 +131,11 @@ def _header(source: Source, verdict: str) -> Markup:
     facts.append(("spec", record.spec_digest[:12]))
     listed = joined(*(tag("div", tag("dt", name), tag("dd", value)) for name, value in facts))
     tone = {Phase.SUCCEEDED: "good", Phase.FAILED: "bad"}.get(record.phase, "unsure")
-    if record.reason == Reason.GATE_INCONCLUSIVE:
+    parity = source.status.parity_verified
+    if record.reason == Reason.GATE_INCONCLUSIVE or (tone == "good" and parity is Truth.UNKNOWN):
         tone = "unsure"
+    elif parity is Truth.FALSE:
+        tone = "bad"
     said = tag("p", record.message) if record.message else ""
     return tag("header", tag("h1", verdict), said, tag("dl", listed, class_="facts"), class_=f"verdict {tone}")
 
@@ -140,6 +144,8 @@ def _sections(source: Source, found: Trials, statistics: Statistics) -> Iterable
     status, batch = source.status, f"{source.record.id}{source.options}"
     if status.gate is not None and status.gate.checks:
         yield _gate(source)
+    if parity := parity_of(status):
+        yield _parity(parity, status.parity)
     if lost := source.regressions():
         said = tag("p", f"{lost.sentence()}{'.' if lost.total <= len(lost.rows) else ', for instance:'}")
         rows = [[trial, known or "-"] for trial, known in lost.sentences().items()]
@@ -187,6 +193,14 @@ def _gate(source: Source) -> Markup:
     ]
     heads = ["rule", "verdict", *(["interval"] if bounds else []), "what was found"]
     return _section("gate", "The gate", _table("Rules of the gate", heads, rows))
+
+
+def _parity(found: Condition, told: ParityStatus | None) -> Markup:
+    parts = [tag("p", tag("strong", parity_word(found)), f" {found.message}")]
+    if told is not None and told.discrepancies:
+        rows = [[one.trial, one.type, one.message] for one in told.discrepancies]
+        parts.append(_table("The first differences", ["trial", "what differs", "how"], rows))
+    return _section("parity", "In another place", *parts)
 
 
 def _ranking(source: Source) -> Markup:

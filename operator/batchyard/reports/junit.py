@@ -1,4 +1,4 @@
-"""JUnit XML, as CI systems read it: a suite for each combination, a case for each trial, and a suite for the gate.
+"""JUnit XML, as CI systems read it: a suite for each combination, a case for each trial, suites for gate and batch.
 
 Written as it is read: of a suite only its counts are known before.
 """
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from batchyard.model.outcome import Outcome
-from batchyard.reports.verdict import sentence
+from batchyard.model.outcome import GateOutcome, Outcome, Phase, Reason
+from batchyard.model.status import Truth
+from batchyard.reports.verdict import is_passed, parity_of, sentence
 from batchyard.reports.words import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import IO
 
-    from batchyard.model.status import GateStatus
     from batchyard.model.trial import AttemptResult
     from batchyard.reports.source import Source
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _UNSAYABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _FAILURES = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT})
 _SKIPPED = frozenset({Outcome.CANCELLED, Outcome.NOT_RUN})
+_GATE_TYPES = {GateOutcome.FAILED: Reason.GATE_FAILED.value, GateOutcome.INCONCLUSIVE: Reason.GATE_INCONCLUSIVE.value}
 
 
 @dataclass(slots=True)
@@ -50,14 +51,19 @@ class _Tally:
 
 
 def write_junit(source: Source, out: IO[str]) -> None:
-    """Write the batch as JUnit XML; a rule of the gate that is not met is a failed case of the suite ``gate``."""
+    """Write the batch as JUnit XML.
+
+    A rule of the gate that is not met is a failed case of the suite ``gate``. The suite ``batch`` has the verdict, a
+    failed case whenever the exit code is not 0, and parity if it was asked for.
+    """
     suites, whole = _tallies(source)
     record, gate = source.record, source.status.gate
     checks = gate.checks if gate is not None else ()
     lost = source.regressions()
     known = lost.sentences() if lost is not None else {}
-    whole.tests += len(checks)
-    whole.failures += sum(not check.passed for check in checks)
+    ends = _ends(source)
+    whole.tests += len(checks) + len(ends)
+    whole.failures += sum(not check.passed for check in checks) + sum(bool(end.failed) for end in ends)
     out.write('<?xml version="1.0" encoding="UTF-8"?>\n')
     out.write(f"<testsuites name={_quoted(record.id)} {whole.attributes}>\n")
     variants = {row.name: row.variants for row in source.status.combinations}
@@ -77,7 +83,10 @@ def write_junit(source: Source, out: IO[str]) -> None:
     if gate is not None and checks:
         told = [f"{trial}: {what}" if what else trial for trial, what in known.items()]
         heads = [sentence(record, source.status), *([f"{lost.sentence()}:"] if lost is not None else [])]
-        _gate(record.name, gate, "\n".join([*heads, *told]), out)
+        detail = "\n".join([*heads, *told])
+        rules = [_End(check.name, _GATE_TYPES.get(check.outcome, ""), check.message, detail) for check in checks]
+        _suite("gate", record.name, rules, out)
+    _suite("batch", record.name, ends, out)
     out.write("</testsuites>\n")
 
 
@@ -131,17 +140,41 @@ def _detail(result: AttemptResult, known: str) -> str:
     )
 
 
-def _gate(batch: str, gate: GateStatus, verdict: str, out: IO[str]) -> None:
-    failed = sum(not check.passed for check in gate.checks)
-    counts = f'tests="{len(gate.checks)}" failures="{failed}" errors="0" skipped="0" time="0.000000"'
-    out.write(f'  <testsuite name="gate" {counts}>\n')
-    for check in gate.checks:
-        out.write(f'    <testcase classname={_quoted(f"{batch}.gate")} name={_quoted(check.name)} time="0.000000"')
-        if check.passed:
-            out.write("/>\n")
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A case that is no trial; ``failed`` is why it is one that failed, in one word, empty if it is not."""
+
+    name: str
+    failed: str
+    message: str
+    detail: str
+
+
+def _ends(source: Source) -> list[_End]:
+    record, status = source.record, source.status
+    parity = parity_of(status)
+    failed = "" if is_passed(record, status) else record.reason or record.phase.value
+    if failed == Phase.SUCCEEDED and parity is not None:
+        failed = parity.reason
+    ends = [_End("verdict", failed, sentence(record, status), record.message)]
+    if parity is not None:
+        differences = status.parity.discrepancies if status.parity is not None else ()
+        detail = "\n".join([parity.message, *(one.message for one in differences)])
+        ends.append(_End("parity", "" if parity.status is Truth.TRUE else parity.reason, parity.message, detail))
+    return ends
+
+
+def _suite(name: str, batch: str, ends: Sequence[_End], out: IO[str]) -> None:
+    failed = sum(bool(end.failed) for end in ends)
+    counts = f'tests="{len(ends)}" failures="{failed}" errors="0" skipped="0" time="0.000000"'
+    out.write(f'  <testsuite name="{name}" {counts}>\n')
+    for end in ends:
+        out.write(f'    <testcase classname={_quoted(f"{batch}.{name}")} name={_quoted(end.name)} time="0.000000"')
+        if end.failed:
+            head = f"type={_quoted(end.failed)} message={_quoted(end.message)}"
+            out.write(f"><failure {head}>{_text(end.detail)}</failure></testcase>\n")
         else:
-            failure = f'<failure type="GateFailed" message={_quoted(check.message)}>{_text(verdict)}</failure>'
-            out.write(f">{failure}</testcase>\n")
+            out.write("/>\n")
     out.write("  </testsuite>\n")
 
 

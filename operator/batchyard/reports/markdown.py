@@ -13,7 +13,7 @@ from batchyard.reports.statistics import (
     reliability_heads,
     reliability_sentence,
 )
-from batchyard.reports.verdict import check_word, interval, sentence
+from batchyard.reports.verdict import check_word, interval, parity_of, parity_word, sentence
 from batchyard.reports.words import first_line, number, rate, seconds
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ def write_markdown(source: Source, out: IO[str]) -> None:
         ]
         out.write("\n### Gate\n\n")
         _table(["", "rule", *(["interval"] if bounds else []), "what was found"], rows, out)
+    if parity := parity_of(status):
+        out.write(f"\n### Parity\n\n{parity_word(parity)}: {plain(parity.message, 1000)}\n")
+        if status.parity is not None and status.parity.discrepancies:
+            out.write("\n")
+            _table(["what differs"], ([plain(one.message, 1000)] for one in status.parity.discrepancies), out)
     if lost := source.regressions():
         out.write(f"\n### Lost to the baseline\n\n{plain(lost.sentence())}.\n\n")
         rows = [[plain(trial), plain(said, 1000) or "-"] for trial, said in lost.sentences().items()]

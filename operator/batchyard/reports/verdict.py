@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchyard.decide.finish import EXIT_SUCCEEDED
+from batchyard.decide.parity import exit_code_of
 from batchyard.model.outcome import GateOutcome, Phase, Reason
+from batchyard.model.status import ConditionType, Truth
 from batchyard.reports.words import counted, number, rate, signed
 
 if TYPE_CHECKING:
     from batchyard.engine.ports import BatchRecord
-    from batchyard.model.status import BatchStatus, GateCheck
+    from batchyard.model.status import BatchStatus, Condition, GateCheck
 
 
 def sentence(record: BatchRecord, status: BatchStatus) -> str:
@@ -21,8 +24,7 @@ def sentence(record: BatchRecord, status: BatchStatus) -> str:
     if record.phase is Phase.CANCELLED:
         return f"Cancelled before its end.{_best(status, ' so far')}"
     if record.phase is Phase.SUCCEEDED:
-        passed = "Passed: the gate is met." if status.gate and status.gate.checks else "Passed."
-        return f"{passed}{_best(status)}"
+        return f"{_succeeded(status)}{_best(status)}"
     missed = {
         outcome: [check.name for check in status.gate.checks if check.outcome is outcome] if status.gate else []
         for outcome in GateOutcome
@@ -37,6 +39,26 @@ def sentence(record: BatchRecord, status: BatchStatus) -> str:
     why = f" ({record.reason})" if record.reason else ""
     message = f": {record.message.rstrip('.')}" if record.message else ""
     return f"{record.phase}{why}{message}.{_best(status)}"
+
+
+def is_passed(record: BatchRecord, status: BatchStatus) -> bool:
+    """Return whether the exit code of a command that ran the batch is 0, parity with it if that was asked for."""
+    if not record.phase.final:
+        return False
+    return exit_code_of(record.phase, record.reason, status.parity_verified) == EXIT_SUCCEEDED
+
+
+def _succeeded(status: BatchStatus) -> str:
+    gate = bool(status.gate and status.gate.checks)
+    match status.parity_verified:
+        case Truth.FALSE:
+            return f"Failed: the trials differ in another place (parity){', though the gate is met' if gate else ''}."
+        case Truth.UNKNOWN:
+            return (
+                f"Not verified: the trials could not be compared (parity){', though the gate is met' if gate else ''}."
+            )
+        case _:
+            return "Passed: the gate is met." if gate else "Passed."
 
 
 def _best(status: BatchStatus, when: str = "") -> str:
@@ -69,6 +91,16 @@ def interval(check: GateCheck) -> str:
     if found is None:
         return ""
     return f"{signed(found.low)} to {signed(found.high)} ({found.confidence * 100:g}% sure of either)"
+
+
+def parity_of(status: BatchStatus) -> Condition | None:
+    """Return the condition that says what another place came to, None if none was asked."""
+    return next((one for one in status.conditions if one.type is ConditionType.PARITY_VERIFIED), None)
+
+
+def parity_word(found: Condition) -> str:
+    """Return what another place came to, in one word."""
+    return {Truth.TRUE: "pass", Truth.FALSE: "FAIL", Truth.UNKNOWN: "unknown"}[found.status]
 
 
 def check_word(check: GateCheck) -> str:
