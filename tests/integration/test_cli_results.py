@@ -141,6 +141,27 @@ def test_a_trial_that_the_batch_does_not_have_is_a_usage_error(bench: Bench, tri
     assert bench.run("show", "small", "--trial", trial).returncode == 2
 
 
+def test_of_a_batch_whose_process_was_killed_everything_counts_the_results(own: Bench) -> None:
+    before = own.json("show", "small")
+    stale = {"phase": "Running", "trials": {"total": 6, "pending": 2, "running": 2, "passed": 1, "failed": 1}}
+    with closing(sqlite3.connect(own.store)) as database, database:
+        database.execute("UPDATE batches SET phase = 'Running', message = '2 of 6', completed_at = NULL")
+        database.execute("UPDATE documents SET status = ?", [json.dumps(stale)])
+
+    shown, listed = own.json("show", "small", "--trials"), own.run("report", "small", "--format", "csv").stdout
+    told, written = own.run("show", "small").stdout, own.run("report", "small", "--format", "markdown").stdout
+
+    assert len(shown["trials"]) == len(listed.splitlines()) - 1 == 6
+    assert {name: shown["counts"][name] for name in ("pending", "running", "passed")} == {
+        "pending": 0,
+        "running": 0,
+        "passed": before["counts"]["passed"],
+    }
+    assert (shown["combinations"], shown["failures"]) == (before["combinations"], before["failures"])
+    assert "6 of 6 trials finished" in told
+    assert written.startswith("## No verdict yet&#58; 6 of 6 trials have ended.")
+
+
 def test_compare_shows_case_by_case_who_passed(bench: Bench) -> None:
     shown = bench.run("compare", "small").stdout
     matrix = bench.json("compare", "small")["matrix"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from batchyard import config
 from batchyard.engine.stored_spec import baseline_of
+from batchyard.engine.stored_status import by_results
 from batchyard.engine.stored_status import status_of as status_of  # commands find it here
 from batchyard.local_files import KeptThreads, files_folder
 from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable
@@ -154,6 +155,8 @@ def opened(origin: Origin, reference: str) -> Iterator[Opened]:
             yield found
     else:
         with with_batch(origin.store, reference) as (store, record):
+            finished = sum(store.counts(record.id).values()) if not record.phase.final else 0
+            record = by_results(record, finished, store.results(record.id))
             yield opened_here(store, record, target(origin.store))
 
 

@@ -205,7 +205,7 @@ class BatchSession(TrialLoop):
 
     def _leave(self) -> Finished:
         """End an interrupted session; the batch stays as it is."""
-        text = f"interrupted with {self._summary.finished} of {len(self._plan)} trials finished"
+        text = f"interrupted with {self._summary.progress()}"
         self._tell(EventType.BATCH_INTERRUPTED, text, {"finished": self._summary.finished})
         self._write(batch=self._update(Phase.RUNNING, Reason.INTERRUPTED, text))
         self._writer.flush()
@@ -257,7 +257,7 @@ class BatchSession(TrialLoop):
         gate: GateResult | None = None,
     ) -> BatchUpdate:
         running = min(len(self._in_flight), self._spec.parallelism)  # the others wait for a slot
-        text = message or f"{self._summary.finished} of {len(self._plan)} trials finished"
+        text = message or self._summary.progress()
         record = replace(self._record, phase=phase, reason=reason, message=text, completed_at=completed_at)
         status = self._summary.status(record, running=running, gate=gate)
         return BatchUpdate(phase, reason, text, status, started_at, completed_at)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchyard.model.errors import RecordDamaged
 from batchyard.model.status import BatchStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from batchyard.engine.ports import BatchRecord
+    from batchyard.model.trial import AttemptResult
 
 
 def status_of(record: BatchRecord) -> BatchStatus:
@@ -19,3 +24,27 @@ def status_of(record: BatchRecord) -> BatchStatus:
         return BatchStatus.from_json(record.status)
     except ValueError as err:
         raise RecordDamaged(f"store: the status of batch {record.id} was changed or damaged: {err}") from err
+
+
+def by_results(record: BatchRecord, finished: int, results: Iterable[AttemptResult]) -> BatchRecord:
+    """Return a batch that has not ended with a status that counts its results, of which ``finished`` are final.
+
+    A session writes results more often than the status, and one that was killed leaves the two apart. ``results`` are
+    read only if they are.
+    """
+    written = status_of(record)
+    counts = written.trials
+    if record.phase.final or record.status is None or finished == counts.total - counts.pending - counts.running:
+        return record
+    # What only few batches need is loaded only for them.
+    from batchyard.engine.sources import LoadedBatch
+    from batchyard.engine.summary import Summary
+
+    summary = Summary(LoadedBatch.from_json(record.spec, Path(record.base)).plan)
+    for result in results:
+        summary.add(result)
+    summary.retried, summary.carried = counts.retried, counts.carried_over
+    message = record.message if record.reason else summary.progress()
+    current = replace(record, message=message)
+    status = summary.status(current, running=min(counts.running, record.total - summary.finished), gate=None)
+    return replace(current, status={**record.status, **status})

@@ -85,10 +85,14 @@ class Summary:
         """Return the combinations compared, by what has been added."""
         return self._builder.build()
 
+    def progress(self) -> str:
+        """Return in words how many trials are final."""
+        return f"{self.finished} of {len(self._plan)} trials finished"
+
     def sentence(self) -> str:
         """Return in one line how the trials ended."""
         parts = [f"{self.counts[outcome]} {outcome}" for outcome in Outcome if self.counts[outcome]]
-        return f"{self.finished} of {len(self._plan)} trials finished: {', '.join(parts) or 'none yet'}"
+        return f"{self.progress()}: {', '.join(parts) or 'none yet'}"
 
     def status(self, record: BatchRecord, *, running: int, gate: GateResult | None) -> dict[str, JSON]:
         """Return the contract's ``status``; bounded by the number of combinations."""
