@@ -244,6 +244,7 @@ def test_a_gate_says_which_look_it_goes_by() -> None:
     made = judged(results_of(cases, noisy(0.8, 0.6)), cases, a_baseline())
 
     assert made.outcome is GateOutcome.FAILED
+    assert " of 'new', by all trials that ran, is more than 0.02 below the " in made.message
     assert made.message.endswith("over 40 cases; look 1 of 9)")
     difference = made.to_json()["difference"]
     assert isinstance(difference, dict)

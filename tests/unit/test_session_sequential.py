@@ -52,6 +52,9 @@ def test_the_rest_is_not_run_once_it_is_decided() -> None:
     (told,) = [event for event in bench.events if event.type == "DecidedEarly"]
     assert (told.message, told.details) == ("look 1 of 8: Failed", {"look": 1, "looks": 8})
     assert bench.audited().count("DecidedEarly") == 1
+    assert finished.message.startswith("ended early, as its comparison needed no more trials; ")
+    (why,) = {r.message for r in bench.finals if r.outcome is Outcome.NOT_RUN}
+    assert why == "not needed: the batch's comparison was over before this trial began"
     assert finished.gate is not None
     assert "over 30 cases; look 1 of 8" in finished.gate.checks[0].message
 

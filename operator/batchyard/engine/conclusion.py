@@ -67,6 +67,8 @@ def conclude(summary: Summary, gate: Gate, stop: str, why: str = "") -> Conclusi
         )
     )
     text = summary.sentence()
+    if not why and summary.decided_early:
+        why = "ended early, as its comparison needed no more trials"
     if why:
         text = f"{why}; {text}"
     told: list[tuple[EventType, str, Mapping[str, JSON]]] = []

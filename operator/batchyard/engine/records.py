@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchyard.model.events import Event, EventType
-from batchyard.model.outcome import Outcome
+from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.trial import JSON, AttemptResult, Trial
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from batchyard.decide.forking import ForkPoint
     from batchyard.engine.attempts import Ended
     from batchyard.engine.ports import BatchRecord
+
+_NOT_NEEDED = "not needed: the batch's comparison was over before this trial began"
 
 
 def not_run(trial: Trial, attempt: int, epoch: int, reason: str, now: datetime) -> AttemptResult:
@@ -30,7 +32,7 @@ def not_run(trial: Trial, attempt: int, epoch: int, reason: str, now: datetime) 
         epoch=epoch,
         outcome=Outcome.NOT_RUN,
         reason=reason,
-        message="the batch ended before this trial began",
+        message=_NOT_NEEDED if reason == Reason.DECIDED_EARLY else "the batch ended before this trial began",
         started_at=now,
         ended_at=now,
         duration_seconds=0.0,

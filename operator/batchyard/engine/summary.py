@@ -38,6 +38,7 @@ class Summary:
         self._past_deadline = 0
         self._over_budget = 0
         self._cancelled = 0
+        self._not_needed = 0
         self.counts: Counter[Outcome] = Counter()
         self.retried = 0
         self.carried = 0
@@ -49,6 +50,7 @@ class Summary:
         self._past_deadline += result.reason == Reason.BATCH_DEADLINE_EXCEEDED
         self._over_budget += result.reason == Reason.BATCH_BUDGET_EXCEEDED
         self._cancelled += result.reason == Reason.CANCELLED
+        self._not_needed += result.reason == Reason.DECIDED_EARLY
         self._builder.add(result)
         if self.cases is not None:
             self.cases.add(result)
@@ -75,6 +77,11 @@ class Summary:
     def cancelled(self) -> bool:
         """Return whether a cancel ended any trial or left it unrun."""
         return self._cancelled > 0
+
+    @property
+    def decided_early(self) -> bool:
+        """Return whether any trial was not needed because the gate's comparison was over."""
+        return self._not_needed > 0
 
     @property
     def finished(self) -> int:

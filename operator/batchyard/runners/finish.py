@@ -21,6 +21,7 @@ STOP_TEXT: dict[str, str] = {
     Reason.FAIL_FAST: "ended because another trial failed and failFast is set",
     Reason.CANCELLED: "ended because the batch was cancelled",
     Reason.BATCH_BUDGET_EXCEEDED: "ended because the batch's budget was exceeded",
+    Reason.DECIDED_EARLY: "not needed: ended because the batch's comparison was over",
 }
 
 
