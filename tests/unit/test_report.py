@@ -110,6 +110,8 @@ def test_two_trials_that_share_a_process_hear_only_their_own(page: UsagePage) ->
         ({"tokens": 10**400}, ValueError, "is not finite"),
         ({"cost": -0.5}, ValueError, "is less than nothing"),
         ({"steps": -1}, ValueError, "is less than nothing"),
+        ({"": 2}, ValueError, "report(**{'': 2}): has no name"),
+        ({" ": 2}, ValueError, "has no name"),
     ],
 )
 def test_what_is_no_amount_is_refused_in_words_and_nothing_of_it_is_counted(

@@ -149,6 +149,8 @@ class Meter:
 
 def _amount(name: str, value: object) -> float:
     """Return a reported value as a number. Raises ``TypeError`` or ``ValueError`` that say what to report instead."""
+    if not name.strip():
+        raise ValueError(f"batchyard.report(**{{{name!r}: {value!r}}}): has no name; say what was used, e.g. tokens")
     if isinstance(value, bool) or not hasattr(type(value), "__float__"):
         raise TypeError(f"batchyard.report({name}={value!r}): is no number; report how much was used, e.g. 12 or 0.5")
     try:
