@@ -113,6 +113,18 @@ def test_a_file_with_faults_is_an_error_of_collection_that_says_all_of_them(tmp_
     assert "spec.repeats" in done.stdout
 
 
+def test_a_batch_that_could_not_be_begun_says_why_and_not_to_look_at_it(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    file = tmp_path / Bench(tmp_path).write("gimp.yaml", workflow={"factory": "gimp:build", "source": {"path": "."}})
+
+    result = BatchTests(request.config).result(file)
+
+    assert (result.exit_code, result.passed) == (2, False)
+    assert "gimp" in str(result)
+    assert "batchyard show" not in str(result)
+
+
 def test_a_batch_that_a_killed_worker_left_is_taken_up(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     file = tmp_path / Bench(tmp_path).write("batch.yaml")
     batches = BatchTests(request.config)

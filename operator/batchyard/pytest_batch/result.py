@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 
+NOT_RUN = "NotRun"
+"""The phase of a batch that never was one: it could not be begun."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -91,7 +94,7 @@ class BatchResult:
         return Cell(combination, case, tuple(self.trials.get(f"{combination}/{case}", ())))
 
     def __str__(self) -> str:
-        """Say how the batch ended and what the gate said, with the command that shows more."""
+        """Say how the batch ended and what the gate said, with the command that shows more if there is more."""
         why = f" ({self.reason})" if self.reason else ""
         lines = [f"batch {self.id}: {self.phase}{why}: {self.message}"]
         lines += [
@@ -103,6 +106,8 @@ class BatchResult:
         if not self.passed:
             lines += [str(trial) for trial in failed[:_SHOWN]]
             lines += [f"and {len(failed) - _SHOWN:,} more trials that did not pass"] if len(failed) > _SHOWN else []
+        if self.phase == NOT_RUN:
+            return "\n".join(lines)
         return "\n".join([*lines, f"more: batchyard show {self.id} --trials --store {self.store}"])
 
     def to_json(self) -> str:

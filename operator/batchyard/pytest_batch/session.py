@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard.engine.sources import load
-from batchyard.pytest_batch.result import BatchResult, cells_of
+from batchyard.pytest_batch.result import NOT_RUN, BatchResult, cells_of
 from batchyard.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -148,4 +148,4 @@ def _read(document: dict[str, object], done: subprocess.CompletedProcess[str], s
 
 
 def _not_run(file: Path, exit_code: int, message: str, store: str) -> BatchResult:
-    return BatchResult(file.stem, "NotRun", "", message, exit_code, (), "", store, {})
+    return BatchResult(file.stem, NOT_RUN, "", message, exit_code, (), "", store, {})
