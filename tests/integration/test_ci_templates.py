@@ -96,7 +96,7 @@ def test_the_action_passes_with_the_verdict_and_shows_the_result(project: Projec
     assert codes == [0, 0, 0, 0]
     assert (outputs["exit-code"], outputs["phase"]) == ("0", "Succeeded")
     assert (project.folder / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8").startswith("## Passed")
-    assert reported(project) == {"x": 2, "y": 2}
+    assert reported(project) == {"x": 2, "y": 2, "batch": 1}
     assert (project.folder / "installed").read_text(encoding="utf-8").strip().endswith("ci/github/../..")
 
 
