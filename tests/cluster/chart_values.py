@@ -51,7 +51,7 @@ def _monitor(group: str, kind: str, endpoints: str) -> list[Case]:
     on = {"monitoring": {group: {"enabled": True}}}
     return [
         Case(f"monitoring.{group}.enabled", True, kind, f"spec.{endpoints}.0.port", "metrics"),
-        Case(f"monitoring.{group}.interval", "5s", kind, f"spec.{endpoints}.0.interval", "5s", given=on),
+        Case(f"monitoring.{group}.interval", "1m30s", kind, f"spec.{endpoints}.0.interval", "1m30s", given=on),
         Case(f"monitoring.{group}.scrapeTimeout", "3s", kind, f"spec.{endpoints}.0.scrapeTimeout", "3s", given=on),
         Case(f"monitoring.{group}.labels", {"team": "a"}, kind, "metadata.labels.team", "a", given=on),
     ]
@@ -104,7 +104,8 @@ _STORE = [
     _deployed("persistence.existingClaim", "mine", f"{POD}.volumes.data.persistentVolumeClaim.claimName"),
     Case("persistence.existingClaim", "mine", "PersistentVolumeClaim", "", ABSENT),
     Case("persistence.storageClass", "fast", "PersistentVolumeClaim", "spec.storageClassName", "fast"),
-    Case("persistence.size", "1Gi", "PersistentVolumeClaim", "spec.resources.requests.storage", "1Gi"),
+    Case("persistence.storageClass", "-", "PersistentVolumeClaim", "spec.storageClassName", ""),
+    Case("persistence.size", "1G", "PersistentVolumeClaim", "spec.resources.requests.storage", "1G"),
     Case(
         "persistence.accessModes",
         ["ReadWriteOncePod"],
@@ -160,13 +161,33 @@ _NETWORK = [
         2,
         given={**POSTGRESQL, "replicas": 3},
     ),
+    Case(
+        "podDisruptionBudget.minAvailable",
+        "50%",
+        "PodDisruptionBudget",
+        "spec.minAvailable",
+        "50%",
+        given={**POSTGRESQL, "replicas": 3},
+    ),
 ]
 _DASHBOARD = {"monitoring": {"dashboard": {"enabled": True}}}
 _RULE = {"monitoring": {"prometheusRule": {"enabled": True}}}
+PAGE, PAGE_THERE = "spec.groups.0.rules.0.annotations.runbook_url", "https://w.example/r/BatchyardAbsent.html"
 _MONITORING = [
     *_monitor("serviceMonitor", "ServiceMonitor", "endpoints"),
     *_monitor("podMonitor", "PodMonitor", "podMetricsEndpoints"),
     Case("monitoring.prometheusRule.enabled", True, "PrometheusRule", "metadata.name", "batchyard"),
+    Case(
+        "monitoring.prometheusRule.runbookUrl", "https://w.example/r/", "PrometheusRule", PAGE, PAGE_THERE, given=_RULE
+    ),
+    Case(
+        "monitoring.prometheusRule.disabled",
+        ["BatchyardAbsent"],
+        "PrometheusRule",
+        "spec.groups.0.rules.0.alert",
+        "BatchyardNotLeading",
+        given=_RULE,
+    ),
     Case("monitoring.prometheusRule.labels", {"team": "a"}, "PrometheusRule", "metadata.labels.team", "a", given=_RULE),
     Case("monitoring.dashboard.enabled", True, "ConfigMap", "metadata.labels.grafana_dashboard", "1"),
     Case("monitoring.dashboard.labels", {"team": "a"}, "ConfigMap", "metadata.labels.team", "a", given=_DASHBOARD),

@@ -33,15 +33,22 @@ app.kubernetes.io/component: operator
 
 {{/* Labels of every object. */}}
 {{- define "batchyard.labels" -}}
+{{ include "batchyard.labelsAnd" (dict "root" . "more" (dict)) }}
+{{- end }}
+
+{{/* Those and more, a dict of more and the root context. No key twice; batchyard.checks refuses what is the chart's. */}}
+{{- define "batchyard.labelsAnd" -}}
+{{ toYaml (mustMergeOverwrite (fromYaml (include "batchyard.ownLabels" .root)) (default dict .root.Values.commonLabels) (default dict .more)) }}
+{{- end }}
+
+{{/* Labels that are the chart's to set. */}}
+{{- define "batchyard.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/name: {{ include "batchyard.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: batchyard
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
 {{/* An image: a dict of image and the root context. A digest goes before a tag. */}}
