@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchyard.engine.bundling import Bundle, Wanted, bundle_file
 from batchyard.engine.cluster_source import config_maps_needed, load_from_cluster, source_items
+from batchyard.environments.left_out import faults_of_file
 from batchyard.model.errors import SpecInvalid
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def a_file(folder: Path, document: Object | None = None, **spec: Any) -> Path:
 
 def bundled(path: Path, **wanted: Any) -> Bundle:
     """Return the bundle of a file."""
-    return bundle_file(path, Wanted(**wanted))
+    return bundle_file(path, Wanted(**wanted), faults_of_place=faults_of_file)
 
 
 def faults_of(path: Path, **wanted: Any) -> dict[str, str]:

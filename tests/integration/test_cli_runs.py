@@ -250,6 +250,19 @@ def test_validate_says_the_same_in_both_forms(bench: Bench) -> None:
     assert "spec.repeats" in said.stderr
 
 
+def test_validate_tells_what_no_pod_would_have_beside_every_other_fault(bench: Bench) -> None:
+    gate = {"baseline": {"combination": "nix"}}
+    file = bench.write(environment={"template": {"hostNetwork": True, "foo": 1}}, gate=gate)
+
+    told = bench.json("validate", file, exit_code=2)
+
+    assert [fault["path"].removeprefix("spec.") for fault in told["faults"]] == [
+        "environment.template.hostNetwork",
+        "environment.template.foo",
+        "gate.baseline.combination",
+    ]
+
+
 def test_validate_builds_the_workflow_unless_told_not_to(bench: Bench) -> None:
     file = bench.write(workflow={"factory": "workflows.noop:nope", "source": {"path": str(TESTS)}})
 

@@ -135,6 +135,21 @@ def test_what_cannot_be_forked_is_refused_before_anything_runs(
     assert said in str(fault)
 
 
+def test_everything_that_can_be_said_against_a_fork_is_said_at_once(bench: BatchBench) -> None:
+    first(bench)
+    wanted = {**FORK, "node": "six", "variants": {"side": "down"}}
+
+    with pytest.raises(SpecInvalid) as caught:
+        bound(bench.store, fork(bench, cases=[*ASKED, {"name": "new", "input": {}}], repeats=7, forkFrom=wanted))
+
+    assert [fault.path.removeprefix("spec.") for fault in caught.value.faults] == [
+        "forkFrom.variants",
+        "forkFrom.batchTest",
+        "repeats",
+        "forkFrom.node",
+    ]
+
+
 def test_a_batch_that_is_not_finished_is_not_forked_from(bench: BatchBench) -> None:
     record = bench.accept(bench.load("noop:build", name="first", cases=ASKED))
 

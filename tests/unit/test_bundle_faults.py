@@ -39,6 +39,27 @@ def test_every_fault_is_told_at_once_whatever_it_is_of(tmp_path: Path) -> None:
     ]
 
 
+def test_what_the_place_would_not_have_is_told_beside_every_other_fault(tmp_path: Path) -> None:
+    template = {"hostNetwork": True, "foo": 1}
+
+    faults = faults_of(a_file(tmp_path, repeats=0, environment={"template": template}))
+
+    assert list(faults) == [
+        "spec.repeats",
+        "spec.environment.template.hostNetwork",
+        "spec.environment.template.foo",
+    ]
+
+
+def test_the_place_is_that_of_the_provider_that_is_wanted(tmp_path: Path) -> None:
+    environment = {"kubeRay": {"head": {"template": {"hostNetwork": True}}}, "provider": "KubeRay"}
+
+    assert list(faults_of(a_file(tmp_path, environment=environment))) == [
+        "spec.environment.kubeRay.head.template.hostNetwork"
+    ]
+    assert bundled(a_file(tmp_path, environment=environment), provider=Provider.IN_PROCESS).objects
+
+
 def test_a_local_ray_is_refused_with_what_to_do(tmp_path: Path) -> None:
     faults = faults_of(a_file(tmp_path, **of_provider("Ray")))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchyard.environments.left_out import faults_of_place
+from batchyard.environments.left_out import faults_of_file, faults_of_place
+from batchyard.model.parse import read_draft
 from place_builders import DEFAULTS, kube_ray, request
 
 Object = dict[str, Any]
+DATA = Path(__file__).parents[1] / "data"
 
 
 def paths(**environment: Any) -> list[str]:
@@ -64,6 +67,13 @@ def test_each_thing_that_is_left_out_is_a_fault_at_its_own_place() -> None:
         "template.spec.containers[proxy].ports[1].hostPort",
         "template.spec.containers[proxy].securityContext.privileged",
     ]
+
+
+@pytest.mark.parametrize("file", sorted((DATA / "invalid").glob("*.yaml")), ids=lambda file: file.stem)
+def test_of_a_file_that_breaks_other_rules_it_can_be_told_too(file: Path) -> None:
+    shape = read_draft(file.read_text(encoding="utf-8", errors="replace")).shape
+
+    assert shape is None or isinstance(faults_of_file(shape), list)
 
 
 def test_what_a_template_may_say_is_no_fault() -> None:

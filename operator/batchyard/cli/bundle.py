@@ -9,6 +9,7 @@ from batchyard.cli import document, manifests, terminal, words
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED
 from batchyard.engine.bundling import Wanted, bundle_file
+from batchyard.environments.left_out import faults_of_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def print_bundle(file: Path, wanted: Wanted, output: Output) -> int:
     """Print the objects, and on standard error what to know about them; return the exit code."""
-    bundle = bundle_file(file, wanted)
+    bundle = bundle_file(file, wanted, faults_of_place=faults_of_file)
     for notice in bundle.notices:
         terminal.say(terminal.printable(notice))
     with terminal.reader_may_leave():

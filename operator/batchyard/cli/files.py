@@ -10,7 +10,8 @@ from batchyard.cli import document, terminal, words
 from batchyard.cli.failures import fault_json, invalid
 from batchyard.cli.options import Output
 from batchyard.decide.finish import EXIT_SUCCEEDED, EXIT_USAGE
-from batchyard.engine.sources import LoadedBatch, load
+from batchyard.engine.sources import LoadedBatch, load, read_file
+from batchyard.environments.left_out import faults_of_file
 from batchyard.model.errors import Fault, SpecInvalid
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def validate_file(file: Path, output: Output, *, workflow: bool) -> int:
 
 def _loaded(file: Path) -> tuple[LoadedBatch | None, list[Fault]]:
     try:
-        return load(file), []
+        reading = read_file(file)
+        shape = reading.draft.shape
+        return reading.and_faults(faults_of_file(shape) if shape is not None else ()).loaded(), []
     except SpecInvalid as err:
         return None, list(err.faults)
 

@@ -105,7 +105,8 @@ def _combination_faults(fork: ForkFrom, plan: Plan, source: Plan, wanted: Sequen
     if not lacking:
         return []
     asked = [
-        f"{one.name} would begin from {dict(_key_with(one, fork.variants))}" for one in lacking[: min(3, len(lacking))]
+        f"{one.name} would begin from {', '.join(f'{name}={value}' for name, value in _key_with(one, fork.variants))}"
+        for one in lacking[:3]
     ]
     text = (
         f"leads to no combination of {fork.batch_test}: {'; '.join(asked)}"

@@ -25,8 +25,9 @@ from batchyard.model.rules import Place, inline_bytes
 from batchyard.model.spec import MAX_INLINE_CASES_BYTES, Isolation, Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from batchyard.model.spec import BatchTest
     from batchyard.model.trial import JSON, Case
 
 MAX_CASES_FROM = 64
@@ -53,8 +54,15 @@ class Bundle:
     notices: tuple[str, ...] = ()
 
 
-def bundle_file(path: Path, wanted: Wanted, stdin: BinaryIO | None = None) -> Bundle:
+def bundle_file(
+    path: Path,
+    wanted: Wanted,
+    stdin: BinaryIO | None = None,
+    faults_of_place: Callable[[BatchTest], Iterable[Fault]] = lambda _: (),
+) -> Bundle:
     """Return what a cluster needs to run the BatchTest of a file; ``-`` reads standard input.
+
+    ``faults_of_place`` says what is wrong with the place that it asks for, whatever else is wrong.
 
     Raises:
         SpecInvalid: with every fault of the file, of the files it names, of its code and of what is wanted.
@@ -62,11 +70,20 @@ def bundle_file(path: Path, wanted: Wanted, stdin: BinaryIO | None = None) -> Bu
     reading = read_file(path, stdin, for_cluster=True)
     code = _code(reading, path, wanted)
     made = _Making(reading, wanted, code)
-    faults = in_file_order([*reading.faults, *made.faults()], reading.draft.document)
+    of_place = faults_of_place(_provided(reading.draft.shape, wanted)) if reading.draft.shape is not None else ()
+    faults = in_file_order([*reading.faults, *made.faults(), *of_place], reading.draft.document)
     file_faults = (*reading.file_faults, *made.case_faults(), *(code.faults if code else ()))
     if faults or file_faults:
         raise SpecInvalid(reading.source, (*faults, *file_faults))
     return made.bundle()
+
+
+def _provided(batch: BatchTest, wanted: Wanted) -> BatchTest:
+    """Return the batch with the provider that is wanted."""
+    environment = batch.spec.environment.model_copy(
+        update={"provider": wanted.provider or batch.spec.environment.provider}
+    )
+    return batch.model_copy(update={"spec": batch.spec.model_copy(update={"environment": environment})})
 
 
 def _code(reading: Reading, path: Path, wanted: Wanted) -> CodeFolder | None:

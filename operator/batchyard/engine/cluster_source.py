@@ -20,9 +20,10 @@ from batchyard.model.rules import Place
 from batchyard.model.spec_environment import Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from batchyard.model.parse import Draft
+    from batchyard.model.spec import BatchTest
     from batchyard.model.trial import JSON, Case
 
 PATHS_ANNOTATION = "batchyard.dev/paths"
@@ -43,8 +44,14 @@ def config_maps_needed(document: JSON) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for place in places if (name := place.text())))
 
 
-def load_from_cluster(document: JSON, config_maps: Mapping[str, Mapping[str, JSON]]) -> LoadedBatch:
+def load_from_cluster(
+    document: JSON,
+    config_maps: Mapping[str, Mapping[str, JSON]],
+    faults_of_place: Callable[[BatchTest], Iterable[Fault]] = lambda _: (),
+) -> LoadedBatch:
     """Return the batch that an object describes; ``config_maps`` are those of ``config_maps_needed``, by name.
+
+    ``faults_of_place`` says what is wrong with the place that it asks for, whatever else is wrong.
 
     Raises:
         SpecInvalid: with every fault of the object and of the case files it names.
@@ -54,6 +61,7 @@ def load_from_cluster(document: JSON, config_maps: Mapping[str, Mapping[str, JSO
     cases, faults, file_faults = _cases(draft, config_maps)
     faults += _local_faults(draft.document)
     faults += _source_faults(draft.document, config_maps)
+    faults += faults_of_place(draft.shape) if draft.shape is not None else ()
     ordered = (*in_file_order([*draft.faults, *faults], draft.document), *file_faults)
     if draft.batch is None or ordered:
         name = Place(document, "").at("metadata", "name").text() or "?"

@@ -73,16 +73,16 @@ def find_forks(store: BatchStore, name: str, fork: ForkFrom, plan: Plan, source:
     if whole.only is not None:
         raise _refused(name, fork, "ran a sample of its trials only", "name the batch that it is a sample of")
     pairs, faults = forking(fork, plan, whole)
-    if pairs is None:
-        raise SpecInvalid(f"BatchTest {name}", faults)
-    wanted = {pairs.source_of(ordinal) for ordinal in range(len(plan))}
-    points = {ordinal: ForkPoint(pairs.source.trial(ordinal).id) for ordinal in wanted}
+    # Where trials do not fit, the node is looked for in all of the source: that is said at once too.
+    wanted = set(range(len(whole))) if pairs is None else {pairs.source_of(ordinal) for ordinal in range(len(plan))}
+    points = {ordinal: ForkPoint(whole.trial(ordinal).id) for ordinal in wanted}
     completed: dict[str, None] = {}
     for result in store.results(source.id):
         if result.ordinal in wanted:
-            points[result.ordinal] = fork_point(pairs.source.trial(result.ordinal), result, fork.node)
+            points[result.ordinal] = fork_point(whole.trial(result.ordinal), result, fork.node)
             completed |= dict.fromkeys(one.node for one in result.boundaries if one.exit_checkpoint)
-    if faults := boundary_faults(fork, points, list(completed)):
+    faults = [*faults, *boundary_faults(fork, points, list(completed))]
+    if pairs is None or faults:
         raise SpecInvalid(f"BatchTest {name}", faults)
     return Forks(source.id, pairs, points)
 

@@ -22,7 +22,7 @@ from batchyard.model.setting import Setting
 from batchyard.model.spec import MAX_INLINE_CASES_BYTES, BatchTest, CaseSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from batchyard.model.trial import JSON, Case
 
@@ -121,6 +121,10 @@ class Reading:
     faults: tuple[Fault, ...]
     file_faults: tuple[Fault, ...]
     file: Path | None = None
+
+    def and_faults(self, more: Iterable[Fault]) -> Reading:
+        """Return the same with more faults of the file."""
+        return replace(self, faults=in_file_order([*self.faults, *more], self.draft.document))
 
     def loaded(self) -> LoadedBatch:
         """Return the batch. Raises ``SpecInvalid`` with every fault."""

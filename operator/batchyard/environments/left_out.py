@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from batchyard.environments.manifests import HEAD_PARAMS, job, protected_env, ray_cluster
+from batchyard.engine.cluster_ports import ClusterRef
+from batchyard.engine.places import PlaceRequest
+from batchyard.environments.manifests import HEAD_PARAMS, Defaults, job, protected_env, ray_cluster
 from batchyard.environments.overlay import OWN_CONTAINERS
 from batchyard.model.errors import Fault
 from batchyard.model.faults import shortened
@@ -19,12 +22,12 @@ from batchyard.model.spec_environment import KubeRay, Provider, RayHead, RayWork
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from batchyard.engine.places import PlaceRequest
-    from batchyard.environments.manifests import Defaults
+    from batchyard.model.spec import BatchTest
     from batchyard.model.trial import JSON
 
 _ROOT = "spec.environment"
 _ANY_SECONDS = 60.0
+_NO_TIME = datetime.fromtimestamp(0, UTC)
 MAX_FAULTS = 100
 _KEYS = ("mountPath", "name")
 # Whoever says no to these does not say what is so anyway.
@@ -37,6 +40,21 @@ def faults_of_place(request: PlaceRequest, defaults: Defaults) -> list[Fault]:
     Of ``spec.environment.env`` the trials get everything, whatever the pod's own variables are.
     """
     return list(islice(_faults(request, defaults), MAX_FAULTS))
+
+
+def faults_of_file(batch: BatchTest) -> list[Fault]:
+    """Return the faults that its place would have in whatever cluster, of what is in no cluster yet."""
+    request = PlaceRequest(
+        batch_id="",
+        ref=ClusterRef("", "", ""),
+        attempt=1,
+        name="",
+        batch=batch,
+        token="",
+        results_url="",
+        deadline_at=_NO_TIME,
+    )
+    return faults_of_place(request, Defaults("", ""))
 
 
 def _faults(request: PlaceRequest, defaults: Defaults) -> Iterator[Fault]:

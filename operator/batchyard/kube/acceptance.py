@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from batchyard.kube.objects import BatchTestObject, Objects
     from batchyard.kube.statuses import StatusWriter
     from batchyard.kube.twins import Twins
+    from batchyard.model.spec import BatchTest
     from batchyard.model.trial import JSON
 
 _LOOK_AGAIN_SECONDS = 10.0
@@ -123,7 +124,10 @@ class Acceptance:
     async def _read(self, body: Mapping[str, JSON], ref: ClusterRef) -> LoadedBatch | _Missing:
         twin = await self._twins.read(body, ref)
         if twin is not None:
-            return self._checked(ref, twin)
+            faults = [*self._faults_of_place(self._place_of(ref, twin.batch))]
+            if faults:
+                raise SpecInvalid(f"BatchTest {ref.name}", faults)
+            return twin
         names = config_maps_needed(body)
         # Before it is asked for: anything else would be a path, and could lead out of the namespace.
         faults = _faults_of_names(body, names)
@@ -139,18 +143,11 @@ class Acceptance:
         if missing:
             text = f"waiting for ConfigMap {', '.join(missing)} in namespace {ref.namespace}; apply it"
             return _Missing(Reason.CONFIG_MAP_MISSING, text)
-        loaded = self._checked(ref, load_from_cluster(body, maps))
-        request = self._place_of(ref, loaded)
+        loaded = load_from_cluster(body, maps, lambda batch: self._faults_of_place(self._place_of(ref, batch)))
+        request = self._place_of(ref, loaded.batch)
         setting = cluster_setting(loaded, maps, place_of(request), self._pods_of(request))
         bound = await self._forked(ref, replace(loaded, setting=setting))
         return bound if isinstance(bound, _Missing) else await self._amending(ref, bound)
-
-    def _checked(self, ref: ClusterRef, loaded: LoadedBatch) -> LoadedBatch:
-        """Return the batch. Raises ``SpecInvalid`` if no place can be made for it."""
-        faults = [*self._faults_of_place(self._place_of(ref, loaded))]
-        if faults:
-            raise SpecInvalid(f"BatchTest {ref.name}", faults)
-        return loaded
 
     async def _forked(self, ref: ClusterRef, loaded: LoadedBatch) -> LoadedBatch | _Missing:
         """Return the batch with what ``forkFrom`` means now; it stays that, whatever gets the name later."""
@@ -180,14 +177,14 @@ class Acceptance:
         what = "apply it" if source is None else f"it is {source.phase}"
         return _Missing(reason, f"waiting for BatchTest {name} in namespace {ref.namespace} to finish; {what}")
 
-    def _place_of(self, ref: ClusterRef, loaded: LoadedBatch) -> PlaceRequest:
+    def _place_of(self, ref: ClusterRef, batch: BatchTest) -> PlaceRequest:
         """Return what the batch's first place will be made from, but for what is not known yet."""
         return PlaceRequest(
             batch_id=batch_id_of(ref),
             ref=ref,
             attempt=1,
             name=place_name(ref, 1),
-            batch=loaded.batch,
+            batch=batch,
             token="",
             results_url="",
             deadline_at=self._clock.now(),

@@ -45,12 +45,17 @@ _LAST_STEP = re.compile(r"(\.[A-Za-z0-9_-]+|\[[^\[\]]*\]|^[A-Za-z0-9_-]+)\Z")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file as far as it could be read. ``batch`` is None if it has faults of its own."""
+    """A file as far as it could be read. ``batch`` is None if it has faults of its own.
+
+    ``shape`` is for what else is to be said of it at once: it is there also if it breaks rules, and without the parts
+    of its spec that have faults of their own if it can do without them.
+    """
 
     batch: BatchTest | None
     combinations: tuple[Combination, ...]
     faults: tuple[Fault, ...]
     document: JSON = None
+    shape: BatchTest | None = None
 
 
 def parse_batch_test(text: str, source: str) -> BatchTest:
@@ -72,12 +77,12 @@ def read_draft(text: str, *, most_inline_bytes: int = MAX_INLINE_CASES_BYTES) ->
         return Draft(None, (), parsed.faults or (Fault("file", "", "is not a mapping", "begin with apiVersion: ..."),))
     document = _without_server_fields(parsed.value)
     faults = [*parsed.faults]
-    batch = _validated(document, faults)
+    batch, shape = _validated(document, faults)
     faults += rule_faults(document, most_inline_bytes=most_inline_bytes)
     combinations, expansion_faults = _expanded(document)
     faults += expansion_faults
     ordered = in_file_order(faults, document)
-    return Draft(None if ordered else batch, combinations, ordered, document)
+    return Draft(None if ordered else batch, combinations, ordered, document, shape)
 
 
 def in_file_order(faults: Iterable[Fault], document: JSON) -> tuple[Fault, ...]:
@@ -106,12 +111,17 @@ def _without_server_fields(document: dict[str, JSON]) -> dict[str, JSON]:
     return kept
 
 
-def _validated(document: JSON, faults: list[Fault]) -> BatchTest | None:
+def _validated(document: dict[str, JSON], faults: list[Fault]) -> tuple[BatchTest | None, BatchTest | None]:
+    """Return the batch, and as much of it as has the right form."""
     try:
-        return _strictly(BatchTest, document)
+        batch = _strictly(BatchTest, document)
     except ValidationError as err:
         faults += model_faults(err, BatchTest)
-        return None
+        wrong = {error["loc"][1] for error in err.errors() if error["loc"][:1] == ("spec",) and error["loc"][1:]}
+        spec = document.get("spec")
+        bare = {key: value for key, value in spec.items() if key not in wrong} if isinstance(spec, dict) else {}
+        return None, _part(BatchTest, {**document, "spec": bare})
+    return batch, batch
 
 
 def _part(model: type[M], value: JSON) -> M | None:

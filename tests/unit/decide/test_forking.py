@@ -73,7 +73,7 @@ def test_a_combination_without_counterpart_is_a_fault_that_says_what_it_would_be
     ((path, message),) = told(a_fork(), Plan(combinations("bm25-best"), cases("ada")))
 
     assert path == "spec.forkFrom.variants"
-    assert "bm25-best would begin from {'reader': 'best', 'retriever': 'bm25'}" in message
+    assert "bm25-best would begin from reader=best, retriever=bm25" in message
 
 
 def test_what_else_is_not_in_the_other_batch_is_told_all_at_once() -> None:

@@ -55,6 +55,18 @@ def test_what_a_place_would_not_have_is_refused_before_there_is_one(world: World
     assert world.cluster.all(PLACES) == []
 
 
+def test_what_a_template_may_not_say_is_told_beside_every_other_fault(world: World) -> None:
+    runner = {"name": "runner", "image": "x", "securityContext": {"privileged": True}}
+    template = {"hostNetwork": True, "foo": 1, "containers": [runner]}
+    gate = {"baseline": {"combination": "nix"}}
+
+    play(world, a_batch_test(environment={"template": template}, gate=gate))
+
+    message = world.status["message"]
+    for place in ("template.hostNetwork", "template.foo", "template.containers[runner].image", "gate.baseline"):
+        assert place in message
+
+
 def test_a_rejected_spec_is_looked_at_once_whatever_happens_to_its_operator(world: World) -> None:
     test = a_batch_test()
     test["spec"]["workflow"]["source"]["path"] = "."
