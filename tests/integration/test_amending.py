@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batch_bench import cases
-from batchyard.cli.earlier import as_it_is_now
+from batchyard.cli.earlier import changed_since, write_change
 from batchyard.engine.carrying import CarryOver, amending, reusing
 from batchyard.engine.forks import bound
 from batchyard.engine.settings import setting_of
@@ -300,21 +300,18 @@ class NothingDone:
         return False
 
 
-def test_a_batch_that_is_resumed_after_a_change_says_so_and_cannot_be_amended(bench: BatchBench) -> None:
+def test_a_batch_that_is_resumed_after_a_change_cannot_be_amended(bench: BatchBench) -> None:
     loaded = known(bench)
     assert loaded.setting is not None
     began_with = replace(loaded, setting=replace(loaded.setting, files={**loaded.setting.files, "noop.py": "0" * 32}))
     record = bench.accept(began_with)
 
-    resumed = as_it_is_now(bench.store, record.id, began_with, "worker processes", quiet=True)
-    bench.run(resumed, record)
+    changed = changed_since(began_with, "worker processes")
+    bench.run(began_with, record, on_start=lambda _: write_change(bench.store, record.id, began_with, changed))
 
     with pytest.raises(SpecInvalid, match=r"it was resumed after a change: code: noop.py is another"):
         amending(bench.store, loaded, "bench")
 
 
-def test_a_batch_that_is_resumed_as_it_was_stays_as_it_was(bench: BatchBench) -> None:
-    loaded = known(bench)
-    record = bench.accept(loaded)
-
-    assert as_it_is_now(bench.store, record.id, loaded, "worker processes", quiet=True) is loaded
+def test_a_batch_that_is_resumed_as_it_was_has_not_changed(bench: BatchBench) -> None:
+    assert changed_since(known(bench), "worker processes") == ""

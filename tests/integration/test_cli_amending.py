@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from command_line import Bench
+from command_line import TESTS, Bench
+from runner_bench import await_true
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from subprocess import Popen
 
+GATE = (TESTS / "workflows" / "gate.py").read_text()
 GRAPH = """
 from typing import TypedDict
 
@@ -89,3 +93,44 @@ def test_to_amend_and_to_reuse_is_one_too_many(bench: Bench) -> None:
 
     assert done.returncode == 2
     assert "not both" in done.stderr
+
+
+@pytest.fixture
+def held(bench: Bench) -> Iterator[Popen[str]]:
+    """A run whose trials wait for the file ``.gate``."""
+    waiting = {"open": str(bench.folder / ".gate"), "begun": str(bench.folder / ".begun")}
+    (bench.folder / "graph.py").write_text(GATE)
+    bench.write(**own_code(cases=[{"name": "one", "input": waiting}]))
+    process = bench.start("run", "batch.yaml", "--quiet")
+    await_true((bench.folder / ".begun").exists, "a trial waits")
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_resume_that_is_refused_leaves_the_batch_as_it_was(bench: Bench, held: Popen[str]) -> None:
+    (bench.folder / "graph.py").write_text(GATE + "# changed while it runs\n")
+    refused = bench.run("resume", "small")
+    (bench.folder / "graph.py").write_text(GATE)
+    (bench.folder / ".gate").touch()
+    held.communicate(timeout=60)
+
+    amended = bench.run("run", "batch.yaml", "--amend", "small")
+
+    assert refused.returncode == 4
+    assert "is being run by process" in refused.stderr
+    assert "not all is as it was" not in refused.stderr
+    assert "2 of 2 trials carried over" in amended.stderr
+
+
+def test_a_resume_after_a_change_says_what_changed(bench: Bench, held: Popen[str]) -> None:
+    held.kill()
+    held.communicate()
+    (bench.folder / "graph.py").write_text(GATE + "# changed\n")
+    (bench.folder / ".gate").touch()
+
+    resumed = bench.run("resume", "small")
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert "not all is as it was when the batch began: code: graph.py is another" in resumed.stderr
+    assert "it was resumed after a change" in bench.run("run", "batch.yaml", "--amend", "small").stderr

@@ -47,17 +47,14 @@ class Earlier:
 NOTHING_EARLIER = Earlier()
 
 
-def as_it_is_now(store: SqlStore, batch_id: str, loaded: LoadedBatch, place: str, *, quiet: bool) -> LoadedBatch:
-    """Return a batch that is resumed; if it goes on with something else than it began with, that is written down."""
+def changed_since(loaded: LoadedBatch, place: str) -> str:
+    """Return what a batch that is resumed goes on with that it did not begin with, "" if that is nothing or unknown."""
     was = loaded.setting
-    if was is None or was.unknown:
-        return loaded
-    changed = list(setting_differences(setting_of(loaded, place), was))
-    if not changed:
-        return loaded
-    told = "; ".join(changed)
-    if not quiet:
-        terminal.say(f"note: not all is as it was when the batch began: {told}; the trials that are left run with this")
-    mixed = replace(loaded, setting=replace(was, unknown=f"it was resumed after a change: {told}"))
-    SqlPastResults(store).write_setting(batch_id, mixed.to_json())
-    return mixed
+    return "" if was is None or was.unknown else "; ".join(setting_differences(setting_of(loaded, place), was))
+
+
+def write_change(store: SqlStore, batch_id: str, loaded: LoadedBatch, changed: str) -> None:
+    """Write down that a batch goes on with something else than it began with; only who runs it may say so."""
+    if loaded.setting is not None:
+        mixed = replace(loaded.setting, unknown=f"it was resumed after a change: {changed}")
+        SqlPastResults(store).write_setting(batch_id, replace(loaded, setting=mixed).to_json())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from batchyard import logs
 from batchyard.cli import document, stores, tables, terminal, words
-from batchyard.cli.earlier import NOTHING_EARLIER, Earlier, as_it_is_now
+from batchyard.cli.earlier import NOTHING_EARLIER, Earlier, changed_since, write_change
 from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.live import LiveView
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from batchyard.store.sql import SqlStore
 
 _STOPPING = "stopping: finished results are kept; again to stop at once"
+_MIXED = "the trials that are left run with this"
 
 
 class View(Protocol):
@@ -137,11 +138,10 @@ def resume_batch(reference: str, named_store: str, output: Output, place: Place,
             return show_result(store, record.id, output, target)
         end_abandoned(store, target, quiet=quiet)
         ray = place.ray(loaded.batch)
-        if not record.phase.final:
-            loaded = as_it_is_now(store, record.id, loaded, place_name(here(loaded, ray)), quiet=quiet)
+        changed = "" if record.phase.final else changed_since(loaded, place_name(here(loaded, ray)))
         with Interrupts() as interrupts, LocalEngine(ray=ray) as engine:
             front = Front(engine, store, target, interrupts, quiet=quiet)
-            return _carry_out(front, record, loaded, output)
+            return _carry_out(front, record, loaded, output, changed)
 
 
 def is_unchecked(record: BatchRecord, loaded: LoadedBatch) -> bool:
@@ -151,10 +151,10 @@ def is_unchecked(record: BatchRecord, loaded: LoadedBatch) -> bool:
     return stores.status_of(record).parity_verified in {None, Truth.UNKNOWN}
 
 
-def _carry_out(front: Front, record: BatchRecord, loaded: LoadedBatch, output: Output) -> int:
+def _carry_out(front: Front, record: BatchRecord, loaded: LoadedBatch, output: Output, changed: str = "") -> int:
     """Run the batch to its end or interruption, compare it with another place if asked, show how it stands."""
     if not record.phase.final:
-        came_to_an_end = front.go(record, loaded)
+        came_to_an_end = front.go(record, loaded, changed)
         record = front.store.batch(record.id)
         if not came_to_an_end:
             # One that was ended at once has said so, and its session has written nothing down.
@@ -210,8 +210,11 @@ class Front:
         if not self._quiet:
             terminal.say(text)
 
-    def go(self, record: BatchRecord, loaded: LoadedBatch) -> bool:
-        """Run the batch to its end and return whether it came to one; if it was interrupted, it can be resumed."""
+    def go(self, record: BatchRecord, loaded: LoadedBatch, changed: str = "") -> bool:
+        """Run the batch to its end and return whether it came to one; if it was interrupted, it can be resumed.
+
+        ``changed`` is what is not as it was when the batch began.
+        """
         if not self._quiet:
             terminal.say(_opening_line(record, loaded))
         view: View = SilentView()
@@ -219,6 +222,9 @@ class Front:
 
         def listen(running: Running) -> None:
             nonlocal view
+            if changed:  # not before the batch is ours: a live process may run it as it was
+                self.say(f"note: not all is as it was when the batch began: {changed}; {_MIXED}")
+                write_change(self.store, record.id, loaded, changed)
             view = self._view(running, loaded, finished)
             if not self._quiet:
                 running.bus.subscribe(lambda event: view.note(event.message), frozenset({EventType.BATCH_AMENDED}))
