@@ -35,6 +35,29 @@ def test_each_cell_can_be_had(batchtest_cell):
     assert batchtest_cell.case in {"one", "two"}
 """
 
+WRONG = """
+import pytest
+
+
+@pytest.mark.batchtest("missing.yaml")
+def test_missing(batchtest): ...
+
+
+@pytest.mark.batchtest("faulty.yaml")
+def test_faulty(batchtest): ...
+
+
+@pytest.mark.batchtest("faulty.yaml")
+def test_each_cell(batchtest_cell): ...
+
+
+@pytest.mark.batchtest(5)
+def test_no_file(batchtest): ...
+
+
+def test_fine(): ...
+"""
+
 
 def pytest_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Without the plugins of others, which take longer to load than all that is tested here.
@@ -123,6 +146,22 @@ def test_a_batch_that_could_not_be_begun_says_why_and_not_to_look_at_it(
     assert (result.exit_code, result.passed) == (2, False)
     assert "gimp" in str(result)
     assert "batchyard show" not in str(result)
+
+
+def test_a_marker_of_a_wrong_file_is_an_error_of_its_tests_alone(tmp_path: Path) -> None:
+    Bench(tmp_path).write("faulty.yaml", repeats=0)
+    (tmp_path / "test_mine.py").write_text(WRONG, encoding="utf-8")
+
+    done = pytest_run(tmp_path, "--junitxml=junit.xml", "test_mine.py")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = results(tmp_path)
+    assert found["test_fine"] == ""
+    assert "missing.yaml" in found["test_missing"]
+    assert "spec.repeats" in found["test_faulty"]
+    assert "spec.repeats" in found["test_each_cell[not-planned]"]
+    assert 'write @pytest.mark.batchtest("FILE")' in found["test_no_file"]
+    assert "Traceback" not in done.stdout
 
 
 def test_a_batch_that_a_killed_worker_left_is_taken_up(tmp_path: Path, request: pytest.FixtureRequest) -> None:

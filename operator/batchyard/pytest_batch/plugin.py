@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,45 +80,55 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return collector
 
 
-def _marked(node: pytest.Item) -> Path | None:
-    """Return the file that a test's marker names."""
+def _marked(node: pytest.Item) -> Path:
+    """Return the file that a test's marker names. Raises ``UsageError`` if it names none."""
     marker = node.get_closest_marker(_MARKER)
     if marker is None:
-        return None
-    if len(marker.args) != 1 or marker.kwargs:
+        raise pytest.UsageError(f'{node.nodeid}: needs @pytest.mark.{_MARKER}("FILE")')
+    if len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], str | PathLike):
         raise pytest.UsageError(f'{node.nodeid}: write @pytest.mark.{_MARKER}("FILE")')
     file: Path = (node.path.parent / marker.args[0]).resolve()
     return file
+
+
+def _wrong_with(node: pytest.Item) -> str:
+    """Return what is wrong with a test's marker or the file it names; that is this test's error, not the session's."""
+    try:
+        return _batch_tests(node.config).wrong_with(_marked(node))
+    except pytest.UsageError as err:
+        return str(err)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test with ``batchtest_cell`` one for each combination and case."""
     if "batchtest_cell" not in metafunc.fixturenames:
         return
-    file = _marked(metafunc.definition)
-    if file is None:
-        raise pytest.UsageError(f'{metafunc.definition.nodeid}: needs @pytest.mark.{_MARKER}("FILE")')
-    cells = _batch_tests(metafunc.config).plan(file).cells
+    item = metafunc.definition
+    if _wrong_with(item):  # one test, which says so
+        metafunc.parametrize("batchtest_cell", [("", "")], indirect=True, ids=["not-planned"])
+        return
+    cells = _batch_tests(metafunc.config).plan(_marked(item)).cells
     metafunc.parametrize("batchtest_cell", cells, indirect=True, ids=["-".join(cell) for cell in cells])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give the test that may have to wait for a whole batch the time for it, and keep a batch's tests together."""
     for item in items:
-        marker = item.get_closest_marker(_MARKER)
-        if marker is not None:
-            file = getattr(item, "batch_file", None) or _marked(item)
-            if file is not None:
-                _batch_tests(config).mark(item, file)
+        if item.get_closest_marker(_MARKER) is None:
+            continue
+        file: Path | None = getattr(item, "batch_file", None)
+        if file is None and not _wrong_with(item):
+            file = _marked(item)
+        if file is not None:
+            _batch_tests(config).mark(item, file)
 
 
 @pytest.fixture
 def batchtest(request: pytest.FixtureRequest) -> BatchResult:
     """The result of the BatchTest that the test's marker names; the batch is run once in the session."""
-    file = _marked(request.node)
-    if file is None:
-        raise pytest.UsageError(f'{request.node.nodeid}: needs @pytest.mark.{_MARKER}("FILE")')
-    return _batch_tests(request.config).result(file)
+    if wrong := _wrong_with(request.node):
+        pytest.fail(wrong, pytrace=False)
+    return _batch_tests(request.config).result(_marked(request.node))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchyard.engine.sources import load
+from batchyard.model.errors import SpecInvalid
 from batchyard.pytest_batch.result import NOT_RUN, BatchResult, cells_of
 from batchyard.store.opening import open_store
 
@@ -58,6 +59,14 @@ class BatchTests:
             seconds = loaded.batch.spec.deadlines.batch_seconds + _ROOM_SECONDS
             self._plans[file] = Planned(loaded.batch.metadata.name, cells, seconds)
         return self._plans[file]
+
+    def wrong_with(self, file: Path) -> str:
+        """Return everything that is wrong with a file, "" if nothing is."""
+        try:
+            self.plan(file)
+        except SpecInvalid as err:
+            return str(err)
+        return ""
 
     def mark(self, item: pytest.Item, file: Path) -> None:
         """Give a test the marks that pytest-timeout and pytest-xdist know, where they are installed."""
