@@ -87,6 +87,17 @@ def says(name: str, variant: str) -> Any:
     return lambda state: {"path": [f"{name}{variant}{state['seed']}"]}
 
 
+def reads(name: str, variants: Mapping[str, str], by: str) -> Any:
+    """A node that tells its name and the variant that it reads, while it runs, from the factory's mapping."""
+    match by:
+        case "x":
+            return lambda state: {"path": [f"{name}{variants['x']}{state['seed']}"]}
+        case "y":
+            return lambda state: {"path": [f"{name}{variants.get('y')}{state['seed']}"]}
+        case _:
+            return says(name, "")
+
+
 def within(name: str, chosen: Sequence[str]) -> Any:
     """A graph that turns, perhaps as a variant has it, and says the turns' own variants."""
     inner: StateGraph[State, None, State, State] = StateGraph(State)
@@ -121,7 +132,7 @@ def factory(parts: Sequence[Part]) -> Callable[[Mapping[str, str]], StateGraph[S
         graph: StateGraph[State, None, State, State] = StateGraph(State)
         before: list[str] = [START]
         for number, part in enumerate(parts):
-            before = _added(graph, before, f"p{number}", part, [variants.get(by, "") for by in part.by])
+            before = _added(graph, before, f"p{number}", part, variants)
         for name in before:
             graph.add_edge(name, END)
         return graph
@@ -129,14 +140,15 @@ def factory(parts: Sequence[Part]) -> Callable[[Mapping[str, str]], StateGraph[S
     return build
 
 
-def _added(graph: Any, before: list[str], name: str, part: Part, chosen: list[str]) -> list[str]:
-    graph.add_node(name, within(name, chosen) if part.kind == "graph" else says(name, chosen[0]))
+def _added(graph: Any, before: list[str], name: str, part: Part, variants: Mapping[str, str]) -> list[str]:
+    chosen = [variants.get(by, "") for by in part.by]
+    graph.add_node(name, within(name, chosen) if part.kind == "graph" else reads(name, variants, part.by[0]))
     for earlier in before:
         graph.add_edge(earlier, name)
     if part.kind in ("node", "graph"):
         return [name]
     graph.add_node(f"{name}-l", says(f"{name}-l", chosen[1]))
-    graph.add_node(f"{name}-r", says(f"{name}-r", chosen[2]))
+    graph.add_node(f"{name}-r", reads(f"{name}-r", variants, part.by[2]))
     if part.kind == "fan":
         graph.add_edge(name, f"{name}-l")
         graph.add_edge(name, f"{name}-r")
@@ -159,7 +171,7 @@ def _added(graph: Any, before: list[str], name: str, part: Part, chosen: list[st
 
 
 def declared_in(parts: Sequence[Part]) -> list[ShareableNode]:
-    """Every node of the declared parts, with nothing declared that it depends on: the closures must tell."""
+    """Every node of the declared parts, with nothing declared that it depends on: code and closures must tell."""
     endings = ("", "-l", "-r", "-join")
     return [ShareableNode(f"p{n}{ending}") for n, part in enumerate(parts) if part.declared for ending in endings]
 

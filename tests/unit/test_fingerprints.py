@@ -119,11 +119,37 @@ def test_the_value_of_an_enum_counts_and_a_logger_does_not() -> None:
     assert mark(closing_over(logging.getLogger("a")))
 
 
-def test_of_the_variants_only_those_that_are_declared_count() -> None:
-    other = {**VARIANTS, "model": "large"}
+@pytest.mark.parametrize(
+    "make", [lambda v: lambda: v["style"], lambda v: lambda: [v.get("style", "") for _ in "ab"]], ids=["item", "get"]
+)
+def test_of_the_variants_those_that_the_code_reads_count_and_those_that_are_declared(make: Callable[..., Any]) -> None:
+    style, model = {**VARIANTS, "style": "cold"}, {**VARIANTS, "model": "large"}
 
-    assert mark(closing_over(VARIANTS), "style") == mark(closing_over(other), "style", variants=other)
-    assert mark(closing_over(VARIANTS), "model") != mark(closing_over(other), "model", variants=other)
+    assert mark(make(VARIANTS)) == mark(make(model), variants=model)
+    assert mark(make(VARIANTS)) != mark(make(style), variants=style)
+    assert mark(make(VARIANTS), "model") != mark(make(model), "model", variants=model)
+
+
+READS_UNSEEN: list[tuple[str, Callable[[dict[str, str]], object]]] = [
+    ("returned", closing_over),
+    ("a default", defaulting),
+    ("a bound argument", lambda v: functools.partial(mark, v)),
+    ("handed on", lambda v: lambda: mark(v)),
+    ("unpacked", lambda v: lambda: {**v}),
+    ("a computed name", lambda v: lambda name: v[name]),
+    ("a joined name", lambda v: lambda end: v.get("mo" + end)),
+    ("a computed default", lambda v: lambda: v.get("style", v.items())),
+    ("found as a local", lambda v: lambda: (v["style"], locals())),
+    ("a copy", lambda v: closing_over(dict(v))),
+]
+
+
+@pytest.mark.parametrize("make", [make for _, make in READS_UNSEEN], ids=[name for name, _ in READS_UNSEEN])
+def test_variants_that_are_read_unseen_have_a_fingerprint_only_if_all_are_declared(make: Callable[..., Any]) -> None:
+    with pytest.raises(NoFingerprint, match="dependsOn leaves out model"):
+        mark(make(VARIANTS), "style")
+
+    assert mark(make(VARIANTS), "style", "model")
 
 
 def test_libraries_count_by_name() -> None:

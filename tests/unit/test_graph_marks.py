@@ -13,7 +13,7 @@ from batchyard.workflows.fingerprints import versions
 from batchyard.workflows.graph_marks import graph_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 LEVEL = 1
@@ -81,3 +81,20 @@ def test_another_value_that_a_node_is_declared_to_read_is_another_mark(monkeypat
 def test_another_value_of_a_declared_dimension_is_another_mark_though_the_code_shows_none_of_it() -> None:
     assert mark(style="warm") == mark(style="warm")
     assert mark(style="warm") != mark(style="cold")
+
+
+def searching(variants: Mapping[str, str]) -> StateGraph[State, None, State, State]:
+    """Make a graph as the documentation does: its node reads from the mapping what it needs, while it runs."""
+    graph: StateGraph[State, None, State, State] = StateGraph(State)
+    graph.add_node("search", lambda state: {"count": len(variants["retriever"])})
+    return graph.add_edge(START, "search")
+
+
+def test_a_dimension_that_a_node_reads_counts_though_its_declaration_forgets_it() -> None:
+    def marked(retriever: str, prompt: str) -> str:
+        variants = {"retriever": retriever, "prompt": prompt}
+        graph: Any = searching(variants).compile()
+        return graph_marks(graph, variants, [ShareableNode("search")]).marks["search"]
+
+    assert marked("bm", "short") == marked("bm", "long")
+    assert marked("bm", "short") != marked("tf", "short")

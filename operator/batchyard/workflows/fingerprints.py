@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import batchyard
+from batchyard.workflows.keys_read import keys_read, nested
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -46,9 +47,10 @@ class NoFingerprint(Exception):
 
 
 class Fingerprinter:
-    """Reduces the values of one node. ``variants`` are the chosen ones, of which only ``depends_on`` count.
+    """Reduces the values of one node. ``variants`` are the chosen ones.
 
-    A mapping that equals the variants is taken for them, wherever it is met. ``known`` puts something plain in the
+    A mapping that equals the variants is taken for them, wherever it is met. If it can be seen which of them the code
+    reads, these count and ``depends_on``; if not, ``depends_on`` must name all. ``known`` puts something plain in the
     place of objects that it knows, or returns None.
     """
 
@@ -59,7 +61,7 @@ class Fingerprinter:
         known: Callable[[object], object | None] = lambda _value: None,
     ) -> None:
         self._variants = dict(variants)
-        self._counting = {name: variants[name] for name in sorted(depends_on) if name in variants}
+        self._depends_on = frozenset(depends_on)
         self._known = known
         self._done: dict[int, bytes] = {}
         self._under_way: dict[int, int] = {}
@@ -155,10 +157,24 @@ class Fingerprinter:
 
     def _dict(self, value: dict[Any, Any]) -> bytes:
         if self._is_variants(value):
-            return _hashed("variants", *(f"{name}={chosen!r}" for name, chosen in self._counting.items()))
+            left_out = sorted(self._variants.keys() - self._depends_on)
+            if left_out:
+                raise NoFingerprint(
+                    "the mapping of variants hangs on it, its code does not show which of them it reads, and dependsOn "
+                    f"leaves out {', '.join(left_out)}; take what it needs out of the mapping in the factory, as in "
+                    f'chosen = variants["{left_out[0]}"]'
+                )
+            return self._chosen(frozenset())
         return self._all("dict", *(part for item in value.items() for part in item))
 
-    def _is_variants(self, value: dict[Any, Any]) -> bool:
+    def _chosen(self, read: frozenset[str]) -> bytes:
+        return _hashed(
+            "variants", *(f"{name}={self._variants.get(name)!r}" for name in sorted(read | self._depends_on))
+        )
+
+    def _is_variants(self, value: object) -> bool:
+        if type(value) is not dict:
+            return False
         if not value or len(value) != len(self._variants) or any(type(part) is not str for part in value.values()):
             return False
         return value.keys() == self._variants.keys() and value == self._variants
@@ -166,12 +182,25 @@ class Fingerprinter:
     # -- code --------------------------------------------------------------------------------------------------
 
     def _function(self, function: types.FunctionType) -> bytes:
-        closure = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        parts = [function.__defaults__, function.__kwdefaults__, dict(closure), function.__dict__]
+        parts = [function.__defaults__, function.__kwdefaults__, self._closure(function), function.__dict__]
         module = str(function.__globals__.get("__name__"))
         if is_library(module):
             return self._all("library function", module, function.__qualname__, *parts)
         return self._all("function", function.__code__, *self._globals_of(function), *parts)
+
+    def _closure(self, function: types.FunctionType) -> dict[str, object]:
+        """Return what the function closes over, with the variants as those that it reads."""
+        held: dict[str, object] = {}
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            read = keys_read(function.__code__, name) if self._holds_variants(cell) else None
+            held[name] = cell if read is None else self._chosen(read)
+        return held
+
+    def _holds_variants(self, cell: types.CellType) -> bool:
+        try:
+            return self._is_variants(cell.cell_contents)
+        except ValueError:  # it is empty yet
+            return False
 
     def _code(self, code: types.CodeType) -> bytes:
         plain = (code.co_name, code.co_code, code.co_exceptiontable, code.co_names, code.co_varnames, code.co_freevars)
@@ -187,7 +216,7 @@ class Fingerprinter:
     def _globals_of(self, function: types.FunctionType) -> Iterable[object]:
         """Yield what the function reads from its module or imports while it runs, by name."""
         found = function.__globals__
-        for code in _nested(function.__code__):
+        for code in nested(function.__code__):
             names = frozenset(code.co_names)
             steps = list(dis.get_instructions(code))
             for at, step in enumerate(steps):
@@ -286,13 +315,6 @@ def versions() -> str:
         {found.name for path in sys.path if Path(path).is_dir() for found in Path(path).glob("*.dist-info")}
     )
     return _hashed(sys.version, batchyard.__version__, *installed).hex()
-
-
-def _nested(code: types.CodeType) -> Iterable[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _nested(constant)
 
 
 def _is_slot(value: object) -> bool:
