@@ -13,6 +13,7 @@ from batchyard.events.redact import Redactor
 from batchyard.model.errors import EnvironmentUnavailable, Fault
 from batchyard.runners.check import check_workflow
 from batchyard.runners.workers import Wanted
+from batchyard.setups import shareable_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,7 @@ def first_faults(
                 seconds=max(0.0, until - clock.monotonic()),
                 clock=clock,
                 ended=ended,
+                declared=shareable_nodes(loaded.batch.spec),
             )
     except EnvironmentUnavailable as err:
         raise EnvironmentUnavailable(redact(str(err))) from err

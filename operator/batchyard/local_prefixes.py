@@ -16,19 +16,20 @@ import structlog
 
 from batchyard.decide.prefixes import Shape
 from batchyard.engine.attempts import Prefix
-from batchyard.engine.marks import GraphMarks, ShareableNode
 from batchyard.engine.prefixes import KeptPrefix, SharedPrefixes
 from batchyard.local_files import checkpoints_folder
 from batchyard.model.errors import EnvironmentUnavailable
 from batchyard.model.trial import NodeBoundary
 from batchyard.runners.marks import workflow_marks
 from batchyard.runners.workers import Wanted
+from batchyard.setups import shareable_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from batchyard.clock import Clock
+    from batchyard.engine.marks import GraphMarks, ShareableNode
     from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
     from batchyard.engine.sources import LoadedBatch
     from batchyard.runners.worker import Setup
@@ -53,10 +54,9 @@ def open_prefixes(
 
     The workflows are built in workers. If that fails, nothing is shared: the trials will tell what is wrong.
     """
-    sharing, plan = loaded.batch.spec.workflow.shared_prefix, loaded.plan
-    if sharing is None or len(plan.combinations) < 2:
+    declared, plan = shareable_nodes(loaded.batch.spec), loaded.plan
+    if not declared or len(plan.combinations) < 2:
         return None
-    declared = [ShareableNode(node.name, node.depends_on, node.reads) for node in sharing.nodes]
     seconds = loaded.batch.spec.deadlines.environment_seconds
     until = clock.monotonic() + seconds
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchyard.engine.marks import ShareableNode
 from batchyard.model.usage import Allowance
 from batchyard.runners.leader import Limits
 from batchyard.runners.meter import Metering
@@ -38,6 +39,12 @@ def setup_of(loaded: LoadedBatch, *, checkpoints: str, objects: str = "") -> Set
         metering=_metering(spec),
         prices={name: (price.input_per_million, price.output_per_million) for name, price in prices.items()},
     )
+
+
+def shareable_nodes(spec: BatchTestSpec) -> tuple[ShareableNode, ...]:
+    """Return the nodes that combinations may share."""
+    sharing = spec.workflow.shared_prefix
+    return tuple(ShareableNode(one.name, one.depends_on, one.reads) for one in sharing.nodes) if sharing else ()
 
 
 def limits_of(spec: BatchTestSpec, *, batch_until: float) -> Limits:

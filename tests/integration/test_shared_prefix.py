@@ -160,6 +160,24 @@ def test_the_trail_says_why_a_declared_node_is_not_shared(bench: BatchBench) -> 
     assert details["shared"] == NODES[:7]
 
 
+def test_names_that_are_not_there_are_faults_before_anything_runs(bench: BatchBench) -> None:
+    reads = ["branching:NAMES", "branching:NAME"]
+    nodes = [{"name": "n1l", "dependsOn": []}, {"name": "n2", "dependsOn": [], "reads": reads}]
+
+    wrong = {fault.path: str(fault) for fault in bench.engine.check(load(bench, FOUR, nodes=nodes))}
+
+    assert bench.engine.check(load(bench, FOUR)) == []
+    assert set(wrong) == {f"spec.workflow.sharedPrefix.nodes{place}" for place in ("[0].name", "[1].reads[1]")}
+    assert "n1l: is no node of the workflow; did you mean n1?" in wrong["spec.workflow.sharedPrefix.nodes[0].name"]
+    assert 'has no "NAME"' in wrong["spec.workflow.sharedPrefix.nodes[1].reads[1]"]
+
+
+def test_a_node_that_only_some_combinations_have_is_no_fault(bench: BatchBench) -> None:
+    nodes = [{"name": "n1", "dependsOn": []}, {"name": "extra", "dependsOn": []}]
+
+    assert bench.engine.check(load(bench, {"first": ["a", "extra"]}, nodes=nodes)) == []
+
+
 @pytest.mark.proves("shared-prefix")
 def test_sixteen_variants_run_no_more_nodes_than_they_have_to(bench: BatchBench) -> None:
     variants = {"first": ["a"], "last": [str(number) for number in range(16)]}

@@ -1,6 +1,7 @@
 """A chain of counting nodes: each writes its name to the ``log`` of its state, so that a test sees what really ran.
 
-``first`` decides what node ``n4`` does and ``last`` what ``n8`` does; the chain has ten nodes.
+``first`` decides what node ``n4`` does and ``last`` what ``n8`` does; the chain has ten nodes, and one more beside its
+first if ``first`` is "extra".
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ def build(variants: Mapping[str, str]) -> StateGraph[State, None, State, State]:
     for name in NAMES:
         graph.add_node(name, _node(name, chosen.get(name, "")))
     graph.add_edge(START, NAMES[0])
+    if variants.get("first") == "extra":
+        graph.add_node("extra", _node("extra", ""))
+        graph.add_edge(START, "extra")
     for one, other in itertools.pairwise(NAMES):
         graph.add_edge(one, other)
     graph.add_edge(NAMES[-1], END)

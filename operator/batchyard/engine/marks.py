@@ -22,10 +22,12 @@ class ShareableNode:
 class GraphMarks:
     """One workflow, as sharing sees it; see ``decide.prefixes.Shape``.
 
-    ``unmarked`` says why a declared node has no fingerprint. ``nodes`` are all of the workflow's nodes.
+    ``unmarked`` says why a declared node has no fingerprint, ``unread`` why a value that one is declared to read cannot
+    be had. ``nodes`` are all of the workflow's nodes.
     """
 
     marks: Mapping[str, str] = field(default_factory=dict)
     leads_to: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unmarked: Mapping[str, str] = field(default_factory=dict)
     nodes: Sequence[str] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)

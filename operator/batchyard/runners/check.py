@@ -10,12 +10,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from batchyard.model.errors import EnvironmentUnavailable, Fault
+from batchyard.runners.shared_names import SharedNames
 from batchyard.runners.workers import LedWorker, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchyard.clock import Clock
+    from batchyard.engine.marks import ShareableNode
     from batchyard.engine.ports import EnvironmentProvider, RuntimeEnvironment
     from batchyard.model.trial import JSON, Combination
     from batchyard.runners.worker import Setup
@@ -34,20 +36,25 @@ def check_workflow(
     seconds: float,
     clock: Clock,
     ended: Callable[[], bool] = lambda: False,
+    declared: Sequence[ShareableNode] = (),
 ) -> list[Fault]:
     """Return every fault that shows when all combinations are built, each in its own environment.
 
-    ``inputs`` are (path in the file, state), checked against the schema if there is one. The check as a whole may take
+    ``inputs`` are (path in the file, state), checked against the schema if there is one; ``declared`` are nodes that
+    must be in the workflow. The check as a whole may take
     ``seconds``, and is given up soon after ``ended`` says so. Raises ``EnvironmentUnavailable`` if it cannot be made.
     """
     faults: dict[str, Fault] = {}
+    shared = SharedNames(declared)
     for index, (runtime, members, asked) in enumerate(
         workers_of_environments(spawn, setup, provider, combinations, seconds=seconds, clock=clock, ended=ended)
     ):
         # The same fault in every combination is one fault; the inputs are the same for all of them.
         for fault in _faults(asked, runtime, members, inputs if index == 0 else ()):
             faults.setdefault(f"{fault.path} {fault.message}", fault)
-    return list(faults.values())
+        if declared and not faults:
+            shared.ask(asked, members)
+    return list(faults.values()) or list(shared.faults())
 
 
 def workers_of_environments(

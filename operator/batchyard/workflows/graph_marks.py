@@ -42,6 +42,7 @@ def graph_marks(
     marks: dict[str, str] = {}
     leads_to: dict[str, Sequence[str]] = {}
     unmarked: dict[str, str] = {}
+    values, unread = _values(declared, source)
     place = (versions(), environment)
     # Nobody says what the way in depends on, so all the variants count.
     for node in (ShareableNode(START, tuple(variants)), *declared):
@@ -51,12 +52,12 @@ def graph_marks(
             marker = Fingerprinter(variants, node.depends_on, _plainly)
             parts = _beginning(builder) if node.name == START else _node(builder, node.name)
             chosen = [] if node.name == START else [(name, variants.get(name)) for name in sorted(node.depends_on)]
-            read = {name: _value(name, source) for name in node.reads}
+            read = {name: _value(name, values, unread) for name in node.reads}
             marks[node.name] = marker.of([place, node.name, chosen, read, parts])
             leads_to[node.name] = _ways_out(builder, node.name)
         except NoFingerprint as error:
             unmarked[node.name] = str(error)
-    return GraphMarks(marks, leads_to, unmarked, tuple(name for name in builder.nodes if name != START))
+    return GraphMarks(marks, leads_to, unmarked, tuple(name for name in builder.nodes if name != START), unread)
 
 
 def _node(builder: Builder, name: str) -> object:
@@ -93,11 +94,22 @@ def _plainly(value: object) -> object | None:
     return None
 
 
-def _value(reference: str, source: Path | None) -> object:
-    try:
-        return load_named(reference, source)
-    except WorkflowInvalid as error:
-        raise NoFingerprint(str(error)) from error
+def _values(declared: Sequence[ShareableNode], source: Path | None) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the values that nodes are declared to read, and why others cannot be had."""
+    values: dict[str, object] = {}
+    unread: dict[str, str] = {}
+    for reference in dict.fromkeys(name for node in declared for name in node.reads):
+        try:
+            values[reference] = load_named(reference, source)
+        except WorkflowInvalid as error:
+            unread[reference] = str(error)
+    return values, unread
+
+
+def _value(reference: str, values: Mapping[str, object], unread: Mapping[str, str]) -> object:
+    if reference in unread:
+        raise NoFingerprint(unread[reference])
+    return values[reference]
 
 
 def _ways_out(builder: Builder, name: str) -> list[str]:
