@@ -31,6 +31,15 @@ def files_folder(store: str) -> Path:
     return path.with_name(f"{path.name}.files")
 
 
+def written_files(store: str) -> tuple[Path, ...]:
+    """Return what is written here of a store and its batches' files, be it there by now or not."""
+    url, files = parse_target(store), files_folder(store)
+    if url.get_backend_name() != "sqlite":
+        return (files,)
+    path = Path(url.database or "")
+    return (files, path, *(path.with_name(f"{path.name}-{part}") for part in ("wal", "shm", "journal")))
+
+
 def checkpoints_folder(files: Path, batch_id: str) -> Path:
     """Return where a batch's checkpoints are below the store's files."""
     return files / CHECKPOINTS / batch_id

@@ -95,6 +95,35 @@ def test_to_amend_and_to_reuse_is_one_too_many(bench: Bench) -> None:
     assert "not both" in done.stderr
 
 
+def test_what_runs_write_themselves_is_no_code(bench: Bench) -> None:
+    store = ("--store", "results.sqlite")
+    bench.run("run", "batch.yaml", *store, "--report", "first.html")
+    bench.run("run", "batch.yaml", *store, "--report", "second.html", "--report", "junit.xml")
+
+    again = bench.run("run", "batch.yaml", *store, "--report", "second.html", "--reuse")
+    (first,) = bench.json("list", *store)["batches"][2:]
+    amended = bench.run("run", "batch.yaml", *store, "--amend", first["id"])
+
+    assert "4 of 4 trials carried over" in again.stderr
+    assert f"4 of 4 trials carried over from {first['id']}" in amended.stderr
+
+
+def test_what_is_no_code_can_be_left_out_later(bench: Bench) -> None:
+    (bench.folder / "notes.txt").write_text("before")
+    first = bench.json("run", "batch.yaml")["batch"]["id"]
+    (bench.folder / "notes.txt").write_text("after")
+
+    refused = bench.run("run", "batch.yaml", "--amend", "small")
+    reused = bench.run("run", "batch.yaml", "--reuse")
+    (bench.folder / ".batchyardignore").write_text("*.txt\n")
+    amended = bench.run("run", "batch.yaml", "--amend", first)
+
+    assert "notes.txt is another" in refused.stderr
+    assert "leave out in .batchyardignore what is no code, or run all of it anew" in refused.stderr
+    assert "leave out in .batchyardignore what is no code\n" in reused.stderr
+    assert "4 of 4 trials carried over" in amended.stderr
+
+
 @pytest.fixture
 def held(bench: Bench) -> Iterator[Popen[str]]:
     """A run whose trials wait for the file ``.gate``."""

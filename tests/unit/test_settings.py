@@ -9,19 +9,20 @@ from batch_bench import batch_file
 from batchyard.decide.amending import setting_differences
 from batchyard.engine.settings import MOST_FILES, installed, setting_of
 from batchyard.engine.sources import load
+from batchyard.model.setting import Setting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchyard.model.setting import Setting
 
-
-def found_in(folder: Path) -> Setting:
+def found_in(folder: Path, *written: str) -> Setting:
     """Write a BatchTest with a file of cases, whose code is in its own folder, and return what it runs with."""
     (folder / "cases.jsonl").write_text('{"name": "more", "input": {}}\n')
     source = {"factory": "graph:build", "source": {"path": "."}}
     return setting_of(
-        load(batch_file(folder, "graph:build", workflow=source, casesFrom=[{"path": "cases.jsonl"}])), "here"
+        load(batch_file(folder, "graph:build", workflow=source, casesFrom=[{"path": "cases.jsonl"}])),
+        "here",
+        [folder / name for name in written],
     )
 
 
@@ -48,6 +49,22 @@ def test_what_the_user_leaves_out_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("<p>")
 
     assert list(setting_differences(found_in(tmp_path), was)) == []
+
+
+def test_what_a_run_writes_does_not_count_in_it_nor_in_the_next(tmp_path: Path) -> None:
+    first = found_in(tmp_path, "out/report.html", "results.sqlite", "results.sqlite.files")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("<p>")
+    (tmp_path / "results.sqlite").write_text("rows")
+    (tmp_path / "results.sqlite.files").mkdir()
+    (tmp_path / "results.sqlite.files" / "kept.txt").write_text("of a trial")
+
+    again = found_in(tmp_path, "out/report.html", "results.sqlite", "results.sqlite.files")
+    without_report = found_in(tmp_path, "results.sqlite", "results.sqlite.files")
+
+    assert list(setting_differences(again, first)) == []
+    assert list(setting_differences(without_report, first)) == []
+    assert Setting.from_json(first.to_json()) == first
 
 
 def test_a_folder_with_too_much_in_it_is_not_known(tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 from batchyard.cli import terminal
 from batchyard.decide.amending import setting_differences
-from batchyard.engine.carrying import FIELD, amending, amending_as_asked, reusing
+from batchyard.engine.carrying import FIELD, amending, amending_as_asked, reusing, without_outputs
 from batchyard.engine.settings import setting_of
 from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.store.carrying import SqlPastResults
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
     from batchyard.engine.sources import LoadedBatch
     from batchyard.store.sql import SqlStore
 
@@ -34,6 +37,8 @@ class Earlier:
             option = "--amend" if self.amend else "--reuse"
             fault = Fault(FIELD, asked, f"says already what is amended, and so does {option}", "leave one of them out")
             raise SpecInvalid(f"BatchTest {loaded.batch.metadata.name}", [fault])
+        if asked is not None or self.amend or self.reuse:
+            loaded = without_outputs(SqlPastResults(store), loaded)
         if self.amend:
             return amending(store, loaded, self.amend)
         if not self.reuse:
@@ -47,10 +52,15 @@ class Earlier:
 NOTHING_EARLIER = Earlier()
 
 
-def changed_since(loaded: LoadedBatch, place: str) -> str:
-    """Return what a batch that is resumed goes on with that it did not begin with, "" if that is nothing or unknown."""
+def changed_since(loaded: LoadedBatch, place: str, written: Collection[Path] = ()) -> str:
+    """Return what a batch that is resumed goes on with that it did not begin with, "" if that is nothing or unknown.
+
+    ``place`` and ``written`` are as ``setting_of`` has them.
+    """
     was = loaded.setting
-    return "" if was is None or was.unknown else "; ".join(setting_differences(setting_of(loaded, place), was))
+    if was is None or was.unknown:
+        return ""
+    return "; ".join(setting_differences(setting_of(loaded, place, written), was))
 
 
 def write_change(store: SqlStore, batch_id: str, loaded: LoadedBatch, changed: str) -> None:

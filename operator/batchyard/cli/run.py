@@ -27,7 +27,7 @@ from batchyard.engine.forks import bound
 from batchyard.engine.parity import Elsewhere
 from batchyard.engine.settings import setting_of
 from batchyard.engine.sources import LoadedBatch, load
-from batchyard.local_files import files_folder
+from batchyard.local_files import files_folder, written_files
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Reason
 from batchyard.model.spec_environment import Isolation, Provider
@@ -117,7 +117,8 @@ def run_file(
         target = stores.target(named_store)
         with open_store(target) as store:
             end_abandoned(store, target, quiet=quiet)
-            loaded = replace(bound(store, loaded), setting=setting_of(loaded, place_name(here(loaded, ray))))
+            written = (*reports, *written_files(target))
+            loaded = replace(bound(store, loaded), setting=setting_of(loaded, place_name(here(loaded, ray)), written))
             loaded = earlier.taken(store, loaded, quiet=quiet)
             record = engine.accept(store, loaded, files_folder(target))
             front = Front(engine, store, target, interrupts, quiet=quiet)
@@ -138,7 +139,8 @@ def resume_batch(reference: str, named_store: str, output: Output, place: Place,
             return show_result(store, record.id, output, target)
         end_abandoned(store, target, quiet=quiet)
         ray = place.ray(loaded.batch)
-        changed = "" if record.phase.final else changed_since(loaded, place_name(here(loaded, ray)))
+        where, written = place_name(here(loaded, ray)), written_files(target)
+        changed = "" if record.phase.final else changed_since(loaded, where, written)
         with Interrupts() as interrupts, LocalEngine(ray=ray) as engine:
             front = Front(engine, store, target, interrupts, quiet=quiet)
             return _carry_out(front, record, loaded, output, changed)

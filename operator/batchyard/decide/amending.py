@@ -32,6 +32,9 @@ _ANSWERS = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.NEEDS_INPUT, Outco
 _NO_ANSWER = frozenset({Reason.BATCH_DEADLINE_EXCEEDED, Reason.WORKFLOW_INVALID, Reason.START_REFUSED})
 _TOLD = 5
 
+CODE = "code"
+"""What a sentence of ``differences`` about code begins with."""
+
 _Named = TypeVar("_Named", Combination, Case)
 
 
@@ -96,7 +99,7 @@ def setting_differences(new: Setting | None, old: Setting | None) -> Iterator[st
     if new is None or old is None:
         return
     if not new.unknown and not old.unknown:
-        yield from _listed("code", _code_changes(new, old))
+        yield from _listed(CODE, _code_changes(new, old))
     was, now = set(old.packages), set(new.packages)
     changed = [*(f"{name} is new" for name in sorted(now - was)), *(f"{name} is gone" for name in sorted(was - now))]
     yield from _listed("packages", changed)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
 
-from batchyard.decide.amending import Carrying, Side, Tally, Why, differences
+from batchyard.decide.amending import CODE, Carrying, Side, Tally, Why, differences
+from batchyard.engine.leaving_out import IGNORE_FILE, is_left_out_within, patterns_of
 from batchyard.engine.sources import LoadedBatch
 from batchyard.model.errors import BatchAmbiguous, BatchNotFound, Fault, SpecInvalid
 
@@ -170,6 +171,16 @@ OPTION, FIELD = "--amend", "spec.amends"
 """Where it is said which batch is amended."""
 
 
+def without_outputs(past: PastResults, loaded: LoadedBatch) -> LoadedBatch:
+    """Return the batch with the files that earlier runs of its name wrote taken for no code, as those of its own."""
+    if loaded.setting is None:
+        return loaded
+    settings = [record.spec.get("setting") for record in past.earlier(loaded.batch.metadata.name, MOST_EARLIER)]
+    written = {path for setting in settings if setting for path in setting.get("written", ())}
+    apart = tuple(sorted({*loaded.setting.apart, *written}))
+    return replace(loaded, setting=replace(loaded.setting, apart=apart))
+
+
 def amending(store: BatchStore, loaded: LoadedBatch, reference: str) -> LoadedBatch:
     """Return the batch as one that amends the finished batch of this id or name.
 
@@ -204,26 +215,45 @@ def amending_record(loaded: LoadedBatch, record: BatchRecord, said_at: str) -> L
     old = _read(record)
     if old is None:
         raise _refused(loaded, said_at, source, "was never accepted", "name a batch whose trials ran")
-    found = differences(side_of(loaded), side_of(old))
+    found = _differences(loaded, old)
     if found:
-        remedy = f"put it back as it was, or run all of it anew: without {said_at}"
-        faults = [Fault(said_at, source, f"cannot be amended: {one}", remedy) for one in found]
+        anew = f"or run all of it anew: without {said_at}"
+        faults = [
+            Fault(said_at, source, f"cannot be amended: {one}", f"put it back as it was, {_also(one)}{anew}")
+            for one in found
+        ]
         raise SpecInvalid(f"BatchTest {loaded.batch.metadata.name}", faults)
     return replace(loaded, carries_from=(record.id,))
 
 
 def reusing(past: PastResults, loaded: LoadedBatch) -> tuple[LoadedBatch, str]:
     """Return the batch as one that takes what it can from earlier batches of its name, newest first; else why not."""
-    side, why = side_of(loaded), "there is no finished batch of this name"
+    why = "there is no finished batch of this name"
     sources = []
     for place, record in enumerate(past.earlier(loaded.batch.metadata.name, MOST_EARLIER)):
         old = _read(record)
-        found = ("it was never accepted",) if old is None else differences(side, side_of(old))
+        found = ("it was never accepted",) if old is None else _differences(loaded, old)
         if not found:
             sources.append(record.id)
         elif place == 0:
-            why = f"{record.id} differs: {'; '.join(found)}"
+            also = "".join(map(_also, found)).removesuffix(", ")
+            why = "; ".join(filter(None, (f"{record.id} differs: {'; '.join(found)}", also)))
     return replace(loaded, carries_from=tuple(sources)), "" if sources else f"nothing can be used again: {why}"
+
+
+def _also(difference: str) -> str:
+    """Return what else may be done about a difference, with a comma: what is no code need not be the same."""
+    return f"leave out in {IGNORE_FILE} what is no code, " if difference.startswith(f"{CODE}: ") else ""
+
+
+def _differences(loaded: LoadedBatch, old: LoadedBatch) -> tuple[str, ...]:
+    """Return why no result of the old batch can stand for a trial; what is no code by now was none before."""
+    new, was = side_of(loaded), side_of(old)
+    if new.setting is not None and new.setting.ignored and was.setting is not None:
+        patterns = patterns_of(new.setting.ignored)
+        files = {path: said for path, said in was.setting.files.items() if not is_left_out_within(path, patterns)}
+        was = replace(was, setting=replace(was.setting, files=files))
+    return differences(new, was)
 
 
 def _read(record: BatchRecord) -> LoadedBatch | None:

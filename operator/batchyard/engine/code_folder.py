@@ -34,13 +34,15 @@ class CodeFolder:
     """What was found: the files by their path from the top, in order, and what is wrong with the folder.
 
     ``faults`` have paths of files, ``fault`` is one of the folder as a whole: its message and what to do. ``stores``
-    are files that were left out for their ending only. If anything is wrong the contents are not complete.
+    are files that were left out for their ending only. ``ignored`` is what ``IGNORE_FILE`` says. If anything is wrong
+    the contents are not complete.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     fault: tuple[str, str] | None = None
     stores: list[str] = field(default_factory=list)
+    ignored: str = ""
 
 
 def read_code(
@@ -80,7 +82,8 @@ class _Walk:
         for path in apart:
             with suppress(ValueError):
                 own.append(exactly(path.resolve().relative_to(self.root).as_posix()))
-        self._users = patterns_of(self._ignore_file())
+        self._found.ignored = self._ignore_file()
+        self._users = patterns_of(self._found.ignored)
         self._patterns = (*patterns_of(ALWAYS), *own, *self._users)
 
     def _ignore_file(self) -> str:

@@ -24,6 +24,7 @@ __pycache__/
 node_modules/
 *.db
 *.db-*
+*.db.files/
 """
 """What nobody means to run: hidden files, what Python and others write by themselves, and stores."""
 
@@ -57,6 +58,15 @@ def is_left_out(path: str, patterns: Iterable[Pattern], *, is_folder: bool) -> b
         if pattern.takes_back == left_out and (is_folder or not pattern.folders_only) and _fits(names, pattern.names):
             left_out = not pattern.takes_back
     return left_out
+
+
+def is_left_out_within(path: str, patterns: Sequence[Pattern]) -> bool:
+    """Return whether the patterns leave out a file or a folder that it is in."""
+    names = path.split("/")
+    above = ("/".join(names[:depth]) for depth in range(1, len(names)))
+    return any(is_left_out(folder, patterns, is_folder=True) for folder in above) or is_left_out(
+        path, patterns, is_folder=False
+    )
 
 
 def _pattern(line: str) -> Pattern | None:

@@ -18,7 +18,7 @@ from batchyard.model.setting import Setting
 from batchyard.model.spec import API_VERSION, KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from batchyard.engine.sources import LoadedBatch
@@ -31,14 +31,17 @@ _INSTALLED = (".dist-info", ".egg-info")
 _TEXTS = (".yaml", ".yml", ".json")
 
 
-def setting_of(loaded: LoadedBatch, place: str) -> Setting:
-    """Return what a batch that was read from a file would run with now, on this machine and in this ``place``."""
+def setting_of(loaded: LoadedBatch, place: str, written: Collection[Path] = ()) -> Setting:
+    """Return what a batch that was read from a file would run with now, on this machine and in this ``place``.
+
+    ``written`` are files and folders that its run writes, which are no code.
+    """
     source = loaded.batch.spec.workflow.source.path
     packages, python = installed(), f"{platform.python_implementation()} {platform.python_version()}"
     if source is None:
         return Setting(packages=packages, python=python, place=place, unknown="it is in no folder of its own")
     folder = (loaded.base / source).resolve()
-    found = read_code(folder, source, (), MOST_BYTES)
+    found = read_code(folder, source, written, MOST_BYTES)
     unknown = ""
     if found.fault is not None or len(found.files) > MOST_FILES:
         unknown = (
@@ -49,8 +52,10 @@ def setting_of(loaded: LoadedBatch, place: str) -> Setting:
         unknown = str(found.faults[0])
     if unknown:
         return Setting(packages=packages, python=python, place=place, unknown=unknown)
-    files, apart = digests_of(found.files, _below(folder, loaded))
-    return Setting(files, apart, packages, python, place)
+    own = tuple(_below(folder, written))
+    # What they say is compared by what they mean.
+    files, apart = digests_of(found.files, (*_below(folder, loaded.own_files), *own))
+    return Setting(files, apart, packages, python, place, written=own, ignored=found.ignored)
 
 
 def digests_of(files: Mapping[str, bytes], own: Iterable[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -68,9 +73,9 @@ def installed() -> tuple[str, ...]:
     return tuple(sorted(name.rsplit(".", 1)[0] for name in names))
 
 
-def _below(folder: Path, loaded: LoadedBatch) -> Iterator[str]:
-    """Yield the batch's own files that are in the folder: what they say is compared by what they mean."""
-    for path in loaded.own_files:
+def _below(folder: Path, paths: Iterable[Path]) -> Iterator[str]:
+    """Yield those of the paths that are in the folder, as they are named there."""
+    for path in paths:
         with suppress(ValueError):
             yield path.resolve().relative_to(folder).as_posix()
 

@@ -24,7 +24,8 @@ class Setting:
     ``files`` are the digests of the workflow's files by their path in its folder; ``apart`` are paths there that are
     no code but the batch's own file and its cases. ``packages`` has name and version of each that is installed.
     ``pods`` is what decides what its pods are, in a cluster, by its name: the value, or a digest of it.
-    ``unknown`` is why the code is not known, "" if it is.
+    ``unknown`` is why the code is not known, "" if it is. ``written`` are those of ``apart`` that the batch's own run
+    writes: its reports and its store. ``ignored`` are the patterns of what the user has left out by now; not kept.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -34,6 +35,8 @@ class Setting:
     place: str = ""
     unknown: str = ""
     pods: Mapping[str, str] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
+    ignored: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, JSON]:
         """Return it as JSON."""
@@ -45,6 +48,7 @@ class Setting:
             "place": self.place,
             "unknown": self.unknown,
             **({"pods": dict(self.pods)} if self.pods else {}),
+            **({"written": list(self.written)} if self.written else {}),
         }
 
     @classmethod
@@ -58,4 +62,5 @@ class Setting:
             place=body["place"],
             unknown=body["unknown"],
             pods=dict(body.get("pods", {})),
+            written=tuple(body.get("written", ())),
         )
