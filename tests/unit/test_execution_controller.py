@@ -249,6 +249,21 @@ def test_a_fork_to_a_workflow_without_the_next_node_is_refused_and_leaves_nothin
         controller.get("f")
 
 
+def test_an_execution_is_not_gone_on_with_by_a_workflow_that_lost_the_next_node() -> None:
+    nodes = dict(THREE)
+    adapter = InMemoryStateAdapter(lambda _: InMemoryWorkflow(nodes))
+    settings = RunSettings(20, "sync")
+    begun(ExecutionController(adapter, settings), before="three")
+    del nodes["three"]
+    later = ExecutionController(adapter, settings)
+    adopted = later.adopt("e", {})
+
+    with pytest.raises(ExecutionError, match="three would run next, and the workflow has no such node"):
+        later.resume("e", ListeningProbe())
+
+    assert later.get("e") == adopted
+
+
 def test_an_edit_of_a_paused_execution_is_seen_by_the_next_node() -> None:
     controller = begun(controller_of(), before="two")
 

@@ -122,8 +122,7 @@ class ExecutionController:
         except ValueError as error:
             raise ExecutionError(f"execution {execution_id}: {error}") from error
         made = self.adopt(execution_id, variants, breakpoints=breakpoints)
-        history = self._adapter.history(execution_id)
-        self._check_fits(execution_id, "another place", history[-1].next)
+        self._check_fits(execution_id, self._adapter.history(execution_id)[-1].next, "fork from an earlier node")
         return made
 
     def run(self, execution_id: str, probe: Probe) -> RunOutput:
@@ -149,9 +148,15 @@ class ExecutionController:
         """Go on with a paused execution until it ends or pauses again; ``answers`` are for a graph that asked.
 
         With ``steps_count`` the steps it has taken count towards the recursion limit. Raises ``ExecutionError`` for an
-        answer to nothing that is asked.
+        answer to nothing that is asked, and if the workflow lacks a node that would run next.
         """
         check(self.get(execution_id), Move.RESUME)
+        # A framework passes over a task of a node that it does not know, and would call the run completed.
+        self._check_fits(
+            execution_id,
+            self._adapter.history(execution_id)[-1].next,
+            "give it that node back, or edit the state, after which is decided anew what runs next",
+        )
         given = self._addressed(execution_id, answers) if answers else NO_ANSWERS
         execution = self._begin(execution_id, Move.RESUME)
         listening = Listening(probe, self._hear_stop)
@@ -243,7 +248,7 @@ class ExecutionController:
         made = self.create(new_id, chosen, {})
         try:
             upcoming = next(point.next for point in self._adapter.history(execution_id) if point.id == target)
-            self._check_fits(new_id, f"execution {execution_id}", upcoming)
+            self._check_fits(new_id, upcoming, "fork from an earlier node")
             self._adapter.fork(execution_id, target, new_id)
             forked = replace(made, status=ExecutionStatus.PAUSED, origin=Origin(execution_id, target))
             self._keep(self._standing(forked))
@@ -377,11 +382,11 @@ class ExecutionController:
         if unknown:
             raise ExecutionError(f"a breakpoint names no node: {', '.join(unknown)}; the nodes are {', '.join(nodes)}")
 
-    def _check_fits(self, new_id: str, source: str, upcoming: Sequence[str]) -> None:
-        """Raise ``ExecutionError`` if the fork's workflow lacks a node that would run next."""
-        nodes = self._adapter.nodes(self._workflows[new_id])
+    def _check_fits(self, execution_id: str, upcoming: Sequence[str], what_now: str) -> None:
+        """Raise ``ExecutionError`` if the execution's workflow lacks a node that would run next."""
+        nodes = self._adapter.nodes(self._workflows[execution_id])
         if lacking := [node for node in upcoming if node not in (*nodes, "__start__")]:
             raise ExecutionError(
-                f"{source} cannot be gone on with as {new_id} there: {', '.join(lacking)} would run next, and the "
-                f"other combination's workflow has no such node (it has {', '.join(nodes)})"
+                f"execution {execution_id} cannot go on: {', '.join(lacking)} would run next, and the workflow has no "
+                f"such node (it has {', '.join(nodes)}); {what_now}"
             )
