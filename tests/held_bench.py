@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from batch_bench import BatchBench, Ran
     from batchyard.engine.sources import LoadedBatch
     from batchyard.executions.held import Held
+    from batchyard.model.trial import JSON
+
+
+def a_desk(bench: BatchBench, tmp_path: Path, /, *, last: str = "three", **state: JSON) -> Desk:
+    log = tmp_path / "log"
+    case = {"name": "one", "input": {"log": str(log), **state}}
+    variants: dict[str, JSON] = (
+        {"matrix": {"last": ["three", "other"]}} if last == "both" else {"matrix": {"last": [last]}}
+    )
+    loaded = bench.load("steps:build", cases=[case], variants=variants, parallelism=1)
+    return Desk(bench, loaded, bench.run(loaded), log)
 
 
 @dataclass

@@ -39,9 +39,11 @@ from batchyard.local_sessions import session_lifecycle, this_process
 from batchyard.model.errors import BatchBusy, Fault, StoreError
 from batchyard.model.spec_environment import Isolation
 from batchyard.runners.keeping import KeepingRunner, Threads
+from batchyard.runners.marks import workflow_marks
 from batchyard.runners.ray import open_ray_runner
 from batchyard.runners.thread_worker import ThreadWorker
 from batchyard.runners.threads import ThreadPoolBatchTestRunner
+from batchyard.runners.workers import Wanted
 from batchyard.runners.zygotes import Zygotes
 from batchyard.setups import limits_of, setup_of
 from batchyard.store.carrying import SqlPastResults
@@ -52,7 +54,7 @@ from batchyard.workflows.checkpoint_file import read_boundaries
 from batchyard.workflows.thread_copy import export_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -60,7 +62,8 @@ if TYPE_CHECKING:
     from batchyard.engine.attempts import BatchTestRunner
     from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.engine.sources import LoadedBatch
-    from batchyard.runners.workers import LedWorker, Wanted
+    from batchyard.model.trial import Combination
+    from batchyard.runners.workers import LedWorker
     from batchyard.store.sql import SqlStore
 
 _COMMIT_DELAY_SECONDS = 0.05
@@ -149,6 +152,21 @@ class LocalEngine:
             clock=self._clock,
             ended=ended,
         )
+
+    def nodes(self, loaded: LoadedBatch, combination: Combination) -> Sequence[str]:
+        """Return the nodes of a combination's workflow, which a worker builds. Raises ``EnvironmentUnavailable``."""
+        seconds = loaded.batch.spec.deadlines.environment_seconds
+        until = self._clock.monotonic() + seconds
+        (found,) = workflow_marks(
+            lambda runtime: self._zygotes.spawn(Wanted(runtime, until, lambda: False, lambda _order, _outcome: None)),
+            setup_of(loaded, checkpoints=":memory:"),
+            self._environment(loaded, Path()),
+            [combination],
+            [],
+            seconds=seconds,
+            clock=self._clock,
+        )
+        return found.nodes
 
     def accept(
         self, store: SqlStore, loaded: LoadedBatch, files: Path | None = None, *, suffix: str = ""

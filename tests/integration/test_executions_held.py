@@ -22,7 +22,7 @@ from batchyard.model.errors import BatchBusy
 from batchyard.model.execution import CheckpointNotFound, ExecutionError, ExecutionStatus, InvalidTransition
 from batchyard.model.trial import Combination
 from command_line import Bench
-from held_bench import Desk
+from held_bench import Desk, a_desk
 from runner_bench import CLOCK, lines_of
 
 if TYPE_CHECKING:
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 120.0
-
-
-def a_desk(bench: BatchBench, tmp_path: Path, /, *, last: str = "three", **state: JSON) -> Desk:
-    log = tmp_path / "log"
-    case = {"name": "one", "input": {"log": str(log), **state}}
-    variants: dict[str, JSON] = (
-        {"matrix": {"last": ["three", "other"]}} if last == "both" else {"matrix": {"last": [last]}}
-    )
-    loaded = bench.load("steps:build", cases=[case], variants=variants, parallelism=1)
-    return Desk(bench, loaded, bench.run(loaded), log)
 
 
 def test_an_attempt_that_asked_goes_on_with_an_answer_and_nothing_runs_twice(bench: BatchBench, tmp_path: Path) -> None:
@@ -206,7 +196,7 @@ def test_an_execution_whose_process_is_killed_in_a_node_goes_on_from_its_last_bo
     until.touch()
     ended = bench.json("execution", "resume", held["execution"])
 
-    assert (held["status"], held["next"]) == ("Paused", [])
+    assert (held["status"], held["next"]) == ("Paused", ["two"])
     assert "ended without a word" in held["message"]
     assert (ended["status"], ended["state"]["seen"]) == ("Completed", ["one", "two", "three"])
     assert lines_of(log) == ["one", "two", "two", "three"]

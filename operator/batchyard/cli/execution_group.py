@@ -4,6 +4,7 @@ No ``from __future__ import annotations`` here: Typer reads the annotations when
 """
 
 import json
+import math
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +29,7 @@ WhatArgument = Annotated[
 TrialArgument = Annotated[
     str,
     typer.Argument(
-        metavar="[TRIAL[#ATTEMPT]]", help="A trial whose attempt's states were kept; its newest attempt without #."
+        metavar="[TRIAL[#ATTEMPT]]", help="A trial: its execution, else its newest attempt; with # that attempt."
     ),
 ]
 ToOption = Annotated[
@@ -65,10 +66,19 @@ def _pausing(before: list[str] | None, after: list[str] | None, until: str) -> A
 
 def _json_of(option: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
     except ValueError as err:
         hint = f"'\"{text}\"'" if '"' not in text else "the text in quotes"
         raise typer.BadParameter(f"{option}: {text} is not JSON ({err}); a string is written as {hint}") from err
+
+
+def _refuse_number(text: str) -> Any:
+    raise ValueError(f"JSON has no {text}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_number(text)
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

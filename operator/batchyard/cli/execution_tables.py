@@ -8,6 +8,8 @@ from rich.text import Text
 
 from batchyard.cli import document, tables, terminal
 from batchyard.cli.options import Output
+from batchyard.executions.sources import Unreadable
+from batchyard.model.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +21,22 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
 
-def print_list(batch: str, sources: Sequence[Source], output: Output) -> None:
-    """Print the executions of a batch."""
+def print_list(batch: str, found: Sequence[Source | Unreadable], output: Output) -> None:
+    """Print the executions of a batch, and which of them cannot be read."""
+    sources = [one for one in found if not isinstance(one, Unreadable)]
+    damaged = [one for one in found if isinstance(one, Unreadable)]
     if output is Output.JSON:
-        document.print_json({"batch": batch, "executions": [execution_json(source) for source in sources]})
+        named: list[JSON] = [{"name": one.name, "message": one.why} for one in damaged]
+        shown: list[JSON] = [execution_json(source) for source in sources]
+        document.print_json({"batch": batch, "executions": shown, "unreadable": named})
         return
     console = terminal.out()
-    if not sources:
+    for one in damaged:
+        tables.line(console, f"{one.name} cannot be read: {one.why}", style="bold")
+    if not found:
         tables.line(console, f"batch {batch}: no execution is held and no attempt's states were kept")
+        return
+    if not sources:
         return
     table = tables.new_table()
     for name in ("execution", "of", "status", "next", "why"):
@@ -55,7 +65,9 @@ def print_one(source: Source, output: Output, *, history: bool = True, state: JS
         return
     console, held = terminal.out(), source.held
     name = held.id or held.origin
-    tables.line(console, f"{name}: {held.status}" + (f" ({held.outcome})" if held.outcome else ""), style="bold")
+    # An ordinary pause needs no input, whatever its outcome is called.
+    outcome = "" if held.outcome == Outcome.NEEDS_INPUT and not held.question else held.outcome
+    tables.line(console, f"{name}: {held.status}" + (f" ({outcome})" if outcome else ""), style="bold")
     tables.line(console, f"  batch {held.batch}, trial {held.trial}" + (f", from {held.origin}" if held.origin else ""))
     for title, text in (("asks", held.question), ("why", held.message), ("next", ", ".join(_upcoming(source)))):
         for line in text.splitlines():

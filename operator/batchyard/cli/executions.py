@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.trial import ordinal_of
 from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
+from batchyard.decide.execution import check_breakpoints
 from batchyard.decide.finish import (
     EXIT_BATCH_DEADLINE,
     EXIT_FAILED,
@@ -27,9 +29,9 @@ from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.executions.held import Held, HeldFolders
-from batchyard.executions.moves import Moves, Source, target_of
+from batchyard.executions.moves import NOTHING_ASKED, Moves, Source, target_of
 from batchyard.executions.running import OneRun
-from batchyard.executions.sources import KeptAttempts, held_of_attempt, held_of_trial, held_source
+from batchyard.executions.sources import KeptAttempts, all_held, held_of_trial, held_source
 from batchyard.executions.trail import BatchTrail
 from batchyard.local_files import WORKSPACES, files_folder
 from batchyard.local_sessions import this_process
@@ -80,9 +82,8 @@ def list_executions(reference: str, named_store: str, output: Output, *, limit: 
     with stores.with_batch(named_store, reference) as (store, record):
         files = files_folder(stores.target(named_store))
         loaded = LoadedBatch.from_json(record.spec, Path(record.base))
-        held = [held_source(folder) for folder in HeldFolders(files).of_batch(record.id)]
-        kept = KeptAttempts(files, record.id, loaded).among(store.results(record.id, final_only=False))
-        shown = [*held, *(source for source, _ in zip(kept, range(limit or len(loaded.plan)), strict=False))]
+        kept = KeptAttempts(files, record.id, loaded).all(store.results(record.id, final_only=False))
+        shown = [*all_held(HeldFolders(files), record.id), *islice(kept, limit or len(loaded.plan))]
     execution_tables.print_list(record.id, shown, output)
     return EXIT_SUCCEEDED
 
@@ -117,6 +118,8 @@ def run_file(
         faults = engine.check(loaded)
         if faults:
             raise invalid(file, faults)
+        if pausing != NOTHING_ASKED:
+            check_breakpoints(pausing.before + pausing.after, engine.nodes(loaded, chosen))
         target = stores.target(named_store)
         with open_store(target) as store:
             record = _batch_for(engine, store, loaded, files_folder(target))
@@ -198,13 +201,11 @@ def _of_trial(named: str, store: SqlStore, record: BatchRecord, loaded: LoadedBa
     ordinal = ordinal_of(loaded.plan, trial)
     if ordinal is None or (number and not number.isdecimal()):
         raise BatchNotFound(f'batch {record.id} has no trial "{named}"; see `batchyard execution list {record.id}`')
-    folders = HeldFolders(files)
-    if not number and (made := held_of_trial(folders, record.id, trial)):
+    # What a person made of an attempt stands for its trial from then on; the attempt keeps its own name.
+    if not number and (made := held_of_trial(HeldFolders(files), record.id, trial)):
         return made
     kept = KeptAttempts(files, record.id, loaded)
-    source = kept.one(trial, int(number) if number else None, attempts_of(store, record.id, ordinal))
-    # What a person made of the attempt stands for it from then on.
-    return held_of_attempt(folders, record.id, source.held.origin) or source
+    return kept.one(trial, int(number) if number else None, attempts_of(store, record.id, ordinal))
 
 
 def _combination(found: Found, variants: Mapping[str, str]) -> Combination:
@@ -249,7 +250,12 @@ class _Told:
 
 def _run(engine: LocalEngine, interrupts: Interrupts, found: Found, move: Callable[[Moves], Ran]) -> _Told:
     asked: list[bool] = []
-    interrupts.on_first(lambda: asked.append(True))
+    held = found.source.held
+    name = held.id or f"{held.batch} {held.trial}"
+    interrupts.on_first(
+        lambda: asked.append(True),
+        f"ended at once: execution {name} is paused at its last boundary; `batchyard execution resume {name}` goes on",
+    )
     try:
         ran = move(_moves(lambda: engine, found, lambda: bool(asked)))
     finally:

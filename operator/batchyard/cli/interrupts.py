@@ -23,7 +23,7 @@ class Interrupts:
     def __init__(self) -> None:
         """Have nothing to stop yet."""
         self._stop: Callable[[], None] | None = None
-        self._asked = False
+        self._asked, self._last_words = False, ""
         self._before: list[object] = []
 
     def __enter__(self) -> Self:
@@ -34,9 +34,9 @@ class Interrupts:
         for number, handler in zip(_SIGNALS, self._before, strict=True):
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def on_first(self, stop: Callable[[], None]) -> None:
-        """Call ``stop`` at the next signal instead of raising."""
-        self._stop = stop
+    def on_first(self, stop: Callable[[], None], last_words: str = "") -> None:
+        """Call ``stop`` at the next signal instead of raising; the second ends everything with ``last_words``."""
+        self._stop, self._last_words = stop, last_words
 
     def over(self) -> None:
         """Have nothing to stop any more: from now on a signal raises KeyboardInterrupt again."""
@@ -47,6 +47,8 @@ class Interrupts:
             # No clean-up: it may be what hangs. Worker processes end by themselves when this process is gone.
             if sys.stderr.isatty():
                 os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+            if self._last_words:
+                os.write(sys.stderr.fileno(), f"{self._last_words}\n".encode())
             os._exit(EXIT_INTERRUPTED)
         self._asked = True
         if self._stop is None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchyard.model.execution import CheckpointNotFound, ExecutionStatus, InvalidTransition, Move, NoRollbackTarget
+from batchyard.model.execution import (
+    CheckpointNotFound,
+    ExecutionError,
+    ExecutionStatus,
+    InvalidTransition,
+    Move,
+    NoRollbackTarget,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from batchyard.model.execution import Checkpoint, Execution
     from batchyard.model.trial import NodeBoundary
@@ -43,7 +50,13 @@ def check(execution: Execution, move: Move) -> None:
     """Raise ``InvalidTransition`` unless the execution's status allows the move."""
     allowed = ALLOWED[move]
     if execution.status not in allowed:
-        raise InvalidTransition(execution.id, execution.status, move, " or ".join(allowed))
+        raise InvalidTransition(execution.id, execution.status, move, f"that takes {' or '.join(allowed)}")
+
+
+def check_breakpoints(named: Iterable[str], nodes: Sequence[str]) -> None:
+    """Raise ``ExecutionError`` unless these are nodes of the workflow, or ``*``."""
+    if unknown := sorted(set(named) - {*nodes, "*"}):
+        raise ExecutionError(f"a breakpoint names no node: {', '.join(unknown)}; the nodes are {', '.join(nodes)}")
 
 
 def heeded(asked: Move | None, wanted: Move) -> Move:

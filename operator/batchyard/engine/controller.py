@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchyard.decide.answers import addressed
-from batchyard.decide.execution import ENDING, check, heeded, joined, meant
+from batchyard.decide.execution import ENDING, check, check_breakpoints, heeded, joined, meant
 from batchyard.engine.files import whole_snapshot, with_files
 from batchyard.engine.listening import Listening
 from batchyard.model.execution import (
@@ -377,10 +377,8 @@ class ExecutionController:
         return addressed(execution_id, questions, answers)
 
     def _check_breakpoints(self, workflow: object, breakpoints: Breakpoints) -> None:
-        nodes = self._adapter.nodes(workflow) if breakpoints else ()
-        unknown = sorted((breakpoints.before | breakpoints.after) - {*nodes, "*"})
-        if unknown:
-            raise ExecutionError(f"a breakpoint names no node: {', '.join(unknown)}; the nodes are {', '.join(nodes)}")
+        if breakpoints:
+            check_breakpoints(breakpoints.before | breakpoints.after, self._adapter.nodes(workflow))
 
     def _check_fits(self, execution_id: str, upcoming: Sequence[str], what_now: str) -> None:
         """Raise ``ExecutionError`` if the execution's workflow lacks a node that would run next."""

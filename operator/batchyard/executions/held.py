@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING
 from batchyard.decide.execution import heeded
 from batchyard.local_files import EXECUTIONS, checkpoints_folder
 from batchyard.model.errors import StoreError
-from batchyard.model.execution import Execution, ExecutionNotFound, ExecutionStatus, InvalidTransition, Move
+from batchyard.model.execution import (
+    Execution,
+    ExecutionError,
+    ExecutionNotFound,
+    ExecutionStatus,
+    InvalidTransition,
+    Move,
+)
 from batchyard.workflows.checkpoint_reading import read_history
+from batchyard.workflows.checkpoint_tables import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,8 +85,20 @@ class HeldFolder:
         """Return the file that its worker writes."""
         return checkpoints_folder(self.path, self.batch) / f"e{EPOCH}-s0.db"
 
+    def make_thread_file(self) -> None:
+        """Make its file with nothing in it: from then on one that is not there was lost."""
+        open_file(self.thread_file).close()
+
     def history(self) -> Sequence[Checkpoint]:
-        """Return its checkpoints, oldest first."""
+        """Return its checkpoints, oldest first, none before its first boundary.
+
+        Raises ``ExecutionError`` if they are lost, and ``StoreError`` if they are damaged.
+        """
+        if not self.thread_file.is_file() or not self.thread_file.stat().st_size:
+            raise ExecutionError(
+                f"the states of execution {self.id} are lost: {self.thread_file} is not there; put it back from a "
+                f"copy, or begin again with what `batchyard execution list {self.batch}` shows"
+            )
         return read_history(self.thread_file, self.id)
 
     def load(self, *, mine: bool = False) -> Held:
@@ -112,7 +132,7 @@ class HeldFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InvalidTransition(self.id, ExecutionStatus.RUNNING, move, "that its run ends") from None
+                raise InvalidTransition(self.id, ExecutionStatus.RUNNING, move, _RUNS) from None
             yield
 
     def is_locked(self) -> bool:
@@ -146,9 +166,13 @@ class HeldFolder:
         except FileNotFoundError:
             raise ExecutionNotFound(f"there is no execution {self.id}") from None
         except (OSError, ValueError, TypeError, KeyError) as err:
-            raise StoreError(f"{self.path / 'execution.json'} cannot be read: {err}; remove the folder") from err
+            raise StoreError(
+                f"{self.path / 'execution.json'} cannot be read: {err}; put it back from a copy (the states are beside "
+                f"it, in {self.thread_file.relative_to(self.path)})"
+            ) from err
 
 
+_RUNS = "wait until its run has ended, or pause it"
 _DIED = "the process that ran it ended without a word; resume goes on from its last boundary"
 
 
@@ -174,11 +198,9 @@ class HeldFolders:
         return self._folder(folder.parent.name, folder.name)
 
     def of_batch(self, batch: str) -> Sequence[HeldFolder]:
-        """Return the executions of a batch, oldest first."""
+        """Return the executions of a batch, oldest first; before them those whose description cannot be read."""
         found = (self._root / batch).glob("*/execution.json")
-        return sorted(
-            (self._folder(batch, path.parent.name) for path in found), key=lambda folder: folder.load().created_at
-        )
+        return sorted((self._folder(batch, path.parent.name) for path in found), key=_made_at)
 
     @property
     def _root(self) -> Path:
@@ -186,6 +208,13 @@ class HeldFolders:
 
     def _folder(self, batch: str, execution: str) -> HeldFolder:
         return HeldFolder(self._root / batch / execution, batch, execution)
+
+
+def _made_at(folder: HeldFolder) -> str:
+    try:
+        return folder.load().created_at
+    except (StoreError, ExecutionNotFound):
+        return ""
 
 
 def _literal(text: str) -> str:

@@ -20,6 +20,7 @@ from batchyard.model.execution import ExecutionError, ExecutionStatus, Move
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.workflows.blobs import BlobStore
 from batchyard.workflows.checkpoint_file import CheckpointFile
+from batchyard.workflows.checkpoint_reading import read_history
 from batchyard.workflows.snapshots import check_whole
 from batchyard.workflows.thread_copy import export_thread, import_thread
 
@@ -84,14 +85,15 @@ class Moves:
         self._trail.refuse_if_run()
         folder = self._folders.new(made.batch)
         held = self._described(replace(made, id=folder.id), ExecutionStatus.PENDING)
-        with folder.locked(Move.RUN):
+        with folder.locked(Move.RUN), _gone_if_refused(folder, stood=()):
+            folder.make_thread_file()
             folder.save(held)
             return self._run(folder, held, None, pausing, Move.RUN)
 
     def resume(self, source: Source, pausing: Pausing = NOTHING_ASKED, answer: Sequence[JSON] = ()) -> Ran:
         """Go on until it ends or pauses again."""
         with self._moving(source, Move.RESUME) as (folder, held):
-            # One that was killed before its first boundary begins anew.
+            # One that was killed before its first boundary begins anew; one that has lost its states is refused.
             start = Start(answer=answer) if folder.history() else None
             return self._run(folder, held, start, pausing, Move.RESUME)
 
@@ -131,10 +133,8 @@ class Moves:
         folder = self._folders.new(source.held.batch)
         try:
             # On a copy: the execution may be running, and looking must not disturb it.
-            piece = export_thread(source.file, source.thread, target.id)
-            return self._hold(
-                folder, replace(source.held, id=folder.id), replace(Start.from_piece(piece), hold=True)
-            ).output
+            import_thread(folder.thread_file, export_thread(source.file, source.thread, target.id), folder.id)
+            return self._hold(folder, replace(source.held, id=folder.id), Start(hold=True)).output
         finally:
             shutil.rmtree(folder.path, ignore_errors=True)
 
@@ -197,23 +197,30 @@ class Moves:
         self._trail.refuse_if_run()
         folder = source.folder or self._folders.new(source.held.batch)
         with folder.locked(move):
-            held = source.held if source.folder is None else folder.load(mine=True)
-            check(replace(held.execution, id=folder.id if source.folder else source.held.origin), move)
-            if source.folder is None:
-                held = self._described(replace(held, id=folder.id), held.status)
+            if source.folder is not None:
+                held = folder.load(mine=True)
+                check(held.execution, move)
+                yield folder, held
+                return
+            with _gone_if_refused(folder, stood=source.history):
+                check(replace(source.held.execution, id=source.held.origin), move)
+                held = self._described(replace(source.held, id=folder.id), source.held.status)
                 import_thread(folder.thread_file, export_thread(source.file, source.thread), folder.id)
                 folder.save(held)
                 self._trail.note(held, f"taken up from {held.origin}", {"origin": held.origin})
-            yield folder, held
+                try:
+                    yield folder, held
+                except ExecutionError:
+                    self._trail.note(held, "let go again: the move was refused")
+                    raise
 
     def _run(self, folder: HeldFolder, held: Held, start: Start | None, pausing: Pausing, move: Move) -> Ran:
+        stood = folder.history()
         self._trail.note(held, "begins" if move is Move.RUN else "resumed", {"move": move.value})
         folder.forget_asked()
         running = self._described(replace(held, runs=held.runs + 1), ExecutionStatus.RUNNING)
         running = replace(running, question="", message="", outcome="", reason="", score=None)
         folder.save(running)
-        result: AttemptResult | None = None
-
         heard: list[Move | None] = [None]
 
         def asked() -> Move | None:
@@ -226,14 +233,27 @@ class Moves:
 
         try:
             result = self._runs.carry_out(folder, held, start, pausing, asked=asked)
-        finally:
-            # Whatever happened to the run, the thread stands where its last boundary is.
-            ended = self._settle(folder, _after(running, result, heard[0]))
+        except BaseException as err:
+            self._never_ran_on(folder, held, running, stood, str(err) or type(err).__name__)
+            raise
         if result is not None and result.reason in _NEVER_BEGAN:
-            raise ExecutionError(f"execution {held.id}: {result.message}")
+            self._never_ran_on(folder, held, running, stood, result.message)
+            raise ExecutionError(_about(held, result.message))
+        ended = self._settle(folder, _after(running, result, heard[0]))
         details: dict[str, JSON] = {"outcome": ended.outcome, "reason": ended.reason, "nodes": list(ended.nodes)}
         self._trail.note(ended, f"{ended.status}" + (f": {ended.message}" if ended.message else ""), details)
         return Ran(ended, result)
+
+    def _never_ran_on(
+        self, folder: HeldFolder, held: Held, running: Held, stood: Sequence[Checkpoint], why: str
+    ) -> None:
+        """Leave an execution as it was before a run that came to nothing, unless its thread has moved."""
+        if folder.history() == stood:
+            folder.save(held)
+            self._trail.note(held, f"nothing was run: {why}")
+        else:
+            ended = self._settle(folder, replace(running, status=ExecutionStatus.PAUSED))
+            self._trail.note(ended, f"{ended.status}: {why}")
 
     def _hold(self, folder: HeldFolder, held: Held, start: Start) -> AttemptResult:
         """Have a worker make the state as ``start`` says, running no node. Raises ``ExecutionError``."""
@@ -253,6 +273,7 @@ class Moves:
 
 
 _NEVER_BEGAN = (Reason.START_REFUSED, Reason.WORKFLOW_INVALID)
+_STOPPED = "ended because it was stopped"
 _COMPLETED = (Reason.BELOW_THRESHOLD, Reason.EVALUATION_FAILED)
 
 
@@ -261,11 +282,13 @@ def _after(held: Held, result: AttemptResult | None, asked: Move | None) -> Held
     if result is None:
         status = ExecutionStatus.CANCELLED if asked is Move.STOP else ExecutionStatus.PAUSED
         return replace(held, status=status)
+    status = status_after(result, stopped=asked is Move.STOP)
+    stopped = status is ExecutionStatus.CANCELLED
     return replace(
         held,
-        status=status_after(result, stopped=asked is Move.STOP),
+        status=status,
         question=result.message if result.reason == Reason.INTERRUPTED_BY_GRAPH else "",
-        message="" if result.reason == Reason.INTERRUPTED_BY_GRAPH else result.message,
+        message=_STOPPED if stopped else "" if result.reason == Reason.INTERRUPTED_BY_GRAPH else result.message,
         outcome=result.outcome.value,
         reason=result.reason,
         score=result.score,
@@ -294,9 +317,16 @@ def target_of(source: Source, to: str) -> Checkpoint:
 
 
 @contextmanager
-def _gone_if_refused(folder: HeldFolder) -> Iterator[None]:
+def _gone_if_refused(folder: HeldFolder, *, stood: Sequence[Checkpoint] | None = None) -> Iterator[None]:
+    """Remove an execution that was made for a move which came to nothing; if its thread ``stood`` so and moved, not."""
     try:
         yield
     except BaseException:
-        shutil.rmtree(folder.path, ignore_errors=True)
+        if stood is None or len(read_history(folder.thread_file, folder.id)) == len(stood):
+            shutil.rmtree(folder.path, ignore_errors=True)
         raise
+
+
+def _about(held: Held, message: str) -> str:
+    about = f"execution {held.id}"
+    return message if message.startswith(about) else f"{about}: {message}"

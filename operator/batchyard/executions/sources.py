@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchyard.executions.held import Held
 from batchyard.executions.moves import Source, status_after
 from batchyard.local_files import KeptThreads
-from batchyard.model.execution import ExecutionNotFound
+from batchyard.model.errors import StoreError
+from batchyard.model.execution import ExecutionError, ExecutionNotFound
 from batchyard.model.outcome import Reason
 from batchyard.workflows.checkpoint_reading import read_history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from batchyard.engine.sources import LoadedBatch
     from batchyard.executions.held import HeldFolder, HeldFolders
     from batchyard.model.trial import AttemptResult
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An execution or an attempt that is there and cannot be looked at; ``why`` says what to do."""
+
+    name: str
+    why: str
+
+
+def all_held(folders: HeldFolders, batch: str) -> Iterator[Source | Unreadable]:
+    """Yield the executions of a batch that a person holds, oldest first; a damaged one hides none of the others."""
+    for folder in folders.of_batch(batch):
+        try:
+            yield held_source(folder)
+        except (StoreError, ExecutionError) as err:
+            yield Unreadable(folder.id, str(err))
 
 
 def held_source(folder: HeldFolder) -> Source:
@@ -33,17 +52,25 @@ class KeptAttempts:
         self._kept, self._batch = KeptThreads(files, batch), batch
         self._variants = {combination.name: combination.variants for combination in loaded.plan.combinations}
 
-    def among(self, attempts: Iterable[AttemptResult]) -> Iterator[Source]:
-        """Yield those of the attempts that were kept."""
-        return (source for attempt in attempts if (source := self.source(attempt)) is not None)
+    def all(self, attempts: Iterable[AttemptResult]) -> Iterator[Source | Unreadable]:
+        """Yield those of the attempts that were kept; a damaged one hides none of the others."""
+        for attempt in attempts:
+            try:
+                source = self.source(attempt)
+            except StoreError as err:
+                yield Unreadable(f"{attempt.trial_id}#{attempt.attempt}", str(err))
+            else:
+                if source is not None:
+                    yield source
 
     def one(self, trial: str, number: int | None, attempts: Iterable[AttemptResult]) -> Source:
         """Return an attempt of a trial, the newest one without a number. Raises ``ExecutionNotFound``."""
-        found = [source for source in self.among(attempts) if number in {None, _number(source)}]
+        wanted = [attempt for attempt in attempts if number in {None, attempt.attempt}]
+        found = [source for attempt in wanted if (source := self.source(attempt)) is not None]
         if not found:
-            wanted = f"{trial}#{number}" if number is not None else trial
+            name = f"{trial}#{number}" if number is not None else trial
             raise ExecutionNotFound(
-                f"of {wanted} of batch {self._batch} no states were kept; spec.checkpoints.keep says whose are, and "
+                f"of {name} of batch {self._batch} no states were kept; spec.checkpoints.keep says whose are, and "
                 f"`batchyard execution list {self._batch}` which there are"
             )
         return found[-1]
@@ -77,20 +104,18 @@ class KeptAttempts:
         return Source(held, file, result.thread_id, None, history)
 
 
-def held_of_attempt(folders: HeldFolders, batch: str, origin: str) -> Source | None:
-    """Return the execution that was made of an attempt, if there is one: what was last held of it."""
-    return _newest(folders, batch, lambda held: held.origin == origin)
-
-
 def held_of_trial(folders: HeldFolders, batch: str, trial: str) -> Source | None:
-    """Return the execution that was made for a trial which never ran, the newest of several; None without one."""
-    return _newest(folders, batch, lambda held: held.trial == trial and not held.origin)
+    """Return the execution that the trial names: the newest that was made of an attempt of it, or for it. None if none.
 
-
-def _newest(folders: HeldFolders, batch: str, meant: Callable[[Held], bool]) -> Source | None:
-    found = [folder for folder in folders.of_batch(batch) if meant(folder.load())]
+    A fork is named by its id alone.
+    """
+    found = [folder for folder in folders.of_batch(batch) if _stands_for(folder, trial)]
     return held_source(found[-1]) if found else None
 
 
-def _number(source: Source) -> int:
-    return int(source.held.origin.rpartition("#")[2])
+def _stands_for(folder: HeldFolder, trial: str) -> bool:
+    try:
+        held = folder.load()
+    except (StoreError, ExecutionNotFound):  # `execution list` names it
+        return False
+    return held.trial == trial and (not held.origin or held.origin.removeprefix(f"{trial}#").isdecimal())

@@ -133,10 +133,10 @@ class ExecutionError(BatchyardError):
 class InvalidTransition(ExecutionError):
     """The execution's status does not allow the move."""
 
-    def __init__(self, execution: str, status: ExecutionStatus, move: Move, allowed: str) -> None:
-        """Keep the status and the move that was tried; ``allowed`` names the statuses in which it could be made."""
+    def __init__(self, execution: str, status: ExecutionStatus, move: Move, what_now: str) -> None:
+        """Keep the status and the move that was tried; ``what_now`` says what it takes."""
         self.status, self.move = status, move
-        super().__init__(f"cannot {move} execution {execution}: it is {status}; that takes {allowed}")
+        super().__init__(f"cannot {move} execution {execution}: it is {status}; {what_now}")
 
 
 class ExecutionNotFound(ExecutionError):

@@ -27,8 +27,8 @@ _REMEMBERED = 128
 
 _PUT = """
 INSERT INTO checkpoints
-(thread, ns, id, parent, step, whole, run, nodes, kind, body, files, led_task, led_path, led_kind, led_body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+(thread, ns, id, parent, step, whole, run, nodes, kind, body, files, upcoming, led_task, led_path, led_kind,
+led_body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread, ns, id) DO UPDATE SET parent = excluded.parent, step = excluded.step, whole = excluded.whole,
 run = excluded.run, nodes = excluded.nodes, kind = excluded.kind, body = excluded.body, files = excluded.files
 """
@@ -60,7 +60,7 @@ class Place(NamedTuple):
 
 
 class CheckpointRow(NamedTuple):
-    """A checkpoint's columns but for its place."""
+    """A checkpoint's columns but for its place; ``upcoming`` stays as it is when a checkpoint is replaced."""
 
     parent: str | None
     step: int | None
@@ -70,6 +70,7 @@ class CheckpointRow(NamedTuple):
     kind: str
     body: bytes
     files: str | None = None
+    upcoming: str | None = None
 
 
 class WritesRow(NamedTuple):

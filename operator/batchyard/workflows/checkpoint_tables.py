@@ -19,7 +19,7 @@ TABLES = (
     # nodes: what completed between the parent and this one, JSON pairs of name and seconds.
     # led_*: what the step's last task wrote on the parent, which led to this one: one commit instead of two.
     # files: the snapshot of the tracked files (``snapshots``), NULL if none was taken.
-    # upcoming: what a run that ended early would have run next, JSON; NULL if it went on or was killed.
+    # upcoming: what would have run next if the run ended here, JSON; NULL in a subgraph.
     """CREATE TABLE checkpoints (
         thread INTEGER NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT, step INTEGER,
         whole INTEGER NOT NULL, run TEXT, nodes TEXT NOT NULL, upcoming TEXT, kind TEXT NOT NULL, body BLOB NOT NULL,

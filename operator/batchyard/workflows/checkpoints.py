@@ -6,6 +6,7 @@ each process has a file of its own. Why it is as it is: docs/adr/0003-checkpoint
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from langgraph.checkpoint.base import (
@@ -21,6 +22,7 @@ from langgraph.checkpoint.base import (
 )
 
 from batchyard.workflows.checkpoint_file import CheckpointFile, CheckpointRow, Place, WritesRow
+from batchyard.workflows.triggers import triggered
 from batchyard.workflows.unstorable import StateNotSerialisable, blame
 
 if TYPE_CHECKING:
@@ -110,7 +112,10 @@ class SqliteCheckpoints(BaseCheckpointSaver[int]):
             values = {key: values[key] for key in changed if key in held}
         kind, body = self._dump([{**checkpoint, "channel_values": values}, changed, described], values)
         nodes = recorder.ran_in(step) if recorder is not None and step is not None else ""
-        row = CheckpointRow(parent, step, changed is None, described.get("run_id"), nodes, kind, body)
+        # Written with the checkpoint: who is killed has no other moment to say it.
+        upcoming = None if ns else json.dumps(triggered(checkpoint["channel_values"]))
+        run_id = described.get("run_id")
+        row = CheckpointRow(parent, step, changed is None, run_id, nodes, kind, body, upcoming=upcoming)
         if self._files is None or ns:
             self._file.put(thread_id, ns, id_, row)
         elif recorder is None:  # an edit: no node ran, so no file changed
