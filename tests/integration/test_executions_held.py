@@ -217,6 +217,7 @@ def test_a_run_is_paused_from_another_terminal_and_forked(tmp_path: Path) -> Non
     forked = bench.json("execution", "fork", "bench", held["trial"], "--from", "one", "--variant", "last=other")
 
     assert (held["status"], asked["status"], refused.returncode) == ("Running", "Running", 2)
+    assert "it is Running; wait until its run has ended, or pause it" in refused.stderr
     assert (told["status"], told["next"], running.returncode) == ("Paused", ["three"], 0)
     assert (forked["combination"], forked["status"], forked["next"]) == ("other", "Paused", ["two"])
 
@@ -228,6 +229,8 @@ def test_a_run_is_paused_from_another_terminal_and_forked(tmp_path: Path) -> Non
         (("run", "FILE", "--case", "none", "--combination", "three"), 'there is no "none"; there are one'),
         (("edit", "x-1", "--set", "key=text"), "a string is written as"),
         (("edit", "x-1"), "say what to set"),
+        (("edit", "x-1", "--set", "price=NaN"), "JSON has no NaN"),
+        (("resume", "x-1", "--answer", "[1e999]"), "JSON has no 1e999"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_to_do(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:

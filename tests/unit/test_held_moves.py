@@ -9,7 +9,8 @@ import pytest
 from batchyard.clock import SystemClock
 from batchyard.executions.held import Held, HeldFolder, HeldFolders
 from batchyard.executions.moves import Moves
-from batchyard.model.execution import ExecutionStatus, Move
+from batchyard.executions.sources import held_source
+from batchyard.model.execution import ExecutionError, ExecutionStatus, Move
 from batchyard.model.outcome import Outcome
 from batchyard.testing.store_builders import a_result
 
@@ -72,4 +73,22 @@ def test_a_stop_outranks_a_pause_whichever_terminal_it_comes_from(
     ran = moves.begin(made)
 
     assert ran.held.status is status
+    assert (ran.held.message == "ended because it was stopped") is (status is ExecutionStatus.CANCELLED)
     assert terminals.heard[-1] is (Move.STOP if STOP in words else Move.PAUSE)
+
+
+def test_one_that_was_killed_before_its_first_boundary_begins_anew_and_one_without_its_file_does_not(
+    tmp_path: Path,
+) -> None:
+    terminals: Any = Terminals([PAUSE])
+    moves = Moves(HeldFolders(tmp_path), terminals, terminals, SystemClock())
+    made = Held("", "b1", "one/tea/0", "one", {}, "tea", 0, created_at="", changed_at="")
+    folder = HeldFolders(tmp_path).find(moves.begin(made).held.id)
+    source = held_source(folder)
+
+    again = moves.resume(source)
+    folder.thread_file.unlink()
+
+    assert (source.history, again.held.runs) == ((), 2)
+    with pytest.raises(ExecutionError, match="are lost"):
+        moves.resume(source)

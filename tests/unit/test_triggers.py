@@ -62,7 +62,9 @@ def commanded() -> Any:
 
 
 @pytest.mark.parametrize(
-    "build", [joined, lambda: joined("last"), deferred, sent, commanded], ids="join late-join defer send command".split()
+    "build",
+    [joined, lambda: joined("last"), deferred, sent, commanded],
+    ids=["join", "late-join", "defer", "send", "command"],
 )
 def test_every_checkpoint_says_what_runs_next_as_the_graph_does(tmp_path: Path, build: Callable[[], Any]) -> None:
     checkpoints = SqliteCheckpoints(tmp_path / "c.db")
