@@ -150,10 +150,10 @@ def test_a_run_whose_actor_is_killed_stands_at_its_last_boundary_is_paused_from_
         for actor in actors_of(os.getpid()):
             os.kill(actor, signal.SIGKILL)
         lost = running.result().held
-        until.touch()
         running = pool.submit(desk.moves.resume, desk.now(lost))
-        await_true(lambda: desk.now(lost).held.status is ExecutionStatus.RUNNING, "the beginning of a second run")
+        await_true(lambda: desk.ran_since(before) == ["two", "two"], "the second node again")
         desk.moves.pause(desk.now(lost))
+        until.touch()
         paused = running.result().held
     stopped = desk.moves.stop(desk.now(paused))
 
