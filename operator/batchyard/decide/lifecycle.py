@@ -240,7 +240,10 @@ def _past_deadline(facts: Facts) -> Step:
     patience = facts.grace_seconds + PATIENCE_SECONDS if attempt is not None and _is_alive(facts, attempt) else 0.0
     if over < patience:
         return Wait(patience - over)
-    return Conclude(Reason.BATCH_DEADLINE_EXCEEDED)
+    if attempt is None or attempt.ended_at is not None or attempt.heard_at is not None:
+        return Conclude(Reason.BATCH_DEADLINE_EXCEEDED)
+    # No worker was ever heard: this is all that explains it.
+    return Conclude(Reason.BATCH_DEADLINE_EXCEEDED, _seen_of(attempt))
 
 
 def _patience_left(facts: Facts) -> float:
@@ -290,7 +293,7 @@ def _without_place(facts: Facts) -> Step:
 def _with_place(facts: Facts, attempt: Attempt) -> Step:
     # What a queue takes is not the place's time; nor is it while a queue may hold it back and nobody could look.
     waited = 0.0 if attempt.queued else (facts.now - (attempt.admitted_at or attempt.requested_at)).total_seconds()
-    seen = f"{attempt.seen_reason}: {attempt.seen_message}" if attempt.seen_reason else attempt.seen_message
+    seen = _seen_of(attempt)
     if attempt.seen in {Seen.ENDED, Seen.LOST} or (attempt.started and attempt.seen is Seen.ABSENT):
         return EndAttempt(Reason.ENVIRONMENT_FAILED, seen or "the place is gone")
     if attempt.seen is Seen.QUEUED:
@@ -311,6 +314,10 @@ def _with_place(facts: Facts, attempt: Attempt) -> Step:
             return Start()
         case _:
             return Wait(_LOOK_SECONDS)
+
+
+def _seen_of(attempt: Attempt) -> str:
+    return f"{attempt.seen_reason}: {attempt.seen_message}" if attempt.seen_reason else attempt.seen_message
 
 
 def _in_a_queue(attempt: Attempt) -> Step:

@@ -116,7 +116,9 @@ class Assembly:
             metrics=metrics,
         )  # fmt: skip
         self.intake = WorkerIntake(self.batches, self.objects, key, clock, metrics, self._heard_of)
-        self.sweeper = OrphanSweeper(self.batches, places.values(), settings.namespaces, self.publisher.wake)
+        self.sweeper = OrphanSweeper(
+            self.batches, self.objects, places.values(), settings.namespaces, self.publisher.wake
+        )
         self.retention = Retention(self.batches, clock)
         self.inventory = Inventory(api, self.batches, self.objects, settings.namespaces, wake, heard)
 

@@ -145,6 +145,7 @@ class ActiveBatch:
 
 
 _STATUS_SECONDS = 2.0
+_WAITED_FOR = frozenset({EnvironmentState.REQUESTED, EnvironmentState.QUEUED, EnvironmentState.READY})
 _NO_FAULT = frozenset({"Suspended", "Interrupted", "Preempted"})
 
 
@@ -376,4 +377,9 @@ class Batches:
 
 def _progress(batch: ActiveBatch) -> str:
     text, place = f"{batch.summary.finished} of {batch.record.total} trials finished", batch.environment
-    return f"{text}; {place.message}" if place is not None and place.state is EnvironmentState.QUEUED else text
+    if place is None or place.state not in _WAITED_FOR:
+        return text
+    if place.state is EnvironmentState.QUEUED:
+        return f"{text}; {place.message}"
+    # Only what hinders it has a reason.
+    return f"{text}; {place.reason}: {place.message}" if place.reason else text

@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import Conflict, NotFound
+from batchyard.decide.parity import is_comparable
 from batchyard.kube.objects import GROUP_VERSION, PLURAL
+from batchyard.kube.twins import is_verified
 from batchyard.model.outcome import Phase, Reason
 
 if TYPE_CHECKING:
@@ -50,6 +52,15 @@ class Finished:
             await self._write(seen, compared)
         return await self.expire(seen, record.completed_at) if again is None else again
 
+    async def settle(self, seen: BatchTestObject) -> float | None:
+        """Look after a BatchTest that is over, and that the store knows nothing of; return when to look again."""
+        reason = str(seen.status.get("reason") or "")
+        if seen.parity and not is_verified(seen.status) and is_comparable(Phase(seen.phase), reason):
+            text = "its results are not in the operator's store any more, so there is nothing to compare"
+            await self._statuses.not_compared(seen, text)
+            seen = self._objects.get(seen.ref.uid) or seen
+        return await self.expire(seen, _settled_at(seen))
+
     async def _write(self, seen: BatchTestObject, full: BatchRecord) -> None:
         environments = await self._batches.threads(lambda: self._batches.store.environments(full.id))
         await self._statuses.write_final(seen, full, environments[-1] if environments else None)
@@ -86,7 +97,7 @@ def is_settled(seen: BatchTestObject) -> bool:
     return seen.status.get("observedGeneration") == seen.generation
 
 
-def settled_at(seen: BatchTestObject) -> datetime | None:
+def _settled_at(seen: BatchTestObject) -> datetime | None:
     """Return when its status says that a BatchTest was over."""
     try:
         return datetime.fromisoformat(str(seen.status.get("completionTime")))

@@ -150,7 +150,7 @@ class WorkerIntake:
         changed = replace(environment, segments=seq, heard_at=now, state=EnvironmentState.RUNNING)
         entries = list(segment.entries)
         if environment.ready_at is None:
-            # The worker was quicker than the next look at its place.
+            # Only now: a place whose worker cannot reach this operator is of no use.
             changed = replace(changed, ready_at=now)
             queued = environment.state is EnvironmentState.QUEUED
             admitted = [self._batches.admitted_entry(batch, changed)] if queued else []

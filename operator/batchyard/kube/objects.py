@@ -39,6 +39,7 @@ class BatchTestObject:
     cancel: bool = False
     ttl_seconds: float | None = None
     parity: bool = False
+    keep_on_failure: bool = False
     phase: str = ""
     packed_status: bytes = _NO_STATUS
     exists: bool = True
@@ -55,7 +56,8 @@ class BatchTestObject:
             suspend=spec.get("suspend") is True,
             cancel=spec.get("cancel") is True,
             ttl_seconds=float(ttl) if isinstance(ttl, int | float) and not isinstance(ttl, bool) else None,
-            parity=_parity_of(spec).get("enabled") is True,
+            parity=_part(spec, "parity").get("enabled") is True,
+            keep_on_failure=_part(_part(spec, "environment"), "kubeRay").get("keepOnFailure") is True,
             phase=str(status.get("phase") or ""),
             # As an object it would take fifty times the room, and there is one for every finished BatchTest.
             packed_status=zlib.compress(orjson.dumps(status), _FAST) if status else _NO_STATUS,
@@ -70,8 +72,8 @@ class BatchTestObject:
         return found
 
 
-def _parity_of(spec: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    found = spec.get("parity")
+def _part(spec: Mapping[str, JSON], name: str) -> Mapping[str, JSON]:
+    found = spec.get(name)
     return found if isinstance(found, dict) else {}
 
 

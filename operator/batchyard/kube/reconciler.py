@@ -24,7 +24,7 @@ from batchyard.decide.lifecycle import (
 from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.kube.batches import ActiveBatch
 from batchyard.kube.endings import ended_by_results
-from batchyard.kube.finished import is_settled, settled_at
+from batchyard.kube.finished import is_settled
 from batchyard.model.errors import EnvironmentUnavailable, StaleLeader, StoreError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Reconciler:
             self._objects.forget(seen.ref.uid)
             return None
         if is_settled(seen):
-            return await self._finished.expire(seen, settled_at(seen))
+            return await self._finished.settle(seen)
         accepted = await self._acceptance.accept(seen)
         return await self._move(accepted) if isinstance(accepted, ActiveBatch) else accepted
 

@@ -38,7 +38,8 @@ _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
 KEPT = "Kept"
 """The reason of a place that was left standing on purpose."""
 
-_READY_STATES = frozenset({EnvironmentState.READY, EnvironmentState.RUNNING})
+# The place is ready, the environment is not: that has to be told by another word.
+_STATE_WORDS = {EnvironmentState.READY: "WorkerStarting"}
 # They move with every entry, also with those that tell of the end; a write for them alone would never stop.
 _NO_NEWS = ("audit",)
 
@@ -123,6 +124,12 @@ def rejected_status(
     return fit(body)
 
 
+def uncompared_condition(why: str, generation: int, now: datetime) -> JSON:
+    """Return the condition that says that a batch cannot be compared with another place."""
+    fact = _Fact(ConditionType.PARITY_VERIFIED, Truth.UNKNOWN, Reason.ENVIRONMENT_FAILED, why)
+    return _conditions([fact], generation, {}, now)[0]
+
+
 def is_news(status: Mapping[str, JSON], known: Mapping[str, JSON]) -> bool:
     """Return whether the object's status has to be written at all."""
     return _without(status, _NO_NEWS) != _without(known, _NO_NEWS)
@@ -205,8 +212,11 @@ def _facts(record: BatchRecord, environment: EnvironmentRecord | None, gate: JSO
     accepted = record.total > 0
     facts = [_Fact(ConditionType.ACCEPTED, _truth(accepted), "Accepted" if accepted else why)]
     if environment is not None:
-        ready = environment.state in _READY_STATES
-        reason = "Ready" if ready else environment.reason or environment.state.value
+        # Before its worker was heard nobody knows whether it can reach the operator.
+        ready = environment.state is EnvironmentState.RUNNING
+        reason = (
+            "Ready" if ready else environment.reason or _STATE_WORDS.get(environment.state, environment.state.value)
+        )
         facts.append(_Fact(ConditionType.ENVIRONMENT_READY, _truth(ready), reason, environment.message))
     facts += [
         _Fact(ConditionType.FINISHED, _truth(final), why, record.message if final else ""),

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import Conflict, NotFound
 from batchyard.kube.objects import GROUP_VERSION, PLURAL
-from batchyard.kube.status import build_status, is_news, is_trouble, is_urgent, patch_of, rejected_status
+from batchyard.kube.status import (
+    build_status,
+    fit,
+    is_news,
+    is_trouble,
+    is_urgent,
+    patch_of,
+    rejected_status,
+    uncompared_condition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +80,12 @@ class StatusWriter:
             reason, message, generation=seen.generation, final=final, previous=seen.status, now=self._clock.now()
         )
         await self._write_news(seen, status)
+
+    async def not_compared(self, seen: BatchTestObject, why: str) -> None:
+        """Say that a BatchTest that is over is not compared with another place, and leave the rest as it is."""
+        condition = uncompared_condition(why, seen.generation, self._clock.now())
+        conditions = [*(seen.status.get("conditions") or []), condition]
+        await self._write_news(seen, fit({**seen.status, "conditions": conditions}))
 
     def _status(self, seen: BatchTestObject, batch: ActiveBatch) -> dict[str, JSON]:
         return build_status(

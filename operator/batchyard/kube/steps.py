@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+# A worker asks as soon as it is loaded, which takes a few seconds.
+_SILENT_SECONDS = 30.0
 _NO_FAILURE = frozenset({Reason.SUSPENDED, Reason.INTERRUPTED, Reason.PREEMPTED})
 
 
@@ -87,8 +89,23 @@ class Steps:
         if seen.state is PlaceState.ABSENT and batch.refused_at is not None:
             # It is not there because it could not be made; why says more.
             seen = replace(seen, reason=batch.newest.reason, message=batch.newest.message)
+        if seen.state in {PlaceState.READY, PlaceState.RUNNING} and not seen.message:
+            seen = self._silence(batch, environment, seen)
         _note(batch, seen.reason, seen.message)
         return seen
+
+    def _silence(self, batch: ActiveBatch, environment: EnvironmentRecord, seen: Observation) -> Observation:
+        """Return what was seen, with what is to be said of a worker that runs and was never heard."""
+        since = environment.started_at
+        if since is None or environment.heard_at is not None or batch.heard_at is not None:
+            return seen
+        if (self._clock.now() - since).total_seconds() < _SILENT_SECONDS:
+            return replace(seen, message="the worker starts")
+        text = (
+            f"{environment.name} runs, but its worker has not asked for its work at {self._results_url}: see its "
+            "pod's log; it may not trust the operator's certificate, a NetworkPolicy may stand between, or the address be wrong"
+        )
+        return replace(seen, reason="WorkerSilent", message=text)
 
     async def take(self, batch: ActiveBatch, step: Step, seen: Observation | None) -> None:
         """Do the step. Raises ``EnvironmentUnavailable`` or ``StoreError``; doing it again is safe then."""
@@ -173,25 +190,20 @@ class Steps:
         environment = batch.newest
         identity = seen.identity if seen is not None else ""
         async with batch.lock:
-            now = self._clock.now()
             # A worker in a pod of its own may have sent something already.
             known = batch.newest
             if known.ready_at is None:
-                ready = replace(
-                    known, state=EnvironmentState.READY, ready_at=now, identity=identity, reason="", message=""
-                )
-                await self._batches.commit(batch, entries=[self._batches.ready_entry(batch, ready)], environment=ready)
+                ready = replace(known, state=EnvironmentState.READY, identity=identity, reason="", message="")
+                await self._batches.commit(batch, environment=ready)
         await self._batches.check_leading()
         await self._place(batch).start(self._request(batch, environment.attempt))
         async with batch.lock:
             current = batch.newest
             started = replace(current, started_at=self._clock.now(), identity=current.identity or identity)
-            await self._batches.commit(
-                batch, environment=started, update=self._batches.update(batch, Phase.RUNNING, started=True)
-            )
+            await self._batches.commit(batch, environment=started)
 
     async def begin_early(self, batch: ActiveBatch) -> None:
-        """Start the worker of a place that is not ready yet: nothing is told of it, and it gets no manifest so far."""
+        """Start the worker of a place that is not there yet: nothing is told of it, and it gets no manifest so far."""
         await self._batches.check_leading()
         await self._place(batch).start(self._request(batch, batch.newest.attempt))
 

@@ -89,6 +89,7 @@ def test_a_worker_that_was_told_to_end_because_a_queue_took_its_place_back_says_
 
 
 def test_the_batchs_own_deadline_cancel_and_suspend_go_before_the_queue() -> None:
-    assert next_step(facts(WAITING, deadline_at=ago(1))) == Conclude(Reason.BATCH_DEADLINE_EXCEEDED)
+    over = next_step(facts(WAITING, deadline_at=ago(1)))
+    assert over == Conclude(Reason.BATCH_DEADLINE_EXCEEDED, "Queued: no quota")
     assert next_step(facts(WAITING, cancel=True)) == Conclude(Reason.CANCELLED, "spec.cancel is true")
     assert next_step(facts(WAITING, suspend=True)) == EndAttempt(Reason.SUSPENDED, "spec.suspend is true")

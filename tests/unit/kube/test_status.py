@@ -24,7 +24,7 @@ RECORD = BatchRecord(
     deadline_at=NOW + timedelta(hours=1), phase=Phase.RUNNING, message="2 of 4 trials finished",
     status={"trials": TRIALS, "combinations": [], "failures": []}, audit_entries=5, audit_head="ab",
 )  # fmt: skip
-PLACE = EnvironmentRecord("docs-search-1", 1, "InProcess", "docs-search-1", EnvironmentState.READY, NOW)
+PLACE = EnvironmentRecord("docs-search-1", 1, "InProcess", "docs-search-1", EnvironmentState.RUNNING, NOW)
 
 
 def status(
