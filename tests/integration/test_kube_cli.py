@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchyard.cli.options import OPERATOR_NAMESPACE, origin_of
 from command_line import Bench
 from kube_cli_bench import TOKEN, UID, a_cluster_with, a_filled_bench, batch_test
 
@@ -79,6 +80,13 @@ def test_advice_names_the_cluster_again(filled: Bench, bench: Bench) -> None:
 
     assert "6 of 12 trials did not pass" in there.stdout
     assert there.stdout == here.stdout.replace("--outcome Failed", "--outcome Failed --kube --context here")
+
+
+def test_advice_names_the_operators_namespace_if_it_is_not_the_usual_one() -> None:
+    usual, other = (origin_of("", True, "", "team-a", where) for where in (OPERATOR_NAMESPACE, "by-a"))
+
+    assert usual.options == " --kube --namespace team-a"
+    assert other.options == " --kube --namespace team-a --operator-namespace by-a"
 
 
 def test_a_trial_is_shown_without_files_which_went_with_its_pod(filled: Bench, bench: Bench) -> None:
@@ -155,12 +163,27 @@ def test_a_trail_without_a_batch_test_says_that_nothing_anchors_it(cluster: Fake
     assert "no BatchTest's status anchors it" in verified.stdout
 
 
+def test_a_trail_whose_batch_test_may_not_be_read_says_so_and_not_that_nothing_anchors_it(
+    cluster: FakeApiServer, bench: Bench
+) -> None:
+    cluster.refused = {"batchtests"}
+
+    verified = bench.run("audit", "verify", "small", "--kube")
+
+    assert verified.returncode == 0
+    assert "not held against the BatchTest's status: you may not read BatchTest" in verified.stdout
+    document = bench.json("audit", "verify", "small", "--kube")
+    assert document["anchored"] is None
+    assert 'resources: ["batchtests"]' in document["anchorHidden"]
+
+
 # -- when not all can be had -----------------------------------------------------------------------------------------
 
 
 AWAY = {
     "the operator's pod is away": ({"operator": None}, "no endpoints available"),
     "the operator is not installed": ({"has_operator": False}, "--operator-namespace"),
+    "its Secret was deleted": ({"has_operator": False}, "somebody deleted the Secret, then try again in a minute"),
     "its Secret may not be read": (
         {"refused": {"secrets"}},
         'resources: ["secrets"], resourceNames: ["batchyard-read"]',

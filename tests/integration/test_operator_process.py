@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from batchyard.model.outcome import Phase
@@ -82,6 +83,18 @@ def test_a_chosen_namespace_that_is_deleted_and_made_again_is_watched_again(
         cluster.closed.clear()
 
         operator.until("the new one to be served", lambda: phase(cluster, "new", "team-b") == "Provisioning")
+
+
+def test_a_chosen_namespace_that_the_operator_may_not_look_into_is_named_and_costs_no_readiness(
+    cluster: WatchedCluster, tmp_path: Path
+) -> None:
+    cluster.closed.add("team-b")
+
+    with an_operator(cluster, tmp_path, *MAY_COME_AND_GO) as operator:
+        answer = httpx.get(f"http://127.0.0.1:{operator.metrics_port}/readyz", timeout=5)
+
+    assert (answer.status_code, answer.json()["ok"]) == (200, True)
+    assert [problem.partition(" is not")[0] for problem in answer.json()["problems"]] == ["namespace team-b"]
 
 
 def test_a_batchtest_that_went_with_its_namespace_is_ended(cluster: WatchedCluster, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from batchyard.clock import SystemClock
 from batchyard.kube.queue import WorkQueue, pause_after
+from batchyard.model.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -124,6 +126,24 @@ def test_a_key_that_fails_is_tried_again_and_stops_no_other() -> None:
         return seen
 
     assert asyncio.run(scenario()) == {"bad": 2, "good": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"), [(StoreError("no room"), 1), (ValueError("a fault of ours"), 2)], ids=["expected", "a-fault"]
+)
+def test_what_explains_itself_is_logged_in_one_line_and_only_a_fault_of_ours_with_its_traceback(
+    error: Exception, lines: int
+) -> None:
+    with capture_logs() as logged:
+
+        async def work(_key: str) -> float | None:
+            raise error
+
+        queue = WorkQueue(work, SystemClock())
+        queue.add("a")
+        asyncio.run(running(queue, lambda: bool(logged)))
+
+    assert [bool(line.get("exc_info")) for line in logged] == [lines > 1]
 
 
 def test_a_key_that_fails_again_and_again_waits_longer_each_time_up_to_a_limit_and_for_ever() -> None:

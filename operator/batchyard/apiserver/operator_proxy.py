@@ -101,8 +101,9 @@ class ClusterReader:
             ) from err
         except NotFound as err:
             raise OperatorUnreachable(
-                f"there is no operator in namespace {self._namespace} (it has no Secret {READ_SECRET}); "
-                "name its namespace with --operator-namespace"
+                f"namespace {self._namespace} has no Secret {READ_SECRET}: either no operator runs there, then name "
+                "its namespace with --operator-namespace; or somebody deleted the Secret, then try again in a minute, "
+                "when the operator has made it anew"
             ) from err
         except ApiError as err:
             raise _explained(err) from err
@@ -112,7 +113,8 @@ class ClusterReader:
             service = base64.b64decode(data.get("service", ""), validate=True).decode("ascii").strip()
         except (KeyError, ValueError) as err:
             raise OperatorUnreachable(
-                f"the Secret {READ_SECRET} in namespace {self._namespace} holds no token; restart the operator"
+                f"the Secret {READ_SECRET} in namespace {self._namespace} holds no token; the operator writes it "
+                "anew within a minute: try again then"
             ) from err
         return service or READ_SERVICE, token
 

@@ -99,11 +99,15 @@ def verify_batch(reference: str, head: str, origin: Origin, output: Output) -> i
     intact = f"{record.audit_entries} entries{dropped}, head {record.audit_head}"
     if origin.kube is not None:
         told["anchored"] = batch.anchor.entries if batch.anchor else None
-        intact += f"; {_anchored(batch.anchor)}"
+        intact += f"; {_anchored(batch.anchor, batch.anchor_hidden)}"
+        if batch.anchor_hidden:
+            told["anchorHidden"] = batch.anchor_hidden
     return _print_verdict(record.id, intact, fault, told, output)
 
 
-def _anchored(anchor: AuditStatus | None) -> str:
+def _anchored(anchor: AuditStatus | None, hidden: str) -> str:
+    if hidden:
+        return f"not held against the BatchTest's status: {hidden}"
     if anchor is None or not anchor.entries:
         return "no BatchTest's status anchors it"
     return f"the BatchTest's status anchors it at entry {anchor.entries}"

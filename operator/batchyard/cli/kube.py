@@ -51,7 +51,8 @@ def opened(origin: KubeOrigin, reference: str) -> Iterator[Opened]:
             raise StatusOnly("the operator has not accepted this BatchTest yet", _record_of(seen))
         anchor = None if seen is None else _status_of(seen).audit
         attempts, results = partial(cluster.store.attempts_of, record.id), partial(cluster.store.results, record.id)
-        yield Opened(cluster.store, record, attempts, results, anchor)
+        hidden = "" if trouble is None else str(trouble)
+        yield Opened(cluster.store, record, attempts, results, anchor, anchor_hidden=hidden)
 
 
 def newest(origin: KubeOrigin, limit: int) -> tuple[str, Sequence[BatchRecord]]:

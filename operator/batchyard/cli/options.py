@@ -57,7 +57,12 @@ class Origin:
         """Return the options that name this cluster, with a blank before each, for a line that a user may type."""
         if self.kube is None:
             return ""
-        given = (("--context", self.kube.context), ("--namespace", self.kube.namespace))
+        operator = self.kube.operator_namespace
+        given = (
+            ("--context", self.kube.context),
+            ("--namespace", self.kube.namespace),
+            ("--operator-namespace", "" if operator == OPERATOR_NAMESPACE else operator),
+        )
         return " --kube" + "".join(f" {option} {value}" for option, value in given if value)
 
 

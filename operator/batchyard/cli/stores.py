@@ -58,8 +58,8 @@ class Reader(Protocol):
 class Opened:
     """One batch and the store it was found in.
 
-    ``endings`` gives how its trials ended. ``anchor`` is what its BatchTest's status says of the trail; ``threads`` are
-    its attempts' states, if at hand.
+    ``endings`` gives how its trials ended. ``anchor`` is what its BatchTest's status says of the trail, and
+    ``anchor_hidden`` why that may not be read; ``threads`` are its attempts' states, if at hand.
     """
 
     store: Reader
@@ -68,6 +68,7 @@ class Opened:
     endings: Callable[[], Iterable[Final]]
     anchor: AuditStatus | None = None
     threads: KeptThreads | None = None
+    anchor_hidden: str = ""
 
     def regressions(self) -> Regressions | None:
         """Return what combinations lost to the gate's baseline, None if there is none or if it lost nothing."""

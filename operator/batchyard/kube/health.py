@@ -75,6 +75,7 @@ class Health:
         # Guards what _parts holds: store calls speak from their own threads.
         self._lock = threading.Lock()
         self._parts = {part: _Known() for part in limits}
+        self._shut_out: Mapping[str, str] = {}
 
     def beat(self, part: Part) -> None:
         """Hear that the part works, now."""
@@ -99,6 +100,23 @@ class Health:
         """Hear that the part does not work on purpose, until its next ``beat``: a standby does not reconcile."""
         with self._lock:
             self._parts[part].excused = True
+
+    def shut_out(self, namespaces: Mapping[str, str]) -> None:
+        """Hear which of the watched namespaces may not be looked into now, and why."""
+        with self._lock:
+            self._shut_out = dict(namespaces)
+
+    def unserved(self) -> Sequence[str]:
+        """Return which namespaces are not served, a sentence each.
+
+        They make nobody unready: the workers of all other namespaces would be cut off from the operator.
+        """
+        with self._lock:
+            return [
+                f"namespace {name} is not served, for it may not be looked into: {why}; if it is there, its Role is "
+                "missing: apply the chart or manifest again"
+                for name, why in sorted(self._shut_out.items())
+            ]
 
     def age(self, part: Part) -> float | None:
         """Return how many seconds ago the part last said that it works; None if it never did."""

@@ -103,6 +103,10 @@ class Health(Protocol):
         """Return what keeps the operator from serving now, a sentence each; empty if nothing does."""
         ...
 
+    def unserved(self) -> Sequence[str]:
+        """Return what keeps it from serving some namespaces but not the others, a sentence each."""
+        ...
+
 
 def results_app(
     intake: Intake,
@@ -141,18 +145,20 @@ def metrics_app(
         body, kind = await asyncio.to_thread(render, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": kind, "Cache-Control": "no-store"})
 
-    def probe(problems: Callable[[], Sequence[str]]) -> Callable[..., Awaitable[web.StreamResponse]]:
+    def probe(
+        problems: Callable[[], Sequence[str]], lesser: Callable[[], Sequence[str]] = list
+    ) -> Callable[..., Awaitable[web.StreamResponse]]:
         async def answered(_request: web.BaseRequest, _fields: Mapping[str, str]) -> web.StreamResponse:
             found = list(problems())
             status = HTTPStatus.SERVICE_UNAVAILABLE if found else HTTPStatus.OK
-            return answer({"ok": not found, "problems": found}, status=status)
+            return answer({"ok": not found, "problems": [*found, *lesser()]}, status=status)
 
         return answered
 
     routes = [
         Route("metrics", "GET", re.compile("/metrics"), metrics),
         Route("healthz", "GET", re.compile("/healthz"), probe(health.live)),
-        Route("readyz", "GET", re.compile("/readyz"), probe(health.ready)),
+        Route("readyz", "GET", re.compile("/readyz"), probe(health.ready, health.unserved)),
     ]
     return App(Router(routes, limits=bounds, clock=clock, meter=None), bounds)
 

@@ -19,7 +19,8 @@ from batchyard.kube.handlers import registry_of
 from batchyard.kube.health import Part
 from batchyard.kube.mirror import EventMirror
 from batchyard.kube.queue import WorkQueue
-from batchyard.kube.read_access import publish_read_access, read_token_of
+from batchyard.kube.read_access import read_token_of
+from batchyard.kube.upkeep import Upkeep
 from batchyard.metrics import StateSnapshot
 from batchyard.model.errors import StaleLeader
 from batchyard.model.outcome import Phase
@@ -90,8 +91,8 @@ class Leading:
                 # First of all: to look at everything may take longer than the Lease lasts.
                 helpers = [group.create_task(self._lease.keep(), name="lease")]
                 await parts.inventory.take()
-                token = read_token_of(self._serving.key)
-                await publish_read_access(self._api, settings.namespace, token, settings.results_url)
+                upkeep = Upkeep(settings, self._api, self._serving.health, read_token_of(self._serving.key))
+                await upkeep.look()
                 self._serving.metrics.set_state_source(self._snapshot)
                 self._serving.metrics.leads(True)
                 self._serving.intake.leading = parts.intake
@@ -104,6 +105,7 @@ class Leading:
                         ("sweeper", parts.sweeper.run()),
                         ("inventory", parts.inventory.run()),
                         ("retention", parts.retention.run()),
+                        ("upkeep", upkeep.run()),
                         ("health", self._beat()),
                     )
                 ]

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from batchyard.apiserver.errors import ApiError, Conflict, NotFound
+from batchyard.kube.finished import is_settled
 from batchyard.kube.status import KEPT
 from batchyard.model.errors import StaleLeader, StoreError
 from batchyard.model.events import EventType
+from batchyard.model.outcome import Phase, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from batchyard.engine.places import Child, Place
     from batchyard.kube.batches import Batches
+    from batchyard.kube.objects import BatchTestObject, Objects
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +35,7 @@ class OrphanSweeper:
     def __init__(
         self,
         batches: Batches,
+        objects: Objects,
         places: Iterable[Place],
         namespaces: Sequence[str],
         recorded: Callable[[], None],
@@ -39,7 +43,7 @@ class OrphanSweeper:
         seconds: float = SWEEP_SECONDS,
     ) -> None:
         """``recorded`` is told that there is an event to post."""
-        self._batches, self._places = batches, tuple(places)
+        self._batches, self._objects, self._places = batches, objects, tuple(places)
         self._namespaces: Sequence[str | None] = namespaces or (None,)
         self._recorded, self._seconds = recorded, seconds
 
@@ -68,8 +72,7 @@ class OrphanSweeper:
         """Return whether the store knows of no place of this name that is still held. Places are written down first."""
         record = await self._batches.record_of(child.owner_uid)
         if record is None:
-            # Not in this store: another installation's, perhaps; its own operator looks after it.
-            return False
+            return _is_left_over(self._objects.get(child.owner_uid))
         known = await self._batches.threads(lambda: self._batches.store.environments(record.id))
         for environment in known:
             if environment.name == child.name:
@@ -99,3 +102,16 @@ class OrphanSweeper:
             await self._batches.commit(batch, entries=[entry], last=known is None and batch.record.phase.final)
         if known is None and batch.record.phase.final:
             self._batches.forget(batch)
+
+
+def _is_left_over(owner: BatchTestObject | None) -> bool:
+    """Return whether the place of a BatchTest that this store knows nothing of is of an earlier store.
+
+    It is if the BatchTest is in a watched namespace and over: nobody else looks after it, and it gets no place again.
+    One that is not over is about to be accepted, and may take the place that is there.
+    """
+    if owner is None or not owner.exists or not is_settled(owner):
+        return False
+    # Only what was accepted can have been kept on purpose.
+    kept = owner.keep_on_failure and owner.phase == Phase.FAILED and owner.status["reason"] != Reason.INVALID_SPEC
+    return not kept

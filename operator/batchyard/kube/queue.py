@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from batchyard import logs
+from batchyard.model.errors import BatchyardError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -125,10 +126,13 @@ class WorkQueue:
             again = await self._work(key)
         except self._fatal:
             raise
-        except Exception:  # one BatchTest that cannot be handled must not stop the others
+        except Exception as err:  # one BatchTest that cannot be handled must not stop the others
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             with logs.about(**self._about(key)):  # it may have been accepted meanwhile
-                _log.exception("a BatchTest could not be reconciled", key=key, failures=failures)
+                if isinstance(err, BatchyardError):  # its text says it all
+                    _log.warning("a BatchTest could not be reconciled", key=key, failures=failures, error=str(err))
+                else:
+                    _log.exception("a BatchTest could not be reconciled", key=key, failures=failures)
             return pause_after(failures)
         self._failures.pop(key, None)
         return again

@@ -102,8 +102,8 @@ class Steps:
         if (self._clock.now() - since).total_seconds() < _SILENT_SECONDS:
             return replace(seen, message="the worker starts")
         text = (
-            f"{environment.name} runs, but its worker has not asked for its work at {self._results_url}: see its "
-            "pod's log; it may not trust the operator's certificate, a NetworkPolicy may stand between, or the address be wrong"
+            f"{environment.name} runs, but its worker has not asked for its work at {self._results_url}: its pod's log "
+            "says why; it may not trust the certificate, a NetworkPolicy may stand between, or the address be wrong"
         )
         return replace(seen, reason="WorkerSilent", message=text)
 

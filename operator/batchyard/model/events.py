@@ -91,7 +91,6 @@ _SEVERITY: Mapping[EventType, Severity] = {
     EventType.SPEC_INVALID: Severity.ERROR,
     EventType.ENVIRONMENT_FAILED: Severity.ERROR,
     EventType.ENVIRONMENT_PREEMPTED: Severity.WARNING,
-    EventType.BATCH_SUSPENDED: Severity.WARNING,
     EventType.BATCH_INTERRUPTED: Severity.WARNING,
     EventType.SESSION_ABANDONED: Severity.WARNING,
     EventType.BATCH_CANCELLED: Severity.WARNING,
