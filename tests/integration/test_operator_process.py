@@ -11,7 +11,7 @@ import pytest
 from batchyard.model.outcome import Phase
 from fake_cluster_api import CONFIG_MAPS, JOBS, running
 from kube_world import a_batch_test
-from operator_process import an_operator
+from operator_process import OperatorRun, an_operator
 from watched_cluster import BATCH_TESTS, WatchedCluster
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ def apply(cluster: WatchedCluster, name: str, namespace: str) -> None:
 def phase(cluster: WatchedCluster, name: str, namespace: str) -> str:
     found = cluster.get(BATCH_TESTS, name, namespace).get("status") or {}
     return str(found.get("phase", ""))
+
+
+def readiness(operator: OperatorRun) -> tuple[bool, list[str]]:
+    """Return whether an operator says that it is ready, and the beginnings of its problems."""
+    answer = httpx.get(f"http://127.0.0.1:{operator.metrics_port}/readyz", timeout=5).json()
+    return answer["ok"], [problem.partition(" is not")[0] for problem in answer["problems"]]
 
 
 def watches(cluster: WatchedCluster, namespace: str = "") -> int:
@@ -91,10 +97,7 @@ def test_a_chosen_namespace_that_the_operator_may_not_look_into_is_named_and_cos
     cluster.closed.add("team-b")
 
     with an_operator(cluster, tmp_path, *MAY_COME_AND_GO) as operator:
-        answer = httpx.get(f"http://127.0.0.1:{operator.metrics_port}/readyz", timeout=5)
-
-    assert (answer.status_code, answer.json()["ok"]) == (200, True)
-    assert [problem.partition(" is not")[0] for problem in answer.json()["problems"]] == ["namespace team-b"]
+        operator.until("the namespace to be named", lambda: readiness(operator) == (True, ["namespace team-b"]))
 
 
 def test_a_batchtest_that_went_with_its_namespace_is_ended(cluster: WatchedCluster, tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ STATUS_BYTES = 16 * 1024
 
 _ROOM_BYTES = STATUS_BYTES - 512
 _MESSAGE_CHARACTERS = 1024
-_SCORE_DIGITS = 4
 _SHORT_CHARACTERS = (160, 60)
 _SHORT_BYTES = 320
 _ROW_BYTES = 200
@@ -96,10 +95,6 @@ def build_status(
             "attempt": environment.attempt,
             "message": _cut(environment.message),
         }
-    best = body.get("best") or {}
-    if best.get("score") is not None:
-        # A column of `kubectl get` prints it as it stands here; the store has all of it.
-        body["best"] = {**best, "score": round(best["score"], _SCORE_DIGITS)}
     body["conditions"] = _conditions(_facts(record, environment, body.get("gate")), generation, previous, now)
     return fit(_plain(body))
 

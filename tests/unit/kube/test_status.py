@@ -113,14 +113,6 @@ def test_a_place_is_told_as_it_is_and_as_given_back_once_that_was_asked() -> Non
     assert gone == status(ended(Phase.FAILED), replace(troubled, state=EnvironmentState.RELEASED))
 
 
-def test_the_best_score_is_as_long_as_a_column_bears() -> None:
-    best = {"combination": "a", "score": 0.8387096774193549, "by": "score"}
-
-    made = status(replace(RECORD, status={**(RECORD.status or {}), "best": best}))
-
-    assert made["best"]["score"] == 0.8387
-
-
 def test_between_two_places_it_still_says_what_became_of_the_last_one() -> None:
     lost = replace(PLACE, state=EnvironmentState.RELEASED, reason="NodeLost", message="the node is gone")
 
