@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchyard.engine.sources import LoadedBatch
-from batchyard.kube.http import Busy, OutOfOrder, Superseded
+from batchyard.kube.http import Busy, OutOfOrder, Superseded, TooEarly
 from batchyard.model.audit import AuditEntry
 from batchyard.model.errors import StoreError
 from batchyard.model.events import EventType, severity_of
@@ -63,7 +63,7 @@ class FakeWorker:
                 await self._send(operator)
         except Superseded:
             self.over = True
-        except (Busy, StoreError):
+        except (Busy, TooEarly, StoreError):
             return
 
     def _begin(self, manifest: Manifest) -> None:
