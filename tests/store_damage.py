@@ -6,12 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchyard.engine.ports import BatchUpdate
+from batchyard.events.audit import OUTCOME_OF
+from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.store.rows import to_micros
 from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, an_entry
 
 if TYPE_CHECKING:
     from batchyard.engine.ports import Session
+    from batchyard.model.audit import AuditEntry
+    from batchyard.model.trial import AttemptResult
     from batchyard.store import SqlStore
 
 DONE = BatchUpdate(Phase.SUCCEEDED, completed_at=T0, status={"trials": {"total": 2, "passed": 1, "timedOut": 1}})
@@ -27,9 +31,17 @@ def a_finished_batch(store: SqlStore, batch_id: str = "b1", *, days: int = 30) -
     store.create_batch(replace(a_batch(batch_id), total=2, spec=spec))
     session = store.open_session(batch_id, OWNER, T0)
     results = [(a_result(0), True), (a_result(1, 1, Outcome.ERRORED), False), (a_result(1, 2, Outcome.TIMED_OUT), True)]
-    store.commit(session, results=results, entries=[an_entry(n, batch_id) for n in range(5)], batch=DONE)
+    begun, done = (replace(an_entry(n, batch_id), type=EventType.BATCH_STARTED, trial_id="") for n in (0, 4))
+    entries = [begun, *(_told(n, batch_id, result) for n, (result, _) in enumerate(results, 1)), done]
+    store.commit(session, results=results, entries=entries, batch=DONE)
     store.close_session(session, "done", T0)
     return session
+
+
+def _told(number: int, batch_id: str, result: AttemptResult) -> AuditEntry:
+    kind = next(kind for kind, outcome in OUTCOME_OF.items() if outcome is result.outcome)
+    about = {"trial_id": result.trial_id, "attempt": result.attempt, "details": {"score": result.score}}
+    return replace(an_entry(number, batch_id), type=kind, **about)
 
 
 def corrupt(store: SqlStore, *statements: str) -> None:

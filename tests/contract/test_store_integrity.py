@@ -37,6 +37,7 @@ def test_a_sound_store_has_no_findings(store: SqlStore) -> None:
     assert check_integrity(store, T0) == []
 
 
+WRONG_STATUS = """UPDATE documents SET status = '{"trials": {"total": 2, "passed": 0, "failed": 1, "timedOut": 1}}'"""
 ADDED = (
     "INSERT INTO attempts SELECT batch_id, {ordinal}, 9, final, trial_id, combination, case_name, repeat, epoch, "
     "outcome, reason, message, started_at, ended_at, duration_seconds, score, weight, metrics, scores, boundaries, "
@@ -62,8 +63,8 @@ ADDED = (
         ("UPDATE batches SET audit_head = 'x'", "critical", "audit_chain", "b1"),
         ("UPDATE batches SET audit_entries = 4", "critical", "audit_count", "b1"),
         ("UPDATE batches SET audit_pruned_at = 1", "warning", "audit_pruned", "b1"),
-        ("DELETE FROM attempts WHERE ordinal = 0", "warning", "missing_results", "b1"),
-        ("UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0", "warning", "status_count", "b1"),
+        ("DELETE FROM attempts WHERE ordinal = 0", "critical", "missing_results", "b1"),
+        (WRONG_STATUS, "warning", "status_count", "b1"),
         ("UPDATE batches SET phase = 'Running'", "info", "no_live_session", "b1"),
         (TO_POST.format(seq=9, created=MICROS, parked="FALSE"), "warning", "orphaned_events", "b1"),
         (TO_POST.format(seq=1, created=MICROS, parked="TRUE"), "warning", "parked_events", "b1"),
@@ -129,7 +130,7 @@ IS_A_BATCHTESTS = "INSERT INTO cluster_batches (batch_id, namespace, name, uid) 
     [
         "UPDATE attempts SET batch_id = 'gone'",
         "UPDATE sessions SET batch_id = 'gone'",
-        "UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0",
+        WRONG_STATUS,
         "UPDATE batches SET audit_pruned_at = 1",
         TO_POST.format(seq=9, created=MICROS, parked="FALSE"),
         TO_POST.format(seq=1, created=MICROS, parked="TRUE"),
@@ -154,6 +155,7 @@ def test_what_is_found_and_can_be_mended_is_found_no_more(store: SqlStore, state
         "UPDATE audit_entries SET message = 'x' WHERE seq = 3",
         "UPDATE audit_entries SET batch_id = 'gone'",
         "DELETE FROM attempts WHERE ordinal = 0",
+        "UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0",
         "UPDATE batches SET audit_entries = 4",
         "UPDATE batches SET phase = 'Running'",
     ],
@@ -184,7 +186,7 @@ def test_events_that_were_given_up_are_posted_again_after_a_repair(store_target:
 @pytest.mark.proves("integrity")
 def test_a_repair_is_told_in_the_batchs_trail_which_still_verifies(store: SqlStore) -> None:
     a_finished_batch(store)
-    corrupt(store, "UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0")
+    corrupt(store, WRONG_STATUS)
 
     repair(store, check_integrity(store, T0), T0)
 
@@ -202,7 +204,7 @@ def test_a_repair_of_a_sound_store_does_nothing(store: SqlStore) -> None:
 
 def test_a_second_repair_finds_nothing_left_to_do(store: SqlStore) -> None:
     a_finished_batch(store)
-    corrupt(store, "UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0")
+    corrupt(store, WRONG_STATUS)
     findings = check_integrity(store, T0)
     repair(store, findings, T0)
 

@@ -299,8 +299,8 @@ def _batch_for(engine: LocalEngine, store: SqlStore, loaded: LoadedBatch, files:
     now = SystemClock().now()
     session = store.open_session(record.id, this_process(), now)
     text = "made for an execution that a person holds; no trial of it is run"
-    store.commit(session, batch=BatchUpdate(Phase.CANCELLED, Reason.CANCELLED, text, completed_at=now))
-    store.close_session(session, "Execution", now)
+    store.commit(session, batch=BatchUpdate(Phase.CANCELLED, Reason.EXECUTION, text, completed_at=now))
+    store.close_session(session, Reason.EXECUTION, now)
     return store.batch(record.id)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _DISPLAYABLE = 256
 _DROP_ORDER: Sequence[Severity] = sorted(Severity, key=lambda severity: severity.rank)
-_OUTCOMES: Mapping[EventType, Outcome] = {
+OUTCOME_OF: Mapping[EventType, Outcome] = {
     EventType.TRIAL_PASSED: Outcome.PASSED,
     EventType.TRIAL_FAILED: Outcome.FAILED,
     EventType.TRIAL_TIMED_OUT: Outcome.TIMED_OUT,
@@ -32,6 +32,7 @@ _OUTCOMES: Mapping[EventType, Outcome] = {
     EventType.TRIAL_CANCELLED: Outcome.CANCELLED,
     EventType.TRIAL_ERRORED: Outcome.ERRORED,
 }
+"""How the attempt ended that an entry of this type tells of."""
 
 
 class Drained(NamedTuple):
@@ -224,8 +225,8 @@ class AuditTrail:
         self._recent.append(entry)
         self._by_type[entry.type] += 1
         self._by_severity[entry.severity] += 1
-        if entry.type in _OUTCOMES:
-            self._outcomes[_OUTCOMES[entry.type]] += 1
+        if entry.type in OUTCOME_OF:
+            self._outcomes[OUTCOME_OF[entry.type]] += 1
         elif entry.type is EventType.TRIALS_NOT_RUN:
             count = entry.details.get("count")
             self._outcomes[Outcome.NOT_RUN] += count if isinstance(count, int) else 1

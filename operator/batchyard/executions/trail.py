@@ -9,6 +9,7 @@ from batchyard.events import AuditTrail
 from batchyard.local_sessions import session_lifecycle, this_process
 from batchyard.model.errors import BatchBusy, StaleSession
 from batchyard.model.events import Event, EventType
+from batchyard.model.outcome import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -71,5 +72,5 @@ class BatchTrail:
                 if not left:
                     raise
                 continue
-            self._store.close_session(session, "Execution", self._clock.now())
+            self._store.close_session(session, Reason.EXECUTION, self._clock.now())
             return

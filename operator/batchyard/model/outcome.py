@@ -69,6 +69,7 @@ class Reason(StrEnum):
     CANCELLED = "Cancelled"
     FAIL_FAST = "FailFast"
     DECIDED_EARLY = "DecidedEarly"
+    EXECUTION = "Execution"
     SUSPENDED = "Suspended"
     CONFIG_MAP_MISSING = "ConfigMapMissing"
     FORK_SOURCE_NOT_READY = "ForkSourceNotReady"

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import StoreError
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import Outcome, Phase, Reason
 from batchyard.store.faults import place_of, reported
 from batchyard.store.rows import to_micros
 from batchyard.store.tables import (
@@ -29,6 +29,7 @@ from batchyard.store.tables import (
     outbox,
     sessions,
 )
+from batchyard.store.told_results import ToldResults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,7 @@ OWNED = (documents, sessions, attempts, outbox, environments, cluster_batches)
 """The tables whose rows are nothing without their batch."""
 
 _SHOWN = 20
+_RESTORE = "restore a back-up, see docs/database.md"
 _STUCK_MICROS = 60 * 60 * 1_000_000
 
 
@@ -84,15 +86,20 @@ def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
 
     Takes time in proportion to the store's size: every audit entry's hash is computed again.
     """
+    # Nobody ran such a batch: it was written down for an execution to belong to.
+    for_execution = sa.exists().where(
+        sessions.c.batch_id == batches.c.id, sessions.c.epoch == 1, sessions.c.close_reason == Reason.EXECUTION
+    )
+    document = documents.c.batch_id.label("document")
+    query = sa.select(batches, document, for_execution.label("for_execution")).outerjoin(documents)
     with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
         findings = [*_damage(connection), *_dangling(connection)]
         findings += [*_surplus_results(connection), *_unknown_epochs(connection), *_unfinished(connection)]
         findings += [*_orphaned_events(connection), *_waiting_events(connection, to_micros(now))]
-        known = connection.execute(
-            sa.select(batches, documents.c.batch_id.label("document")).outerjoin(documents)
-        ).all()
+        known = connection.execute(query).all()
     for batch in known:
-        findings += [*_trail(store, batch), *_counters(store, batch)]
+        against = [*_trail(store, batch)]
+        findings += [*against, *_counters(store, batch, sound=not against)]
     return findings
 
 
@@ -184,20 +191,29 @@ def _waiting_events(connection: sa.Connection, now: int) -> Iterator[Finding]:
 
 
 def _trail(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
+    """Find what is wrong with a batch's trail, and results that are not as a sound trail tells."""
     if batch.audit_pruned_at is not None:
         if next(iter(store.audit_entries(batch.id, limit=1)), None) is not None:
             message = "its audit trail counts as deleted, but there are entries"
             yield Finding(FindingSeverity.WARNING, "audit_pruned", batch.id, message, Remedy.DELETE_TRAIL)
         return
+    told = ToldResults()
     try:
-        fault = verify_chain(store.audit_entries(batch.id), batch.audit_head)
+        fault = verify_chain(told.heard(store.audit_entries(batch.id)), batch.audit_head)
     except StoreError as err:
         fault = str(err)
     if fault:
         yield Finding(FindingSeverity.CRITICAL, "audit_chain", batch.id, f"its audit trail does not verify: {fault}")
+    elif Phase(batch.phase).final:
+        found = [*told.contradictions(store, batch.id, all_told=not batch.audit_dropped)]
+        if found:
+            more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            message = f"its results contradict its audit trail: {'; '.join(found[:_SHOWN])}{more}; {_RESTORE}"
+            yield Finding(FindingSeverity.CRITICAL, "contradicted_results", batch.id, message)
 
 
-def _counters(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
+def _counters(store: SqlStore, batch: sa.Row[Any], *, sound: bool) -> Iterator[Finding]:
+    """Find numbers that disagree; ``sound``: nothing speaks against the results, so that a status may follow them."""
     if batch.document is None:
         yield Finding(FindingSeverity.CRITICAL, "no_document", batch.id, "its specification is missing")
         return
@@ -211,21 +227,22 @@ def _counters(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
     if batch.audit_pruned_at is None and stored != batch.audit_entries:
         message = f"it counts {batch.audit_entries} audit entries, but {stored} are stored"
         yield Finding(FindingSeverity.CRITICAL, "audit_count", batch.id, message)
-    if Phase(batch.phase).final and final < batch.total:
-        message = f"it is {batch.phase}, but only {final} of {batch.total} trials have a final result"
-        yield Finding(FindingSeverity.WARNING, "missing_results", batch.id, message)
-    yield from _status(store, batch)
+    never_run = batch.for_execution and batch.phase == Phase.CANCELLED and batch.started_at is None
+    if Phase(batch.phase).final and final < batch.total and not never_run:
+        message = f"it is {batch.phase}, but only {final} of {batch.total} trials have a final result; {_RESTORE}"
+        yield Finding(FindingSeverity.CRITICAL, "missing_results", batch.id, message)
+    yield from _status(store, batch, sound=sound)
 
 
-def _status(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
+def _status(store: SqlStore, batch: sa.Row[Any], *, sound: bool) -> Iterator[Finding]:
     status = store.batch(batch.id).status
     told = status.get("trials") if isinstance(status, dict) else None
     if not isinstance(told, dict) or not Phase(batch.phase).final:
         # While a batch runs, its status may lag behind its results.
         return
     counted = store.counts(batch.id)
-    # Where results are missing, the status may be all that tells of them.
-    remedy = Remedy.UPDATE_STATUS if sum(counted.values()) == batch.total else Remedy.MANUAL
+    # Where results are missing or were changed, the status may be all that tells of them.
+    remedy = Remedy.UPDATE_STATUS if sound and sum(counted.values()) == batch.total else Remedy.MANUAL
     for outcome in Outcome:
         name = status_key(outcome)
         if name in told and told[name] != counted.get(outcome, 0):
