@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +81,20 @@ def test_a_large_input_reaches_its_node_and_a_large_state_is_kept_as_its_digest(
     assert result.output["truncated"] is True
     assert result.output["bytes"] > 8_000_000
     assert len(result.output_digest) == 64
+
+
+def test_a_zygote_whose_runner_goes_with_an_answer_unread_ends_without_a_word() -> None:
+    mine, its = socket.socketpair()
+    words = [sys.executable, "-m", "batchyard.runners.zygote", str(its.fileno()), "plain_parts:PlainParts"]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(words, pass_fds=[its.fileno()], env=environment, stderr=subprocess.PIPE) as zygote:
+        its.close()
+        with mine:
+            assert mine.recv(1, socket.MSG_PEEK)
+
+        said = zygote.communicate()[1]
+
+    assert (zygote.returncode, said) == (0, b"")
 
 
 def test_a_zygote_that_was_killed_is_started_again(tmp_path: Path) -> None:

@@ -41,8 +41,12 @@ def main(arguments: list[str]) -> NoReturn:
     gc.enable()
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    control.sendall(b"ready\n")
-    _Zygote(control, parts).serve()
+    try:
+        control.sendall(b"ready\n")
+        _Zygote(control, parts).serve()
+    except ConnectionError:
+        # The runner closed its end with an answer unread, or before it came: its end all the same.
+        os._exit(0)
 
 
 class _Zygote:
