@@ -69,7 +69,7 @@ def test_a_log_whose_samples_are_damaged_is_refused(cut: bytes) -> None:
     magic = packed.rindex(bytes.fromhex("28b52ffd"))
     damaged = packed[:magic] + cut.ljust(20, b"\0") + packed[magic + 20 :]
 
-    with pytest.raises(SpecInvalid, match="is no log of Inspect"):
+    with pytest.raises(SpecInvalid, match=r"samples/a_epoch_1\.json: is damaged: "):
         found_in(damaged, name="log.eval")
 
 
@@ -143,3 +143,12 @@ def test_a_log_in_chunks_is_said_to_need_another_form() -> None:
 
     with pytest.raises(SpecInvalid, match="a sample in chunks"):
         found_in(packed)
+
+
+def test_of_an_archive_with_a_damaged_sample_it_is_said_which() -> None:
+    packed = bytearray(archive({"header.json": {"eval": {}}, "samples/1_epoch_1.json": {"id": 1, "input": "two"}}))
+    begin = packed.index(b"samples/1_epoch_1.json") + len("samples/1_epoch_1.json")
+    packed[begin + 2] ^= 0xFF
+
+    with pytest.raises(SpecInvalid, match=r"samples/1_epoch_1\.json: is damaged: "):
+        found_in(bytes(packed), name="log.eval")

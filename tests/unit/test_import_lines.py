@@ -105,11 +105,23 @@ def test_metadata_splits_and_attachments_are_losses() -> None:
     ]
 
 
-def test_examples_without_outputs_get_no_evaluator_that_would_fail_them() -> None:
+def test_examples_without_outputs_are_not_failed_by_the_evaluator_of_the_others() -> None:
     found = found_in(lines(EXAMPLE, {**EXAMPLE, "id": "b", "outputs": None}), split="test")
 
-    assert evaluation(found)["evaluators"] == []
+    assert evaluation(found)["evaluators"] == [
+        {"name": "callable", "config": {"function": "batchyard.judge.checks:met"}}
+    ]
+    assert expected(found) == {
+        "tests-3f2c9a10": {"checks": [{"check": "equals", "field": "answer", "any": ["4"]}]},
+        "tests-b": None,
+    }
     assert losses(found) == ["line 2 (1): an example without `outputs`: nothing is expected"]
+
+
+def test_where_no_example_has_outputs_no_evaluator_is_suggested() -> None:
+    found = found_in(lines({**EXAMPLE, "outputs": None}), split="test")
+
+    assert evaluation(found)["evaluators"] == []
 
 
 @pytest.mark.parametrize(
@@ -132,6 +144,23 @@ def test_messages_as_langchain_writes_them_are_those_that_langgraph_takes(messag
     assert found.losses == ()
 
 
+def test_an_answer_that_is_one_message_is_one_as_langgraph_takes_it() -> None:
+    message = {"lc": 1, "type": "constructor", "id": ["langchain", "AIMessage"], "kwargs": {"content": "4"}}
+
+    found = found_in(lines({"inputs": {"question": "2 + 2?"}, "outputs": {"output": message}}))
+
+    assert expected(found) == {"tests-1": {"output": {"role": "assistant", "content": "4"}}}
+    assert found.losses == ()
+
+
+def test_what_langchain_wrote_down_and_is_no_message_is_a_loss() -> None:
+    document = {"lc": 1, "type": "constructor", "id": ["langchain", "Document"], "kwargs": {"page_content": "4"}}
+
+    found = found_in(lines({"inputs": {"question": "2 + 2?"}, "outputs": {"output": document}}))
+
+    assert losses(found) == ["line 1 (1): what LangChain wrote down and is no message"]
+
+
 # -- any -------------------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +168,8 @@ def test_messages_as_langchain_writes_them_are_those_that_langgraph_takes(messag
     ("content", "message"),
     [
         (lines({"input": "a"}), "could be inspect or openai-evals"),
+        (lines({"input": "a", "target": "b", "ideal": "b"}), "could be inspect or openai-evals"),
+        ('[{"inputs": {}},\n {"inputs": {}]', r"is not JSON: .*line 2 column 15"),
         ("just words", "looks like none of the formats"),
         ("", "looks like none of the formats"),
         (b"\xff\xfe", "is not UTF-8 text"),

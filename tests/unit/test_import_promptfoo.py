@@ -128,8 +128,9 @@ def test_a_table_of_tests_is_read_with_its_compact_assertions() -> None:
         'name,__description,__expected,__expected2\nAda,first,"contains-all:Hello, Ada",not-icontains:bye\n'
         "Alan,second,Hello Alan,\n",
         name="tests.csv",
-        form=Format.PROMPTFOO,
     )
+
+    assert found.format is Format.PROMPTFOO
 
     assert inputs(found) == {"first": {"name": "Ada"}, "second": {"name": "Alan"}}
     assert expected(found) == {
@@ -141,6 +142,13 @@ def test_a_table_of_tests_is_read_with_its_compact_assertions() -> None:
         },
         "second": {"checks": [{"check": "equals", "field": "output", "any": ["Hello Alan"]}]},
     }
+
+
+def test_of_columns_with_one_name_all_but_the_last_are_a_loss() -> None:
+    found = found_in("name,__expected,__expected\nAda,contains:Hello,contains:Ada\n", name="tests.csv")
+
+    assert losses(found) == ["tests.csv (1): all columns `__expected` but the last"]
+    assert expected(found) == {"tests-1": {"output": "Ada"}}
 
 
 def test_tests_may_stand_one_a_line() -> None:

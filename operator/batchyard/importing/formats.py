@@ -42,6 +42,8 @@ def detected(source: Source) -> Format:
     """Return the only format a file looks like. Raises ``SpecInvalid`` if it is none of them, or could be several."""
     if inspect_logs.is_archive(source.content):
         return Format.INSPECT
+    if source.name.lower().endswith(".csv"):
+        return Format.PROMPTFOO  # no other has tables
     looks = sorted(set(_looks(_beginning(source))))
     if len(looks) == 1:
         return looks[0]
@@ -52,17 +54,24 @@ def detected(source: Source) -> Format:
 
 
 def _beginning(source: Source) -> JSON:
-    """Return the whole document, of a list its first entry, or of JSON lines the first."""
+    """Return the whole document, of a list its first entry, or of JSON lines the first.
+
+    Raises ``SpecInvalid`` if it begins as JSON does and cannot be read.
+    """
     text = source.text.strip()
     document: JSON = None
+    why = ""
     for part in (text, text.split("\n", 1)[0]):
         try:
             document = json.loads(part)
             break
-        except (ValueError, RecursionError):
-            continue
+        except (ValueError, RecursionError) as err:
+            why = why or str(err)
     else:
-        document = parse_text(text, core=True).value
+        parsed = parse_text(text, core=True)
+        if parsed.faults and text.startswith(("{", "[")):
+            raise refused(source.name, "", f"is not JSON: {why}", "mend it")
+        document = parsed.value
     return document[0] if isinstance(document, list) and document else document
 
 
@@ -77,7 +86,7 @@ def _looks(value: JSON) -> Iterator[Format]:
         yield Format.PROMPTFOO
     if "inputs" in keys or isinstance(value.get("examples"), list):
         yield Format.LANGSMITH
-    if isinstance(value.get("item"), dict) or ("input" in keys and "target" not in keys):
+    if isinstance(value.get("item"), dict) or ("input" in keys and ("ideal" in keys or "target" not in keys)):
         yield Format.OPENAI_EVALS
-    if "input" in keys and "ideal" not in keys:
+    if "input" in keys and ("target" in keys or "ideal" not in keys):
         yield Format.INSPECT

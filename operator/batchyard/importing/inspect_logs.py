@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _MAX_UNPACKED_BYTES = 512 * 1024 * 1024
 _ZSTANDARD = 93
+_DAMAGED = (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, struct.error, RuntimeError, ValueError, EOFError)
+_CONVERT = "write it anew with `inspect log convert --to json`"
 _ATTACHMENT = "attachment://"
 # What came of a run, or how it went; a case has none of it.
 _RESULTS = {
@@ -82,7 +84,6 @@ def _log(source: Source, losses: Losses) -> tuple[Mapping[str, JSON], list[tuple
 
 
 def _archive(source: Source, losses: Losses) -> tuple[Mapping[str, JSON], list[tuple[str, Mapping[str, JSON]]]]:
-    convert = "write it anew with `inspect log convert --to json`"
     try:
         with zipfile.ZipFile(io.BytesIO(source.content)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED_BYTES:
@@ -91,15 +92,15 @@ def _archive(source: Source, losses: Losses) -> tuple[Mapping[str, JSON], list[t
             header: JSON = {}
             for name in ("_journal/start.json", "start.json", "header.json"):
                 if name in names:
-                    header = {**header, **json.loads(_member(archive, source.content, name))}
-            rows = [(name, json.loads(_member(archive, source.content, name))) for name in filter(_is_sample, names)]
+                    header = {**header, **_document(archive, source, name)}
+            rows = [(name, _document(archive, source, name)) for name in filter(_is_sample, names)]
     except NotImplementedError as err:
-        raise refused(source.name, "", f"is packed in a way that is not known here: {err}", convert) from err
-    except (zipfile.BadZipFile, zstandard.ZstdError, RuntimeError, ValueError, TypeError, EOFError) as err:
-        raise refused(source.name, "", f"is no log of Inspect: {err}", convert) from err
+        raise refused(source.name, "", f"is packed in a way that is not known here: {err}", _CONVERT) from err
+    except (*_DAMAGED, TypeError) as err:
+        raise refused(source.name, "", f"is no log of Inspect: {err}", _CONVERT) from err
     for name in names:
         if name.startswith("samples/") and name.endswith("/sample.json"):
-            losses.add(name, "a sample in chunks (log version 3)", convert)
+            losses.add(name, "a sample in chunks (log version 3)", _CONVERT)
     # The archive has them in the order in which they ended.
     return header, sorted(((name, row) for name, row in rows if isinstance(row, dict)), key=lambda one: _order(one[1]))
 
@@ -108,6 +109,13 @@ def _order(row: Mapping[str, JSON]) -> tuple[int, str]:
     """Return what samples are in order by, as Inspect has it when it reads or converts an archive: 2 before 10."""
     name, epoch = row.get("id"), row.get("epoch")
     return epoch if isinstance(epoch, int) else 1, name if isinstance(name, str) else str(name).zfill(20)
+
+
+def _document(archive: zipfile.ZipFile, source: Source, name: str) -> JSON:
+    try:
+        return json.loads(_member(archive, source.content, name))
+    except _DAMAGED as err:
+        raise refused(source.name, name, f"is damaged: {err}", _CONVERT) from err
 
 
 def _member(archive: zipfile.ZipFile, content: bytes, name: str) -> bytes:

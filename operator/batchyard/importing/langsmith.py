@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchyard.importing.checks import Check, CheckKind
+from batchyard.importing.evaluation import CHECKS_FUNCTION
 from batchyard.importing.messages import chat
 from batchyard.importing.source import Evaluation, Found, Proposal, Source, Wanted, json_lines, refused
 
@@ -36,7 +39,7 @@ def read(source: Source, wanted: Wanted, losses: Losses) -> Found:
     if wanted.split and wanted.split not in seen:
         known = ", ".join(sorted(seen)) or "none"
         raise refused(source.name, "", f"has no split {wanted.split!r}", f"splits in it: {known}")
-    return Found(proposals, _evaluation(proposals))
+    return _judged(proposals)
 
 
 def _rows(source: Source) -> list[tuple[str, Mapping[str, JSON]]]:
@@ -87,7 +90,17 @@ def _label(row: Mapping[str, JSON], stem: str) -> str:
 def _with_messages(fields: JSON, place: str, losses: Losses) -> JSON:
     if not isinstance(fields, dict):
         return fields
-    return {key: chat(value, place, losses) or value for key, value in fields.items()}
+    return {key: _with_message(value, place, losses) for key, value in fields.items()}
+
+
+def _with_message(value: JSON, place: str, losses: Losses) -> JSON:
+    """Return messages as LangGraph takes them, also one that is in no list; other values are as they were."""
+    found = chat(value if isinstance(value, list) else [value], place, losses)
+    if found is None:
+        if isinstance(value, dict) and value.get("lc") == 1:
+            losses.add(place, "what LangChain wrote down and is no message", "write what the workflow has in its place")
+        return value
+    return found if isinstance(value, list) else found[0]
 
 
 def _tell_of_the_rest(place: str, row: Mapping[str, JSON], wanted: Wanted, losses: Losses) -> None:
@@ -105,12 +118,23 @@ def _tell_of_the_rest(place: str, row: Mapping[str, JSON], wanted: Wanted, losse
         losses.add(place, "an example without `outputs`: nothing is expected", "add `expected` to the case")
 
 
-def _evaluation(proposals: Sequence[Proposal]) -> Evaluation:
-    """Return that all expected fields must be equal, if each case expects some."""
-    if not proposals or not all(isinstance(one.expected, dict) and one.expected for one in proposals):
-        return Evaluation()
+def _judged(proposals: Sequence[Proposal]) -> Found:
+    """Return that all expected fields must be equal; where not all cases expect some, each brings its own checks."""
     note = (
         "each field of `outputs` must be in the final state and equal; LangSmith's evaluators are code and not in the "
         "export: for answers in free text write a `callable`"
     )
-    return Evaluation(({"name": "exactMatch"},), 1, note)
+    expecting = [isinstance(one.expected, dict) and bool(one.expected) for one in proposals]
+    if not any(expecting):
+        return Found(proposals, Evaluation())
+    if all(expecting):
+        return Found(proposals, Evaluation(({"name": "exactMatch"},), 1, note))
+    # The evaluator would fail those that expect nothing.
+    evaluator = {"name": "callable", "config": {"function": CHECKS_FUNCTION}}
+    with_checks = [_checked(one) if has else one for one, has in zip(proposals, expecting, strict=True)]
+    return Found(with_checks, Evaluation((evaluator,), 1, f"a case without `outputs` has no score; {note}"))
+
+
+def _checked(proposal: Proposal) -> Proposal:
+    checks = [Check(CheckKind.EQUALS, (value,)).to_json(field) for field, value in proposal.expected.items()]
+    return replace(proposal, expected={"checks": checks})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -86,13 +87,20 @@ class References:
         """Return the tests in the text of a file of this name."""
         match PurePosixPath(name).suffix.lower():
             case ".csv":
-                return [_row(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+                return self._table(csv.DictReader(io.StringIO(text, newline="")), place)
             case ".jsonl":
                 lines = enumerate(text.split("\n"), 1)
                 return [self._parsed(line, f"{place}:{number}") for number, line in lines if line.strip()]
             case _:
                 found = self._parsed(text, place)
                 return found if isinstance(found, list) else [found]
+
+    def _table(self, table: csv.DictReader[str], place: str) -> list[JSON]:
+        for column, count in Counter(table.fieldnames or ()).items():
+            if count > 1:
+                message = f"all columns `{column}` but the last"
+                self._losses.add(place, message, "give each column a name of its own, such as __expected1, __expected2")
+        return [_row(row) for row in table]
 
     def _in_files(self, named: str, place: str) -> Iterator[tuple[str, Mapping[str, JSON]]]:
         path = named.removeprefix(_FILE)
