@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batch_bench import batch_file
 from batchyard.clock import SystemClock
 from batchyard.engine.ports import RuntimeEnvironment
+from batchyard.engine.sources import load
+from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.environments.virtual import VirtualEnvironments
 from batchyard.environments.virtual_build import find_uv
 from batchyard.environments.virtual_recipe import CannotBeInstalled
@@ -118,6 +121,23 @@ def test_a_package_of_the_base_installation_can_be_had_in_another_version(bench:
     python = bench.python(here)
 
     assert said_by(python, "import iniconfig; print(iniconfig.TEXT)") == "99.0"
+
+
+def test_a_folder_is_the_package_that_its_project_names_so_that_a_later_override_replaces_it(tmp_path: Path) -> None:
+    for folder, name in (("m1", "Motto"), ("m2", "motto")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\nversion = "1"\n')
+    overrides = [
+        {"match": {}, "packages": [f"{tmp_path}/m1"]},
+        {"match": {"motto": "new"}, "packages": [f"motto @ {tmp_path}/m2"]},
+    ]
+    variants = {"matrix": {"motto": ["old", "new"]}, "overrides": overrides}
+    loaded = load(batch_file(tmp_path, "quoting:build", variants=variants))
+    environment = InProcessEnvironment(loaded.batch, tmp_path, {})
+
+    seen = {one.name: environment.runtime(one).packages for one in loaded.plan.combinations}
+
+    assert seen == {"old": (f"{tmp_path}/m1",), "new": (f"motto @ {tmp_path}/m2",)}
 
 
 def test_the_same_recipe_is_made_once_and_another_content_of_the_file_is_another(bench: EnvironmentBench) -> None:

@@ -128,4 +128,15 @@ class InProcessEnvironment:
         """Yield each requirement by the package it names, so that a later override has another version of it."""
         for text in override.packages:
             requirement = required(text).in_folder(self._source)
-            yield requirement.name or requirement.path, requirement.text
+            yield requirement.name or _package_of(requirement.path), requirement.text
+
+
+def _package_of(folder: str) -> str:
+    """Return the package that a folder is the project of, the folder itself if it does not say."""
+    # Few batches name folders, and every command would wait for what reads them.
+    from batchyard.environments.virtual_recipe import CannotBeInstalled, project_name
+
+    try:
+        return project_name(Path(folder))
+    except CannotBeInstalled:
+        return folder  # it is told of when the environment is made, with what to do

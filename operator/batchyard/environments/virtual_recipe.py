@@ -117,7 +117,7 @@ def _ingredient(text: str) -> _Ingredient:
     path = Path(requirement.path)
     if not path.exists():
         raise CannotBeInstalled(f"{text!r}: there is no {path}; paths are relative to the workflow's source")
-    name = requirement.name or _project_name(path)
+    name = requirement.name or project_name(path)
     return _Ingredient(name, f"{_head_of(text, name)} @ {path.resolve().as_uri()}", _digest(path), path.is_dir())
 
 
@@ -126,7 +126,8 @@ def _head_of(text: str, name: str) -> str:
     return text.partition("@")[0].strip() if "@" in text and not text.startswith((".", "/")) else name
 
 
-def _project_name(folder: Path) -> str:
+def project_name(folder: Path) -> str:
+    """Return what the project in a folder calls itself. Raises ``CannotBeInstalled`` if it does not say."""
     try:
         project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["name"]
     except (OSError, KeyError, TypeError, ValueError) as err:
