@@ -40,8 +40,8 @@ def a_finished_batch(store: SqlStore, batch_id: str = "b1", *, days: int = 30) -
 
 def _told(number: int, batch_id: str, result: AttemptResult) -> AuditEntry:
     kind = next(kind for kind, outcome in OUTCOME_OF.items() if outcome is result.outcome)
-    about = {"trial_id": result.trial_id, "attempt": result.attempt, "details": {"score": result.score}}
-    return replace(an_entry(number, batch_id), type=kind, **about)
+    entry = replace(an_entry(number, batch_id), type=kind, details={"score": result.score})
+    return replace(entry, trial_id=result.trial_id, attempt=result.attempt)
 
 
 def corrupt(store: SqlStore, *statements: str) -> None:

@@ -72,23 +72,30 @@ def settle_files(store: BatchStore, files: Path, batch_id: str, wanted: Checkpoi
     """
     kept, left = KeptThreads(files, batch_id), to_bytes(wanted.keep_limit)
     try:
-        if wanted.keep is Keep.ALWAYS and kept.worker_bytes() <= left:
-            return
-        for result in store.results(batch_id, final_only=False) if wanted.keep is not Keep.NEVER else ():
-            file = None if origin_of(result, batch_id) else kept.find(result.thread_id, result.worker)
-            if file is not None and keep_thread(Keep.ON_FAILURE, result.outcome):
-                with suppress(ExecutionNotFound):  # it was over before its first checkpoint
-                    piece = export_thread(file, result.thread_id)
-                    left -= len(piece)
-                    if left < 0:
-                        _log.warning("no room for more states: spec.checkpoints.keepLimit", trial=result.trial_id)
-                        break
-                    kept.put(result.thread_id, piece)
-        kept.remove_workers()
+        if wanted.keep is not Keep.ALWAYS or kept.worker_bytes() > left:
+            if wanted.keep is not Keep.NEVER:
+                _keep_failed(store, kept, batch_id, left)
+            kept.remove_workers()
         if wanted.files is not None:
+            # Also where all states stay: a boundary that was refused has left contents that no checkpoint refers to.
             collect_objects(files)
     except (OSError, StoreError) as err:
         _log.warning("the batch's states could not be put in order", batch=batch_id, error=str(err))
+
+
+def _keep_failed(store: BatchStore, kept: KeptThreads, batch_id: str, left: int) -> None:
+    """Give the threads of failed attempts files of their own, as far as ``left`` bytes go."""
+    kept.begin()
+    for result in store.results(batch_id, final_only=False):
+        file = None if origin_of(result, batch_id) else kept.find(result.thread_id, result.worker)
+        if file is not None and keep_thread(Keep.ON_FAILURE, result.outcome):
+            with suppress(ExecutionNotFound):  # it was over before its first checkpoint
+                piece = export_thread(file, result.thread_id)
+                left -= len(piece)
+                if left < 0:
+                    _log.warning("no room for more states: spec.checkpoints.keepLimit", trial=result.trial_id)
+                    break
+                kept.put(result.thread_id, piece)
 
 
 def collect_objects(files: Path) -> tuple[Blob, ...]:

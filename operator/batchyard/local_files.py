@@ -93,9 +93,17 @@ class KeptThreads:
         """Return what the workers' files take."""
         return sum(file.stat().st_size for file in self._workers.glob("*"))
 
-    def put(self, thread_id: str, piece: bytes) -> None:
-        """Give a thread a file of its own, whole or not at all."""
+    @property
+    def are_there(self) -> bool:
+        """Return whether the batch has a folder, though it may be empty; only a batch that keeps nothing has none."""
+        return self._own.is_dir() or self._workers.is_dir()
+
+    def begin(self) -> None:
+        """Make the folder of threads with files of their own."""
         self._own.mkdir(parents=True, exist_ok=True)
+
+    def put(self, thread_id: str, piece: bytes) -> None:
+        """Give a thread a file of its own, whole or not at all; after ``begin``."""
         file = self.own_file(thread_id)
         begun = file.with_suffix(".part")
         begun.write_bytes(piece)

@@ -222,6 +222,17 @@ def test_a_run_is_paused_from_another_terminal_and_forked(tmp_path: Path) -> Non
     assert (forked["combination"], forked["status"], forked["next"]) == ("other", "Paused", ["two"])
 
 
+def test_a_batch_that_is_there_for_an_execution_alone_says_so_and_misses_no_result(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+
+    ran = bench.run("execution", "run", a_file(bench), "--combination", "three")
+
+    (listed,) = bench.json("list")["batches"]
+    assert ran.returncode == 0
+    assert (listed["phase"], listed["reason"]) == ("Cancelled", "Execution")
+    assert "nothing wrong was found" in bench.run("db", "check").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,18 @@ def test_a_file_over_the_limit_fails_its_trial_alone(bench: BatchBench) -> None:
     assert finals[1].message.startswith('after node "one": out/big is more than 1,000 bytes; raise spec.checkpoints')
 
 
+def test_what_a_refused_boundary_left_is_collected_at_the_batchs_end(bench: BatchBench) -> None:
+    # "log" comes before "zeros", so its content is kept by the time that the other is refused.
+    one = {"name": "large", "input": {"case": "large", "also": "zeros"}}
+
+    finals = run(bench, cases=[CASES[0], one])
+
+    files = files_folder(bench.target)
+    assert finals[1].reason == Reason.FILES_NOT_KEPT
+    assert examine(BlobStore(objects_folder(files)), checkpoint_files(files)).orphans == ()
+    assert kept(bench, finals[0]) == ["a one\n", "a one\na two\n"]
+
+
 def test_a_batch_that_begins_from_another_begins_with_its_files(bench: BatchBench) -> None:
     run(bench, name="first")
     fork = {
@@ -112,7 +125,23 @@ def test_db_check_names_lost_files_and_removes_what_nobody_refers_to(bench: Batc
     assert (repaired.returncode, left) == (0, whole)
     assert "1 contents of files that no checkpoint referred to were removed, 8 bytes" in repaired.stdout
     assert broken.returncode == 1
-    assert "critical lost_files" in broken.stdout
+    (told,) = [line for line in broken.stdout.splitlines() if line.startswith("critical lost_files")]
+    assert "lost_files  bench-" in told
+    assert "files are lost that the checkpoints of left/a/0#1, left/b/0#1, left/c/0#1 refer to" in told
+    assert told.endswith("or run those trials again: nothing is taken back to these")
+
+
+@pytest.mark.parametrize("keep", [{}, {"keep": "OnFailure"}, {"keep": "Never"}, {"keepLimit": "1Ki"}])
+def test_db_check_says_when_the_folder_of_the_states_is_gone(bench: BatchBench, keep: dict[str, str]) -> None:
+    run(bench, cases=CASES[:1], checkpoints=keep)
+    line = CommandLine(bench.folder)
+    whole = line.run("db", "check", "--store", bench.target)
+    shutil.rmtree(files_folder(bench.target))
+
+    lost = line.run("db", "check", "--store", bench.target)
+
+    assert "nothing wrong was found" in whole.stdout
+    assert (lost.returncode, "lost_states" in lost.stdout) == (0, "keep" not in keep)
 
 
 def test_nothing_is_taken_back_to_a_boundary_whose_files_are_lost(bench: BatchBench, tmp_path: Path) -> None:

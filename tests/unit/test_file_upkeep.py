@@ -76,8 +76,10 @@ def test_a_missing_and_a_damaged_content_are_named(kept: Kept) -> None:
     kept.content("two").chmod(0o600)
     kept.content("two").write_text("not")
 
-    (lost,) = examine(kept.blobs, [kept.path]).lost.values()
+    (threads,) = examine(kept.blobs, [kept.path]).lost.values()
 
+    assert list(threads) == ["e"]
+    lost = threads["e"]
     assert len(lost) == 2
     assert {"is not in" in text for text in lost} == {True, False}
     assert any("is damaged" in text for text in lost)

@@ -81,7 +81,7 @@ class Mended:
 
 
 def _found(store: SqlStore, named_store: str, now: datetime) -> list[Finding]:
-    return [*check_integrity(store, now), *file_findings(named_store)]
+    return [*check_integrity(store, now), *file_findings(store, named_store)]
 
 
 def _mend(store: SqlStore, named_store: str, findings: Sequence[Finding], now: datetime) -> Mended:

@@ -1,38 +1,87 @@
-"""What ``db check`` says of files that are kept with checkpoints. Finding it is ``workflows.file_upkeep``'s."""
+"""What ``db check`` says of what is kept beside the store: states, and files that are kept with them.
+
+Finding what is wrong with files is ``workflows.file_upkeep``'s.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from batchyard.cli import stores
+from batchyard.engine.stored_spec import keep_of
 from batchyard.kept_threads import collect_objects
-from batchyard.local_files import checkpoint_files, files_folder, objects_folder
+from batchyard.local_files import KeptThreads, checkpoint_files, files_folder, objects_folder
+from batchyard.local_sessions import this_process
+from batchyard.model.execution import Keep
+from batchyard.model.rules import shortened_list
 from batchyard.store.integrity import Finding, FindingSeverity, Remedy
+from batchyard.store.lookup import batches_run_here
 from batchyard.workflows.blobs import BlobStore
 from batchyard.workflows.file_upkeep import examine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.store.sql import SqlStore
 
 _SHOWN = 3
 
 
-def file_findings(named_store: str) -> Iterator[Finding]:
-    """Yield what is wrong with the kept files of a store's batches; reads all of them."""
+def file_findings(store: SqlStore, named_store: str) -> Iterator[Finding]:
+    """Yield what is wrong with the kept states and files of a store's batches; reads all of the files."""
     files = files_folder(stores.target(named_store))
+    yield from _lost_states(store, files)
     blobs = BlobStore(objects_folder(files))
     if not blobs.folder.is_dir():
         return
     state = examine(blobs, checkpoint_files(files))
-    for path, lost in state.lost.items():
-        more = f", and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
-        message = f"files that its checkpoints refer to are lost: {'; '.join(lost[:_SHOWN])}{more}"
-        yield Finding(FindingSeverity.CRITICAL, "lost_files", path.parent.name, message)
+    yield from _lost_files(files, state.lost)
     for path, error in state.unreadable.items():
-        yield Finding(FindingSeverity.CRITICAL, "damaged_checkpoints", path.parent.name, error)
+        yield Finding(FindingSeverity.CRITICAL, "damaged_checkpoints", _batch_of(files, path), error)
     if state.orphans:
         message = f"{len(state.orphans)} contents of files are referred to by no checkpoint"
         yield Finding(FindingSeverity.INFO, "orphan_files", "", message, Remedy.COLLECT_FILES)
+
+
+def _lost_states(store: SqlStore, files: Path) -> Iterator[Finding]:
+    # A database on a server has batches of other machines too, whose files are there.
+    host = "" if store.engine.dialect.name == "sqlite" else this_process().host
+    for batch_id in batches_run_here(store, host):
+        if not KeptThreads(files, batch_id).are_there and _kept_states(store, store.batch(batch_id)):
+            message = (
+                f"it kept the states of its trials, but its folder in {files} is gone: no execution can go on from "
+                "them, and no batch begin from them; restore that folder from a back-up, see docs/database.md"
+            )
+            yield Finding(FindingSeverity.WARNING, "lost_states", batch_id, message)
+
+
+def _kept_states(store: SqlStore, record: BatchRecord) -> bool:
+    keep = keep_of(record)
+    return keep == Keep.ALWAYS or (keep == Keep.ON_FAILURE and bool(store.failures(record.id, limit=1)))
+
+
+def _lost_files(files: Path, lost: Mapping[Path, Mapping[str, tuple[str, ...]]]) -> Iterator[Finding]:
+    """Tell of each batch once, whichever of its workers had the trials."""
+    of_batches: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    for path, threads in lost.items():
+        of_batches[_batch_of(files, path)] |= threads
+    for batch_id, threads in of_batches.items():
+        trials = sorted(thread.removeprefix(f"{batch_id}/").partition("@")[0] for thread in threads)
+        faults = [*dict.fromkeys(fault for found in threads.values() for fault in found)]
+        message = (
+            f"files are lost that the checkpoints of {shortened_list(trials, _SHOWN)} refer to: "
+            f"{shortened_list(faults, _SHOWN)}; restore {objects_folder(files)} from a back-up, or go on from other "
+            "checkpoints, or run those trials again: nothing is taken back to these"
+        )
+        yield Finding(FindingSeverity.CRITICAL, "lost_files", batch_id, message)
+
+
+def _batch_of(files: Path, path: Path) -> str:
+    """Return whose checkpoint file it is; every kind of folder has one for each batch."""
+    return path.relative_to(files).parts[1]
 
 
 def collected_files(named_store: str) -> list[tuple[str, str]]:

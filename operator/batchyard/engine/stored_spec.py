@@ -31,6 +31,12 @@ def trial_seconds_of(record: BatchRecord) -> float | None:
     return float(found) if isinstance(found, (int, float)) else None
 
 
+def keep_of(record: BatchRecord) -> str:
+    """Return whose states the batch keeps, empty if it does not say."""
+    found = _at(record, "checkpoints", "keep")
+    return found if isinstance(found, str) else ""
+
+
 def repeats_of(record: BatchRecord) -> int:
     """Return how often each case is repeated."""
     found = _at(record, "repeats")

@@ -1,4 +1,7 @@
-"""Reading single trials, or chosen ones. Not for whole batches: the store itself streams those."""
+"""Reading single trials, or chosen ones, and which batches there are.
+
+Not for whole batches: the store itself streams those.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from batchyard.model.outcome import Outcome
+from batchyard.model.outcome import Outcome, Phase
 from batchyard.store import rows
 from batchyard.store.faults import place_of, reported
 from batchyard.store.paging import paged
-from batchyard.store.tables import IS_FINAL, attempts
+from batchyard.store.tables import IS_FINAL, attempts, batches, cluster_batches, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,3 +70,21 @@ def finals_of(store: SqlStore, batch_id: str, ordinals: Sequence[int] | None) ->
         with reported(place_of(store.engine.url), "read"), store.engine.connect() as connection:
             found = {row["ordinal"]: rows.attempt_from(row) for row in connection.execute(query).mappings()}
         yield from (found[ordinal] for ordinal in page if ordinal in found)
+
+
+def batches_run_here(store: SqlStore, host: str) -> Sequence[str]:
+    """Return every batch that was run to its end by a command, not in a cluster, and still has its trail.
+
+    ``host``, if given, is the machine whose process had it last. Raises ``StoreError``.
+    """
+    query = sa.select(batches.c.id).where(
+        batches.c.phase.in_([phase for phase in Phase if phase.final]),
+        batches.c.started_at.is_not(None),
+        batches.c.audit_pruned_at.is_(None),
+        batches.c.id.not_in(sa.select(cluster_batches.c.batch_id)),
+    )
+    if host:
+        mine = sessions.c.batch_id == batches.c.id, sessions.c.epoch == batches.c.epoch, sessions.c.host == host
+        query = query.where(sa.exists().where(*mine))
+    with reported(place_of(store.engine.url), "read"), store.engine.connect() as connection:
+        return connection.scalars(query.order_by(batches.c.id)).all()

@@ -5,7 +5,6 @@ Reads plain columns of checkpoint files whose workers may run; needs no workflow
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,42 +20,46 @@ if TYPE_CHECKING:
     from batchyard.workflows.blobs import Blob
 
 _SNAPSHOTS = "SELECT DISTINCT files FROM checkpoints WHERE files IS NOT NULL ORDER BY files"
+_OF_THREADS = (
+    "SELECT DISTINCT t.name, c.files FROM checkpoints AS c JOIN threads AS t ON t.number = c.thread "
+    "WHERE c.files IS NOT NULL ORDER BY t.number, c.files"
+)
 _HAS_FILES = "SELECT 1 FROM pragma_table_info('checkpoints') WHERE name = 'files'"
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What is wrong with kept files: of each checkpoint file what is lost, and which contents nobody refers to."""
+    """What is wrong with kept files: what is lost of each thread of a checkpoint file, and what is nobody's."""
 
-    lost: Mapping[Path, tuple[str, ...]]
+    lost: Mapping[Path, Mapping[str, tuple[str, ...]]]
     orphans: tuple[str, ...]
     unreadable: Mapping[Path, str]
 
 
 def examine(blobs: BlobStore, checkpoint_files: Iterable[Path]) -> FileState:
     """Read every content that a checkpoint refers to and compare it with its digest."""
-    lost: dict[Path, list[str]] = defaultdict(list)
+    lost: dict[Path, dict[str, tuple[str, ...]]] = {}
     unreadable: dict[Path, str] = {}
     faults: dict[str, str] = {}
-    referenced: set[str] = set()
+    contents: dict[str, set[str]] = {}
     # Before who refers to what: what a running trial puts meanwhile is no orphan.
     there = set(blobs.digests())
     for path in checkpoint_files:
         try:
-            snapshots = snapshots_in(path)
+            snapshots = _of_threads(path)
         except StoreError as error:
             unreadable[path] = str(error)
             continue
-        for snapshot in snapshots:
-            needed = _needed(blobs, snapshot)
-            referenced |= needed
-            for digest in sorted(needed):
-                if digest not in faults:
-                    faults[digest] = _fault(blobs, digest)
-                if faults[digest]:
-                    lost[path].append(faults[digest])
-    orphans = () if unreadable else tuple(sorted(there - referenced))
-    return FileState({path: tuple(dict.fromkeys(found)) for path, found in lost.items()}, orphans, unreadable)
+        for thread, snapshot in snapshots:
+            if snapshot not in contents:
+                contents[snapshot] = _needed(blobs, snapshot)
+                faults |= {digest: _fault(blobs, digest) for digest in contents[snapshot] - faults.keys()}
+            wrong = [faults[digest] for digest in sorted(contents[snapshot]) if faults[digest]]
+            if wrong:
+                known = lost.setdefault(path, {})
+                known[thread] = tuple(dict.fromkeys((*known.get(thread, ()), *wrong)))
+    orphans = () if unreadable else tuple(sorted(there.difference(*contents.values())))
+    return FileState(lost, orphans, unreadable)
 
 
 def collect(blobs: BlobStore, checkpoint_files: Callable[[], Iterable[Path]]) -> tuple[Blob, ...]:
@@ -83,6 +86,14 @@ def snapshots_in(path: Path) -> tuple[str, ...]:
         if connection is None or connection.execute(_HAS_FILES).fetchone() is None:
             return ()
         return tuple(row[0] for row in connection.execute(_SNAPSHOTS))
+
+
+def _of_threads(path: Path) -> list[tuple[str, str]]:
+    """Return each thread of a file with each snapshot that its checkpoints refer to."""
+    with reading(path) as connection:
+        if connection is None or connection.execute(_HAS_FILES).fetchone() is None:
+            return []
+        return connection.execute(_OF_THREADS).fetchall()
 
 
 def _needed(blobs: BlobStore, snapshot: str) -> set[str]:
