@@ -77,14 +77,15 @@ def test_hostile_trials_in_ray_pods_end_in_time_and_leave_no_process(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     source, test = hostile_batch("KubeRay")
-    # The gate fails and the place is kept, so that it can be looked into.
-    test["spec"]["gate"] = {"minSuccessRate": 1.0}
+    # One case shows nothing: the batch does not succeed and its place is kept, so that it can be looked into.
+    test["spec"]["gate"] = {"baseline": {"combination": "ok-spins", "maxRegression": 0.0}}
     test["spec"]["environment"]["kubeRay"] = {"workers": {"replicas": 1}, "keepOnFailure": True}
     with OperatorProcess(cluster, namespace, tmp_path) as operator:
         operator.apply(source, test)
 
         operator.until(200, "the end", lambda: operator.condition("hostile", "Finished") == "True", "hostile")
 
+        assert operator.status("hostile")["phase"] == "Failed"
         check_ends(operator)
         pods = ("get", "pods", "-n", namespace, "-l", "ray.io/node-type=worker", "-o", "name")
         (worker,) = cluster.kubectl(*pods).split()
