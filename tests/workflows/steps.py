@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class State(TypedDict, total=False):
-    """``log`` is the file; ``until`` a file that node ``two`` waits for; ``asks`` a question; ``error`` is raised."""
+    """``log`` is the file; ``until`` a file that node ``two`` waits for; ``asks`` a question; ``error`` is raised.
+
+    With variant ``last: again`` it is not waited for: ``two`` comes again while it is not there.
+    """
 
     log: str
     until: str
@@ -30,14 +33,22 @@ def build(variants: Mapping[str, str]) -> StateGraph[State, None, State, State]:
     """Return ``one -> two -> three``; with variant ``last: other`` the last node has another name."""
     graph: StateGraph[State, None, State, State] = StateGraph(State)
     names = ["one", "two", "other" if variants["last"] == "other" else "three"]
+    again = variants["last"] == "again"
     for name in names:
-        graph.add_node(name, _noting(name))
+        graph.add_node(name, _noting(name, waits=not again))
     for before, after in zip([START, *names], [*names, END], strict=True):
-        graph.add_edge(before, after)
+        if again and before == "two":
+            graph.add_conditional_edges("two", _again_or_on, ["two", "three"])
+        else:
+            graph.add_edge(before, after)
     return graph
 
 
-def _noting(name: str) -> Any:
+def _again_or_on(state: State) -> str:
+    return "two" if "until" in state and not Path(state["until"]).exists() else "three"
+
+
+def _noting(name: str, *, waits: bool) -> Any:
     def note(state: State) -> dict[str, Any]:
         with Path(state["log"]).open("a") as file:
             file.write(f"{name}\n")
@@ -46,7 +57,7 @@ def _noting(name: str) -> Any:
                 raise ValueError(state["error"])
             if "asks" in state:
                 return {"seen": [str(interrupt(state["asks"]))]}
-            if "until" in state:
+            if waits and "until" in state:
                 NODES["act"]({"until": state["until"], "name": name})
         return {"seen": [name]}
 
