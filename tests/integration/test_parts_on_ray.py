@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,10 @@ from runner_bench import await_true, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
     from pathlib import Path
+
+    from batchyard.executions.moves import Ran, Source
 
 # As in test_agents: a Ray of its own process.
 pytestmark = pytest.mark.alone
@@ -140,18 +144,24 @@ def test_a_fork_on_ray_goes_its_own_way_as_another_combination(desk: Desk) -> No
     assert ended.result.output["seen"] == ["one", "two", "other"]
 
 
-def test_a_run_whose_actor_is_killed_stands_at_its_last_boundary_and_is_stopped(desk: Desk) -> None:
-    until, before = desk.bench.folder / "until", len(lines_of(desk.log))
+@contextmanager
+def without_its_file(desk: Desk, combination: str) -> Iterator[tuple[Source, Future[Ran]]]:
+    """Give an execution that goes on from node ``one``, and its run, while the file that ``two`` looks for is away."""
+    until = desk.bench.folder / "until"
     until.unlink()
-    back = desk.moves.roll_back(desk.kept("three", "waits"), "one")
-
+    back = desk.moves.roll_back(desk.kept(combination, "waits"), "one")
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(desk.moves.resume, desk.now(back))
+        yield desk.now(back), pool.submit(desk.moves.resume, desk.now(back))
+    until.touch()
+
+
+def test_a_run_whose_actor_is_killed_stands_at_its_last_boundary_and_is_stopped(desk: Desk) -> None:
+    before = len(lines_of(desk.log))
+    with without_its_file(desk, "three") as (_, running):
         await_true(lambda: desk.ran_since(before) == ["two"], "the second node")
         for actor in actors_of(os.getpid()):
             os.kill(actor, signal.SIGKILL)
         lost = running.result().held
-    until.touch()
     stopped = desk.moves.stop(desk.now(lost))
 
     assert (lost.status, lost.reason) == (ExecutionStatus.PAUSED, Reason.WORKER_LOST)
@@ -160,16 +170,11 @@ def test_a_run_whose_actor_is_killed_stands_at_its_last_boundary_and_is_stopped(
 
 
 def test_a_run_is_paused_from_outside(desk: Desk) -> None:
-    until, before = desk.bench.folder / "until", len(lines_of(desk.log))
-    until.unlink()
-    back = desk.moves.roll_back(desk.kept("again", "waits"), "one")
-
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(desk.moves.resume, desk.now(back))
+    before = len(lines_of(desk.log))
+    with without_its_file(desk, "again") as (source, running):
         await_true(lambda: desk.ran_since(before)[:2] == ["two", "two"], "the second node again")
-        desk.moves.pause(desk.now(back))
+        desk.moves.pause(source)
         paused = running.result().held  # by itself it would not end
-    until.touch()
 
     assert (paused.status, paused.reason) == (ExecutionStatus.PAUSED, Reason.PAUSED)
     assert {*desk.ran_since(before)} == {"two"}

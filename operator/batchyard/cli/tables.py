@@ -17,7 +17,7 @@ from batchyard.cli.words import first_line, metric, number, rate, seconds
 from batchyard.model.events import EventType
 from batchyard.model.outcome import GateOutcome, Outcome, Reason, Verdict
 from batchyard.model.status import Truth
-from batchyard.reports.verdict import check_word, over_the_baseline, parity_of, parity_word
+from batchyard.reports.verdict import check_word, over_the_baseline, parity_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,7 +169,7 @@ def print_regressions(console: Console, found: Regressions | None) -> None:
 
 def print_parity(console: Console, record: BatchRecord, status: BatchStatus) -> None:
     """Print what another place came to, nothing if none was asked."""
-    if found := parity_of(status):
+    if found := status.parity_condition:
         console.print()
         line(console, f"parity {parity_word(found)}  {found.message}", style=_PARITY_STYLES[found.status])
     if status.parity is not None:

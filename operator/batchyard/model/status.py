@@ -280,10 +280,15 @@ class BatchStatus(StatusModel):
     )
 
     @property
+    def parity_condition(self) -> Condition | None:
+        """Return the condition that says what another place came to, None if it was never set."""
+        return next((one for one in self.conditions if one.type is ConditionType.PARITY_VERIFIED), None)
+
+    @property
     def parity_verified(self) -> Truth | None:
         """Return what the condition ``ParityVerified`` says, None if it was never set."""
-        found = [one.status for one in self.conditions if one.type is ConditionType.PARITY_VERIFIED]
-        return found[0] if found else None
+        found = self.parity_condition
+        return found.status if found is not None else None
 
     def to_json(self) -> dict[str, JSON]:
         """Return the status as JSON, without what is not known yet."""

@@ -26,7 +26,7 @@ from batchyard.reports.statistics import (
     reliability_sentence,
 )
 from batchyard.reports.trials import CARRIED_SLOT, OUTCOMES, gathered, names, scaled
-from batchyard.reports.verdict import check_word, interval, parity_of, parity_word, sentence
+from batchyard.reports.verdict import check_word, interval, parity_word, sentence
 from batchyard.reports.words import metric, number, rate, rfc3339, seconds
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _sections(source: Source, found: Trials, statistics: Statistics) -> Iterable
     status, batch = source.status, f"{source.record.id}{source.options}"
     if status.gate is not None and status.gate.checks:
         yield _gate(source)
-    if parity := parity_of(status):
+    if parity := status.parity_condition:
         yield _parity(parity, status.parity)
     if lost := source.regressions():
         said = tag("p", f"{lost.sentence()}{'.' if lost.total <= len(lost.rows) else ', for instance:'}")

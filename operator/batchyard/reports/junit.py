@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from batchyard.model.outcome import GateOutcome, Outcome, Phase, Reason
 from batchyard.model.status import Truth
-from batchyard.reports.verdict import is_passed, parity_of, sentence
+from batchyard.reports.verdict import is_passed, sentence
 from batchyard.reports.words import rfc3339
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class _End:
 
 def _ends(source: Source) -> list[_End]:
     record, status = source.record, source.status
-    parity = parity_of(status)
+    parity = status.parity_condition
     failed = "" if is_passed(record, status) else record.reason or record.phase.value
     if failed == Phase.SUCCEEDED and parity is not None:
         failed = parity.reason

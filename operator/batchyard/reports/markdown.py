@@ -13,7 +13,7 @@ from batchyard.reports.statistics import (
     reliability_heads,
     reliability_sentence,
 )
-from batchyard.reports.verdict import check_word, interval, parity_of, parity_word, sentence
+from batchyard.reports.verdict import check_word, interval, parity_word, sentence
 from batchyard.reports.words import first_line, number, rate, seconds
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def write_markdown(source: Source, out: IO[str]) -> None:
         ]
         out.write("\n### Gate\n\n")
         _table(["", "rule", *(["interval"] if bounds else []), "what was found"], rows, out)
-    if parity := parity_of(status):
+    if parity := status.parity_condition:
         out.write(f"\n### Parity\n\n{parity_word(parity)}: {plain(parity.message, 1000)}\n")
         if status.parity is not None and status.parity.discrepancies:
             out.write("\n")

@@ -73,18 +73,16 @@ class Statistics:
 def contrast_table(found: Sequence[Contrast]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Return the heads and the rows of a table of differences; McNemar's test is there if it is for any of them."""
     exact = any(one.exact is not None for one in found)
-    heads = ("combination", "difference", f"{CONFIDENCE:.0%} interval", "p (adjusted)", "McNemar", "cases")
-    rows = [_contrast_cells(one) for one in found]
-    return [head for head in heads if exact or head != "McNemar"], [
-        [cell for head, cell in zip(heads, row, strict=True) if exact or head != "McNemar"] for row in rows
-    ]
+    mcnemar = ["McNemar"] if exact else []
+    heads = ["combination", "difference", f"{CONFIDENCE:.0%} interval", "p (adjusted)", *mcnemar, "cases"]
+    return heads, [_contrast_cells(one, exact=exact) for one in found]
 
 
-def _contrast_cells(one: Contrast) -> Sequence[str]:
+def _contrast_cells(one: Contrast, *, exact: bool) -> Sequence[str]:
     cases = f"{one.cases}" if one.groups == one.cases else f"{one.cases} in {one.groups}"
-    exact = "" if one.exact is None else p_value(one.exact)
+    mcnemar = ["" if one.exact is None else p_value(one.exact)] if exact else []
     interval = f"{signed(one.low)} to {signed(one.high)}"
-    return one.combination, signed(one.estimate), interval, p_value(one.p_value), exact, cases
+    return [one.combination, signed(one.estimate), interval, p_value(one.p_value), *mcnemar, cases]
 
 
 def contrast_sentence(statistics: Statistics, found: Sequence[Contrast]) -> str:

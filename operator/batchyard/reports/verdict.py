@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from batchyard.decide.finish import EXIT_SUCCEEDED
 from batchyard.decide.parity import exit_code_of
 from batchyard.model.outcome import GateOutcome, Phase, Reason
-from batchyard.model.status import ConditionType, Truth
+from batchyard.model.status import Truth
 from batchyard.reports.words import counted, number, rate, signed
 
 if TYPE_CHECKING:
@@ -91,11 +91,6 @@ def interval(check: GateCheck) -> str:
     if found is None:
         return ""
     return f"{signed(found.low)} to {signed(found.high)} ({found.confidence * 100:g}% sure of either)"
-
-
-def parity_of(status: BatchStatus) -> Condition | None:
-    """Return the condition that says what another place came to, None if none was asked."""
-    return next((one for one in status.conditions if one.type is ConditionType.PARITY_VERIFIED), None)
 
 
 def parity_word(found: Condition) -> str:
