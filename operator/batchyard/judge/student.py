@@ -21,7 +21,8 @@ def t_upper_tail(t: float, df: float) -> float:
 
     By the incomplete beta function: DLMF 8.17.1 and 26.5.27 of Abramowitz and Stegun.
     """
-    tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + t * t))
+    whole = df + t * t
+    tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / whole, t * t / whole)
     return tail if t >= 0 else 1.0 - tail
 
 
@@ -44,14 +45,14 @@ def t_quantile(probability: float, df: float) -> float:
     return value
 
 
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """Return the regularised incomplete beta function I_x(a, b)."""
-    if x <= 0.0 or x >= 1.0:
+def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
+    """Return the regularised incomplete beta function I_x(a, b); ``rest`` is 1 - x, whose digits x near 1 has not."""
+    if x <= 0.0 or rest <= 0.0:
         return 0.0 if x <= 0.0 else 1.0
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(rest))
     if x < (a + 1) / (a + b + 2):  # where the fraction converges quickly (DLMF 8.17.22)
         return front * _fraction(a, b, x) / a
-    return 1.0 - front * _fraction(b, a, 1.0 - x) / b
+    return 1.0 - front * _fraction(b, a, rest) / b
 
 
 def _fraction(a: float, b: float, x: float) -> float:
