@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +19,9 @@ from batchyard.model.matrix import Plan
 from batchyard.model.outcome import GateOutcome, Outcome, Phase, Reason
 from batchyard.model.trial import AttemptResult, Case, Combination
 from kube_fakes import check_status, merged
+
+if TYPE_CHECKING:
+    from random import Random
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -167,3 +170,17 @@ def test_the_largest_batch_keeps_the_best_combinations_and_its_counts() -> None:
     assert len(status["failures"]) == 20
     assert status["trials"] == whole["trials"]
     assert status["best"]["combination"] == kept[0]
+
+
+@given(st.lists(st.sampled_from(Outcome), min_size=1, max_size=60), st.randoms(use_true_random=False))
+def test_the_order_in_which_trials_end_changes_nothing_of_the_status(outcomes: list[Outcome], chance: Random) -> None:
+    plan = Plan((Combination("a", {}),), tuple(Case(f"k{number}", {}) for number in range(len(outcomes))), 1, {})
+    results = [a_result(plan, ordinal, outcome, "", {"m": 0.1}) for ordinal, outcome in enumerate(outcomes)]
+    in_order, shuffled = Summary(plan), Summary(plan)
+    for result in results:
+        in_order.add(result)
+    for result in chance.sample(results, len(results)):
+        shuffled.add(result)
+
+    record = a_record(len(outcomes))
+    assert shuffled.status(record, running=0, gate=None) == in_order.status(record, running=0, gate=None)

@@ -6,6 +6,7 @@ in the store.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ _NO_FAILURE = frozenset({Outcome.PASSED, Outcome.NOT_RUN, Outcome.CANCELLED})
 
 
 class Summary:
-    """Adds up final results as they come."""
+    """Adds up final results as they come; their order changes nothing of what it says in the end."""
 
     def __init__(self, plan: Plan, gate: Gate | None = None) -> None:
         """Begin with nothing finished. What each case came to is kept only for a ``gate`` that asks for it."""
@@ -54,8 +55,10 @@ class Summary:
         self._builder.add(result)
         if self.cases is not None:
             self.cases.add(result)
-        if result.outcome not in _NO_FAILURE and len(self._failures) < _FAILURES_KEPT:
-            self._failures.append(result)
+        if result.outcome not in _NO_FAILURE:
+            # The first by ordinal, not by time: a status says the same whichever trial happened to end before another.
+            insort(self._failures, result, key=lambda failure: failure.ordinal)
+            del self._failures[_FAILURES_KEPT:]
 
     @property
     def environment_failed(self) -> bool:
