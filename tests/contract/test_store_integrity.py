@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +16,14 @@ from batchyard.store import SqlStore, open_store
 from batchyard.store.integrity import FindingSeverity, Remedy, check_integrity
 from batchyard.store.opening import open_cluster_store
 from batchyard.store.repair import back_up, repair
-from batchyard.testing.store_builders import T0, a_result, a_running_batch
+from batchyard.store.retention import prune
+from batchyard.testing.store_builders import T0, a_result, a_running_batch, an_entry
 from store_damage import MICROS, TO_POST, a_finished_batch, corrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from batchyard.model.audit import SealedEntry
 
 
 @pytest.fixture
@@ -43,6 +47,12 @@ ADDED = (
     "outcome, reason, message, started_at, ended_at, duration_seconds, score, weight, metrics, scores, boundaries, "
     "output, output_digest, thread_id, worker FROM attempts WHERE ordinal = 0"
 )
+FORGED = (
+    "INSERT INTO audit_entries "
+    "(batch_id, seq, at, type, severity, message, epoch, trial_id, attempt, source, details, previous, hash) "
+    "SELECT batch_id, 6, at, type, severity, message, epoch, trial_id, attempt, source, details, hash, 'x' "
+    "FROM audit_entries WHERE seq = 5"
+)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +72,10 @@ ADDED = (
         ("DELETE FROM audit_entries WHERE seq = 5", "critical", "audit_chain", "b1"),
         ("UPDATE batches SET audit_head = 'x'", "critical", "audit_chain", "b1"),
         ("UPDATE batches SET audit_entries = 4", "critical", "audit_count", "b1"),
+        (FORGED, "critical", "audit_count", "b1"),
         ("UPDATE batches SET audit_pruned_at = 1", "warning", "audit_pruned", "b1"),
+        ("UPDATE documents SET spec = '{'", "critical", "unreadable_document", "b1"),
+        ("UPDATE documents SET status = '{'", "critical", "unreadable_document", "b1"),
         ("DELETE FROM attempts WHERE ordinal = 0", "critical", "missing_results", "b1"),
         (WRONG_STATUS, "warning", "status_count", "b1"),
         ("UPDATE batches SET phase = 'Running'", "info", "no_live_session", "b1"),
@@ -88,6 +101,39 @@ def test_a_running_batch_with_a_live_session_is_no_finding(store: SqlStore) -> N
     )
 
     assert check_integrity(store, T0) == []
+
+
+def test_entries_that_are_written_while_it_is_looked_at_are_no_finding(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = a_running_batch(store)
+    store.commit(session, entries=[an_entry(1)])
+    _at_the_first_read(monkeypatch, store, lambda: store.commit(session, entries=[an_entry(2)]))
+
+    assert check_integrity(store, T0) == []
+    assert store.batch("b1").audit_entries == 2
+
+
+def test_a_trail_that_is_deleted_at_its_time_while_it_is_looked_at_is_no_finding(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_finished_batch(store)
+    _at_the_first_read(monkeypatch, store, lambda: prune(store, T0 + timedelta(days=31)))
+
+    assert check_integrity(store, T0) == []
+    assert store.batch("b1").audit_pruned_at is not None
+
+
+def _at_the_first_read(monkeypatch: pytest.MonkeyPatch, store: SqlStore, meanwhile: Callable[[], object]) -> None:
+    """Have something done when the entries are asked for, after what tells of them was read."""
+    read, left = store.audit_entries, [meanwhile]
+
+    def asked(batch_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[SealedEntry]:
+        while left:
+            left.pop()()
+        return read(batch_id, after=after, limit=limit)
+
+    monkeypatch.setattr(store, "audit_entries", asked)
 
 
 def test_rows_that_violate_a_foreign_key_are_counted_by_the_database_too(store: SqlStore) -> None:

@@ -6,6 +6,7 @@ was edited, so it takes none of the schema's promises for granted.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -86,21 +87,46 @@ def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
 
     Takes time in proportion to the store's size: every audit entry's hash is computed again.
     """
-    # Nobody ran such a batch: it was written down for an execution to belong to.
-    for_execution = sa.exists().where(
-        sessions.c.batch_id == batches.c.id, sessions.c.epoch == 1, sessions.c.close_reason == Reason.EXECUTION
-    )
-    document = documents.c.batch_id.label("document")
-    query = sa.select(batches, document, for_execution.label("for_execution")).outerjoin(documents)
     with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
         findings = [*_damage(connection), *_dangling(connection)]
         findings += [*_surplus_results(connection), *_unknown_epochs(connection), *_unfinished(connection)]
         findings += [*_orphaned_events(connection), *_waiting_events(connection, to_micros(now))]
-        known = connection.execute(query).all()
-    for batch in known:
-        against = [*_trail(store, batch)]
-        findings += [*against, *_counters(store, batch, sound=not against)]
+        known = connection.scalars(sa.select(batches.c.id)).all()
+    for batch_id in known:
+        findings += _of_batch(store, batch_id)
     return findings
+
+
+def _of_batch(store: SqlStore, batch_id: str) -> list[Finding]:
+    """Return what is wrong with one batch, with what it is after the look if its trail was deleted meanwhile."""
+    found: list[Finding] = []
+    batch = _row(store, batch_id)
+    while batch is not None:
+        against = [*_trail(store, batch)]
+        found = [*against, *_counters(store, batch, sound=not against)]
+        before, batch = batch, _row(store, batch_id)
+        if batch is not None and batch.audit_pruned_at == before.audit_pruned_at:
+            break
+    return found
+
+
+def _row(store: SqlStore, batch_id: str) -> sa.Row[Any] | None:
+    # Nobody ran such a batch: it was written down for an execution to belong to.
+    for_execution = sa.exists().where(
+        sessions.c.batch_id == batches.c.id, sessions.c.epoch == 1, sessions.c.close_reason == Reason.EXECUTION
+    )
+    stored = sa.select(sa.func.count()).where(audit_entries.c.batch_id == batches.c.id).scalar_subquery()
+    # One statement, so that what it says belongs together, also of a batch that is being written to.
+    query = sa.select(
+        batches,
+        documents.c.batch_id.label("document"),
+        documents.c.spec,
+        documents.c.status,
+        for_execution.label("for_execution"),
+        stored.label("stored_entries"),
+    ).outerjoin(documents)
+    with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
+        return connection.execute(query.where(batches.c.id == batch_id)).first()
 
 
 def _damage(connection: sa.Connection) -> Iterator[Finding]:
@@ -197,9 +223,14 @@ def _trail(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
             message = "its audit trail counts as deleted, but there are entries"
             yield Finding(FindingSeverity.WARNING, "audit_pruned", batch.id, message, Remedy.DELETE_TRAIL)
         return
+    if batch.stored_entries != batch.audit_entries:
+        message = f"it counts {batch.audit_entries} audit entries, but {batch.stored_entries} are stored"
+        yield Finding(FindingSeverity.CRITICAL, "audit_count", batch.id, message)
     told = ToldResults()
+    # Up to what the head was read for: a batch that runs goes on adding entries.
+    entries = store.audit_entries(batch.id, limit=batch.audit_entries)
     try:
-        fault = verify_chain(told.heard(store.audit_entries(batch.id)), batch.audit_head)
+        fault = verify_chain(told.heard(entries), batch.audit_head)
     except StoreError as err:
         fault = str(err)
     if fault:
@@ -218,15 +249,9 @@ def _counters(store: SqlStore, batch: sa.Row[Any], *, sound: bool) -> Iterator[F
         yield Finding(FindingSeverity.CRITICAL, "no_document", batch.id, "its specification is missing")
         return
     with store.engine.connect() as connection:
-        stored = connection.scalars(
-            sa.select(sa.func.count()).select_from(audit_entries).where(audit_entries.c.batch_id == batch.id)
-        ).one()
         final = connection.scalars(
             sa.select(sa.func.count()).select_from(attempts).where(attempts.c.batch_id == batch.id, IS_FINAL)
         ).one()
-    if batch.audit_pruned_at is None and stored != batch.audit_entries:
-        message = f"it counts {batch.audit_entries} audit entries, but {stored} are stored"
-        yield Finding(FindingSeverity.CRITICAL, "audit_count", batch.id, message)
     never_run = batch.for_execution and batch.phase == Phase.CANCELLED and batch.started_at is None
     if Phase(batch.phase).final and final < batch.total and not never_run:
         message = f"it is {batch.phase}, but only {final} of {batch.total} trials have a final result; {_RESTORE}"
@@ -235,7 +260,12 @@ def _counters(store: SqlStore, batch: sa.Row[Any], *, sound: bool) -> Iterator[F
 
 
 def _status(store: SqlStore, batch: sa.Row[Any], *, sound: bool) -> Iterator[Finding]:
-    status = store.batch(batch.id).status
+    try:
+        _, status = json.loads(batch.spec), json.loads(batch.status or "null")
+    except ValueError as err:
+        message = f"its specification or status is no JSON: {err}; {_RESTORE}"
+        yield Finding(FindingSeverity.CRITICAL, "unreadable_document", batch.id, message)
+        return
     told = status.get("trials") if isinstance(status, dict) else None
     if not isinstance(told, dict) or not Phase(batch.phase).final:
         # While a batch runs, its status may lag behind its results.
