@@ -377,3 +377,24 @@ def test_an_unexpected_error_is_one_line_with_a_way_to_its_traceback(bench: Benc
     assert "--debug" in plain.stderr
     assert "Traceback" not in plain.stderr
     assert "Traceback" in debug.stderr
+
+
+def test_a_run_says_why_a_declared_node_is_not_shared(bench: Bench) -> None:
+    nodes = [{"name": "n1", "dependsOn": []}, {"name": "n8", "dependsOn": [], "reads": ["branching:LOCK"]}]
+    file = bench.write(
+        workflow={
+            "factory": "branching:build",
+            "source": {"path": str(TESTS / "workflows")},
+            "sharedPrefix": {"nodes": nodes},
+        },
+        variants={"matrix": {"first": ["a"], "last": ["0", "1"]}},
+        cases=[{"name": "one", "input": {"log": str(bench.folder / "log")}}],
+    )
+
+    told, silent = bench.run("run", file), bench.run("run", file, "--quiet")
+
+    assert told.returncode == 0, told.stderr
+    (note,) = [line for line in told.stderr.splitlines() if line.startswith("note: node")]
+    assert note.startswith("note: node n8 is not shared: ")
+    assert "lock" in note
+    assert silent.stderr == ""

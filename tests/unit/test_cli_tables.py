@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from batchyard.cli import terminal, words
-from batchyard.cli.notices import notices
+from batchyard.cli.notices import notices, sharing_notices
 from batchyard.cli.tables import print_result
 from batchyard.engine.ports import BatchRecord
 from batchyard.model.matrix import Plan
@@ -256,3 +256,15 @@ def test_what_a_local_run_does_in_its_own_way_is_said_once(values: dict[str, Any
     (notice,) = notices(spec(**values))
 
     assert said in notice
+
+
+@pytest.mark.parametrize("details", [{}, {"shared": ["load"]}, {"notShared": {}}])
+def test_where_every_declared_node_is_shared_nothing_is_said(details: dict[str, Any]) -> None:
+    assert list(sharing_notices(details, "b1")) == []
+
+
+def test_of_many_nodes_that_are_not_shared_the_first_are_named_and_the_rest_counted() -> None:
+    said = list(sharing_notices({"notShared": {f"n{number}": "a lock" for number in range(7)}}, "b1"))
+
+    assert said[:5] == [f"node n{number} is not shared: a lock" for number in range(5)]
+    assert said[5:] == ["2 more nodes are not shared: batchyard audit list b1 --type BatchStarted --output json"]

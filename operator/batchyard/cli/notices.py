@@ -1,4 +1,4 @@
-"""What a user should know before a local run: where it differs from what the file says. Pure."""
+"""What a user should know of a local run: where it differs from what the file says or asks for. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from batchyard.model.spec_environment import Isolation, Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from batchyard.config import RayConfig
     from batchyard.model.spec import BatchTestSpec
+    from batchyard.model.trial import JSON
+
+_NODES_NAMED = 5
 
 
 def notices(spec: BatchTestSpec, ray: RayConfig | None = None) -> Iterator[str]:
@@ -51,3 +54,20 @@ def _is_same_place(spec: BatchTestSpec, ray: RayConfig | None) -> bool:
     if (parity.against is Provider.RAY) != (ray is not None):
         return False
     return ray is not None or parity.isolation is spec.environment.isolation
+
+
+def sharing_notices(started: Mapping[str, JSON], batch_id: str) -> Iterator[str]:
+    """Yield one sentence for each node that was declared in ``sharedPrefix`` and is not shared, for the first few.
+
+    ``started`` is what the batch's entry ``BatchStarted`` or ``BatchResumed`` has for its details.
+    """
+    not_shared = started.get("notShared")
+    if not isinstance(not_shared, dict):
+        return
+    for node, why in list(not_shared.items())[:_NODES_NAMED]:
+        yield f"node {node} is not shared: {why}"
+    if len(not_shared) > _NODES_NAMED:
+        yield (
+            f"{len(not_shared) - _NODES_NAMED} more nodes are not shared: "
+            f"batchyard audit list {batch_id} --type BatchStarted --output json"
+        )

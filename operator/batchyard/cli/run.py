@@ -12,7 +12,7 @@ from batchyard.cli.earlier import NOTHING_EARLIER, Earlier, changed_since, write
 from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.live import LiveView
-from batchyard.cli.notices import notices
+from batchyard.cli.notices import notices, sharing_notices
 from batchyard.cli.options import Output, Runner
 from batchyard.cli.plain import PlainView, SilentView
 from batchyard.cli.progress import HEARD, Progress
@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from batchyard.compose import Running
     from batchyard.config import RayConfig
     from batchyard.engine.ports import BatchRecord
+    from batchyard.model.events import Event
     from batchyard.model.outcome import Outcome
     from batchyard.model.spec import BatchTest
     from batchyard.store.sql import SqlStore
 
 _STOPPING = "stopping: finished results are kept; again to stop at once"
+_BEGINNINGS = frozenset({EventType.BATCH_STARTED, EventType.BATCH_RESUMED})
 _MIXED = "the trials that are left run with this"
 
 
@@ -222,6 +224,10 @@ class Front:
         view: View = SilentView()
         finished = self.store.counts(record.id) if record.epoch else {}
 
+        def tell_sharing(event: Event) -> None:
+            for notice in sharing_notices(event.details, record.id):
+                view.note(terminal.printable(f"note: {notice}"))
+
         def listen(running: Running) -> None:
             nonlocal view
             if changed:  # not before the batch is ours: a live process may run it as it was
@@ -230,6 +236,7 @@ class Front:
             view = self._view(running, loaded, finished)
             if not self._quiet:
                 running.bus.subscribe(lambda event: view.note(event.message), frozenset({EventType.BATCH_AMENDED}))
+                running.bus.subscribe(tell_sharing, _BEGINNINGS)
             self._interrupts.on_first(lambda: _stop(running, view))
 
         try:
