@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from contextlib import closing, contextmanager
@@ -15,6 +14,7 @@ import httpx
 
 from batchyard.store.opening import open_cluster_store, open_store
 from cluster.bed.running import holds_within
+from reserved_port import reserved_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -77,20 +77,19 @@ def an_operator(
     cluster: WatchedCluster, folder: Path, *options: str, before: tuple[str, ...] = (), env: Mapping[str, str] = {}
 ) -> Iterator[OperatorRun]:
     """Run an operator until the context ends; ``before`` are options that stand before the command."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    command = [
-        *(sys.executable, "-m", "batchyard", *before, "operator", "--results-url", "http://127.0.0.1:1"),
-        *("--results-port", "0", "--metrics-port", str(port), "--namespace", "batchyard", "--lease-seconds", "6"),
-        *("--store", str(folder / "store.db"), *options),
-    ]
-    settings = {"PATH": os.defpath, "HOME": str(folder), "KUBECONFIG": str(cluster.kubeconfig(folder)), **env}
-    with (folder / "operator.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=settings)
-    run = OperatorRun(process, folder, port)
-    try:
-        run.until("the operator to be ready", run.is_ready)
-        yield run
-    finally:
-        process.kill()
-        process.wait(10)
+    with reserved_port() as port:
+        command = [
+            *(sys.executable, "-m", "batchyard", *before, "operator", "--results-url", "http://127.0.0.1:1"),
+            *("--results-port", "0", "--metrics-port", str(port), "--namespace", "batchyard", "--lease-seconds", "6"),
+            *("--store", str(folder / "store.db"), *options),
+        ]
+        settings = {"PATH": os.defpath, "HOME": str(folder), "KUBECONFIG": str(cluster.kubeconfig(folder)), **env}
+        with (folder / "operator.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=settings)
+        run = OperatorRun(process, folder, port)
+        try:
+            run.until("the operator to be ready", run.is_ready)
+            yield run
+        finally:
+            process.kill()
+            process.wait(10)

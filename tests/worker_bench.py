@@ -31,6 +31,7 @@ from batchyard.model.audit import verify_chain
 from batchyard.model.wire import Segment
 from batchyard.store.opening import open_cluster_store
 from endpoint_bench import Answered, Served, served
+from reserved_port import reserved_port
 from runner_bench import CLOCK, LONG
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class OperatorBench:
         self.tls: ssl.SSLContext | None = None
         self.port = 0
         self.provider = provider
-        self._running = ExitStack()
+        self._running, self._port = ExitStack(), ExitStack()
         now = self.clock.now()
         seconds = self.loaded.batch.spec.deadlines.batch_seconds
         record = BatchRecord(
@@ -87,12 +88,14 @@ class OperatorBench:
         self.store.create_cluster_batch(record, REF)
 
     def __enter__(self) -> Self:
+        self.port = self._port.enter_context(reserved_port())
         self.start()
         self.next_place()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._port.close()
         self.store.close()
 
     def start(self, *, opened: bool = True) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # As in test_agents: a Ray of its own process.
 pytestmark = pytest.mark.alone
 
-START = 5.0
+START = 15.0
 """Seconds that an actor may take to start; the suite's own deadlines leave no time for that."""
 
 

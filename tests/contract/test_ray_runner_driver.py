@@ -123,7 +123,7 @@ def test_an_actor_that_does_not_answer_in_time_is_killed_and_its_attempt_timed_o
     assert (late.signals, late.confirmed) == (("KILL",), False)
     assert "its Ray actor did not answer and was killed" in late.result.message
     assert late.overrun_seconds is not None
-    assert grace + MARGIN_SECONDS <= late.overrun_seconds < grace + MARGIN_SECONDS + 0.5
+    assert grace + MARGIN_SECONDS <= late.overrun_seconds < grace + MARGIN_SECONDS + 5
     assert after.result.outcome is Outcome.PASSED
     assert nothing_more is None
     assert actors.made[0].killed
@@ -145,7 +145,7 @@ def test_an_attempt_lost_after_a_stop_ends_as_the_stop_says() -> None:
 def test_an_attempt_under_way_at_the_batchs_deadline_is_timed_out_when_its_actor_says_nothing() -> None:
     actors = FakeActors()
 
-    with runner_on(actors, batch=0.5, grace=0.0) as runner:
+    with runner_on(actors, batch=2.0, grace=0.0) as runner:
         runner.submit(an_order("pass", 0))
         runner.submit(an_order("pass", 1))
         actors.nth(0).get_ready()
@@ -163,7 +163,7 @@ def test_an_attempt_under_way_at_the_batchs_deadline_is_timed_out_when_its_actor
 def test_an_order_for_which_no_actor_starts_in_time_is_errored_saying_what_room_there_is() -> None:
     actors = FakeActors()
 
-    with runner_on(actors, 2, environment=0.2) as runner:
+    with runner_on(actors, 2, environment=2.0) as runner:
         runner.submit(an_order("pass", 0))
         refused = ended(runner)
         runner.submit(an_order("pass", 1))
@@ -172,7 +172,7 @@ def test_an_order_for_which_no_actor_starts_in_time_is_errored_saying_what_room_
         after = ended(runner, 1)
 
     assert told(refused) == UNPLACED
-    assert "no Ray actor started within 0.2 s (each needs 4 CPU" in refused.result.message
+    assert "no Ray actor started within 2 s (each needs 4 CPU" in refused.result.message
     assert actors.made[0].killed
     assert after.result.outcome is Outcome.PASSED
 
@@ -181,11 +181,11 @@ def test_an_order_for_which_no_actor_starts_in_time_is_errored_saying_what_room_
 def test_a_runner_goes_on_with_the_actors_that_start() -> None:
     actors = FakeActors()
 
-    with runner_on(actors, 2, environment=0.3) as runner:
+    with runner_on(actors, 2, environment=2.0) as runner:
         for number in range(3):
             runner.submit(an_order("pass", number))
         actors.nth(1).get_ready()
-        late = CLOCK.monotonic() + 0.3
+        late = CLOCK.monotonic() + 2.0
         actors.nth(1).run_through()
         await_true(lambda: CLOCK.monotonic() > late, "the time at which a runner without actors would give up")
         actors.nth(1).run_through()

@@ -66,8 +66,13 @@ def end_of(host: SlotHost, order: Order) -> Ended:
 
 def test_a_quick_attempt_is_told_in_one_answer_by_a_worker_named_after_the_slot(tmp_path: Path) -> None:
     with slot(tmp_path) as host:
-        end_of(host, an_order("pass", 0))
-        began, over = host.run(an_order("pass", 1))
+        for number in range(20):  # the first starts the worker, and on a machine that is busy not every one is quick
+            events = [*host.run(an_order("pass", number))]
+            if len(events) == 2:
+                break
+            while not isinstance(events[-1], Ended):
+                events += host.more()
+    began, over = events
 
     assert isinstance(began, Started)
     assert isinstance(over, Ended)

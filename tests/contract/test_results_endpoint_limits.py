@@ -8,7 +8,8 @@ import json
 import socket
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,7 +37,7 @@ LIMITS = Limits(
     linger_seconds=0.2,
     at_once=2,
     burst=20,
-    rate=40.0,
+    rate=5.0,
 )
 EMPTY = json.dumps(Segment().to_json()).encode()
 TOKEN, OTHER = "first", "other"
@@ -103,11 +104,17 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
+    with an_endpoint(LIMITS) as made:
+        yield made
+
+
+@contextmanager
+def an_endpoint(limits: Limits) -> Iterator[Endpoint]:
     made: list[GatedIntake] = []
 
     def app() -> App:
         made.append(GatedIntake())
-        return results_app(made[0], clock=CLOCK, limits=LIMITS)
+        return results_app(made[0], clock=CLOCK, limits=limits)
 
     with served(app) as running:
         yield Endpoint(running, made[0])
@@ -266,9 +273,12 @@ def test_more_bodies_than_there_are_places_for_are_asked_to_come_again(endpoint:
     assert endpoint.post(batch="other").status == 200
 
 
-def test_a_body_that_waits_for_its_place_is_taken_once_there_is_one(endpoint: Endpoint) -> None:
-    endpoint.open_gate(False)
-    with ThreadPoolExecutor(LIMITS.bodies + 1) as workers:
+def test_a_body_that_waits_for_its_place_is_taken_once_there_is_one() -> None:
+    with (
+        an_endpoint(replace(LIMITS, patience_seconds=LONG)) as endpoint,
+        ThreadPoolExecutor(LIMITS.bodies + 1) as workers,
+    ):
+        endpoint.open_gate(False)
         held = [workers.submit(endpoint.post) for _ in range(LIMITS.bodies)]
         await_true(lambda: endpoint.intake.waiting == LIMITS.bodies, "every place to be taken")
         held.append(workers.submit(endpoint.post, batch="other"))

@@ -160,7 +160,8 @@ def test_a_batch_over_its_budget_ends_what_runs_and_leaves_the_rest_unrun(bench:
     )
 
     assert (ran.finished.verdict, ran.finished.reason) == (Verdict.FAILED, Reason.BATCH_BUDGET_EXCEEDED)
-    assert ran.outcomes == {Outcome.CANCELLED: 2, Outcome.NOT_RUN: 2}
+    # The first may have used it all up before the second is ready to begin.
+    assert ran.outcomes in ({Outcome.CANCELLED: 2, Outcome.NOT_RUN: 2}, {Outcome.CANCELLED: 1, Outcome.NOT_RUN: 3})
     assert {result.reason for result in ran.finals} == {Reason.BATCH_BUDGET_EXCEEDED}
     assert [one.entry.details for one in ran.audited("BudgetExceeded")] == [{"scope": "batch", "kind": "tokens"}]
 

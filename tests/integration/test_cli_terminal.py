@@ -36,7 +36,7 @@ class Screen:
 
     @property
     def text(self) -> str:
-        return b"".join(self.chunks).decode()
+        return b"".join(self.chunks).decode(errors="replace")  # what was read may end within a character
 
     def wait_for(self, wanted: str) -> None:
         pause = threading.Event()

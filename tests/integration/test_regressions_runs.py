@@ -131,7 +131,7 @@ def test_a_node_that_raises_when_an_interruption_ends_it_has_not_failed_and_is_r
     second = bench.run(batch, bench.store.batch(record.id))
 
     assert (first.finished.verdict, first.finals) == (None, [])
-    assert first.audited("TrialCancelled")[0].entry.details["signals"] == ["TERM"]
+    assert first.audited("TrialCancelled")[0].entry.details["signals"][0] == "TERM"
     assert second.finished.verdict is Verdict.SUCCEEDED
     assert [result.outcome for result in second.attempts] == [Outcome.CANCELLED, Outcome.PASSED]
 

@@ -87,7 +87,7 @@ def test_trials_are_held_up_when_the_spool_is_full_and_go_on_when_the_operator_i
             worker.until(lambda: bench.place.segments, "the first word")
             bench.stop()
             worker.until(lambda: spooled(worker) >= MIB, "the spool to be full")
-            pause(1)
+            pause(4)
             begun_before = len(begun(log))
             pause(2)
             held_up_at = len(begun(log))

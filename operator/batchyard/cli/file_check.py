@@ -70,7 +70,7 @@ def _lost_files(files: Path, lost: Mapping[Path, Mapping[str, tuple[str, ...]]])
         of_batches[_batch_of(files, path)] |= threads
     for batch_id, threads in of_batches.items():
         trials = sorted(thread.removeprefix(f"{batch_id}/").partition("@")[0] for thread in threads)
-        faults = [*dict.fromkeys(fault for found in threads.values() for fault in found)]
+        faults = sorted({fault for found in threads.values() for fault in found})
         message = (
             f"files are lost that the checkpoints of {shortened_list(trials, _SHOWN)} refer to: "
             f"{shortened_list(faults, _SHOWN)}; restore {objects_folder(files)} from a back-up, or go on from other "
