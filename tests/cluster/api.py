@@ -20,4 +20,4 @@ async def connected() -> AsyncIterator[ApiClient]:
     async with await connect() as api:
         yield api
     # A watch that was cut off says goodbye to the server in the background; a loop that ends before leaves its socket.
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(1)

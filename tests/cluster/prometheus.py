@@ -83,6 +83,10 @@ class Prometheus:
         """Return the values that a query has now, none if there is no such series."""
         return [float(one["value"][1]) for one in self.ask("query", query=query)["result"]]
 
+    def shows(self, query: str, value: float) -> bool:
+        """Return whether a query has one value now, and it is this."""
+        return self.values(query) == [value]
+
     def alerts(self) -> dict[str, str]:
         """Return the alerts that are not inactive, by name, with their state."""
         return {one["labels"]["alertname"]: one["state"] for one in self.ask("alerts")["alerts"]}

@@ -73,7 +73,7 @@ def test_a_ray_cluster_with_token_authentication_becomes_ready(cluster: Cluster,
         )
         url = f"http://{head}:8265/api/version"
         answers = [
-            httpx.get(url, headers=headers, trust_env=False)
+            httpx.get(url, headers=headers, trust_env=False, timeout=30)
             for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {token}"})
         ]
     finally:

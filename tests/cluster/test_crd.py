@@ -125,6 +125,7 @@ def judged(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return answers(cluster, folder)
 
 
+@pytest.mark.alone  # it ends the watches of every operator that runs beside it
 def test_a_session_of_tests_brings_the_definition_up_to_date_and_changes_nothing_twice(cluster: Cluster) -> None:
     name = f"crd/{PLURAL}.{GROUP}"
     older = [{"op": "replace", "path": "/spec/versions/0/additionalPrinterColumns/0/description", "value": "older"}]

@@ -78,6 +78,8 @@ class Deployed:
 
     def told(self, *words: str) -> str:
         """Return what ``batchyard`` prints of the cluster."""
+        # Its Service leads nowhere after a kill, or a moment in which it was too busy to say that it is ready.
+        self.cluster.kubectl("rollout", "status", "-n", SYSTEM, "deployment/batchyard", "--timeout=60s", timeout=70)
         command = [sys.executable, "-m", "batchyard", *words, "--kube"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=self._environment())
         assert done.returncode == 0, done.stderr + self.logs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
@@ -63,19 +64,21 @@ def test_a_prometheus_that_scrapes_an_operator_sees_a_batch_and_no_alert_fires_u
 
         ended = 'batchyard_batches_finished_total{verdict="Succeeded",reason=""}'
         operator.until(30, "the batch in Prometheus", lambda: prometheus.values(ended) == [1])
-        assert prometheus.values('sum(batchyard_trials_total{outcome="Passed"})') == [2]
-        assert prometheus.values("batchyard_checkpoints_total") == [10]
-        assert prometheus.values('batchyard_environment_provision_seconds_count{outcome="Ready"} > 0') == [1]
-        operator.until(
-            30, "its place to be given back", lambda: prometheus.values("sum(batchyard_environments)") == [0]
-        )
-        assert prometheus.values("up") == [1]
+        # A scrape that a busy machine does not answer in its second hides a series until the next.
+        for query, value in {
+            'sum(batchyard_trials_total{outcome="Passed"})': 2,
+            "batchyard_checkpoints_total": 10,
+            'batchyard_environment_provision_seconds_count{outcome="Ready"} > 0': 1,
+            "sum(batchyard_environments)": 0,
+            "up": 1,
+        }.items():
+            operator.until(30, f"{query} to be {value}", partial(prometheus.shows, query, value))
 
         for title, query in queries():
             assert isinstance(prometheus.ask("query", query=query)["result"], list), title
         operator.until(30, "every rule to be evaluated", lambda: all_healthy(prometheus))
         assert sorted(rule["name"] for rule in prometheus.rules()) == sorted(rule["alert"] for rule in alerts())
-        assert prometheus.alerts() == {}
+        operator.until(30, "no alert", lambda: prometheus.alerts() == {})
 
         code, said = promtool("check", "metrics", stdin=httpx.get(f"http://{address}/metrics", timeout=10).text)
         assert code == 0, said

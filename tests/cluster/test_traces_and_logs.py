@@ -31,7 +31,7 @@ def test_operator_and_runner_pod_send_one_trace_and_log_the_batch_and_the_operat
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     # Some trials last until the pod's log is followed.
-    cases = [{"name": name, "input": {"seconds": seconds}} for name, seconds in (("one", 0), ("two", 2))]
+    cases = [{"name": name, "input": {"seconds": seconds}} for name, seconds in (("one", 0), ("two", 4))]
     with receiving(host=GATEWAY) as receiver:
         with OperatorProcess(cluster, namespace, tmp_path, env=_env(receiver)) as operator:
             operator.apply(*batch_test("traced", "waits", cases=cases))

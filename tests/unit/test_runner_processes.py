@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def zygote() -> Iterator[Zygote]:
     with plain_zygote() as started:
+        started.spawn().close()  # it takes its time to start, and some tests have little
         yield started
         await_true(lambda: not descendants(started.pid), "the end of every worker")
 
@@ -77,7 +78,7 @@ def test_it_times_out_soon_and_others_pass(bench: Bench, act: str, signals: tupl
 
     assert (ended.result.outcome, ended.result.reason) == (Outcome.TIMED_OUT, Reason.TRIAL_DEADLINE_EXCEEDED)
     assert "'act'" in ended.result.message or act == "ends-on-term"
-    assert ended.signals == signals
+    assert ended.signals[: len(signals)] == signals  # one that is slow to end, on a busy machine, is killed as well
     assert ended.confirmed
     assert ended.overrun_seconds is not None
     assert ended.overrun_seconds < GRACE + 1
@@ -87,7 +88,8 @@ def test_it_times_out_soon_and_others_pass(bench: Bench, act: str, signals: tupl
 def test_every_process_of_a_trial_that_forked_fifty_dies_with_it(bench: Bench, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
-    ended = run_hostile(bench, "forks-much", pids=str(pids))
+    with bench.runner(1, trial=5.0, grace=GRACE) as runner:  # a hundred forks take their time
+        ended = run_all(runner, [an_order("forks-much", 0, state={"pids": str(pids)})])[0]
 
     assert ended.result.outcome is Outcome.TIMED_OUT
     assert ended.confirmed
