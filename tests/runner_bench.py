@@ -227,10 +227,10 @@ TRIAL, GRACE = 0.5, 0.2
 """The limits that hostile acts are run under, in seconds."""
 
 
-def run_hostile(bench: Bench, act: str, **state: JSON) -> Ended:
+def run_hostile(bench: Bench, act: str, *, trial: float = TRIAL, **state: JSON) -> Ended:
     """Run the act between two plain trials on one worker; return its end, having seen that the others passed."""
     orders = [an_order("pass", 0), an_order(act, 1, state=state), an_order("pass", 2), an_order("pass", 3)]
-    with bench.runner(1, trial=TRIAL, grace=GRACE) as runner:
+    with bench.runner(1, trial=trial, grace=GRACE) as runner:
         seen = run_all(runner, orders)
     assert [seen[n].result.outcome for n in (0, 2, 3)] == [Outcome.PASSED] * 3
     return seen[1]

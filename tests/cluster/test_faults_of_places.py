@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SLOW = [{"name": f"case-{number}", "input": {"seconds": 1.5}} for number in range(6)]
+# What is wrong with a pod is to be seen before the deadline, and KubeRay makes its pods in its own time.
+TO_PROVISION = {"InProcess": {"environmentSeconds": 12}, "KubeRay": {"environmentSeconds": 30}}
 # Pods are told to end before they are killed: whether the worker in one has time for a last word, and what it has
 # noticed by then of the trials that it loses, is not the same each time.
 MAY_BE_TOLD = {
@@ -30,10 +32,6 @@ MAY_BE_TOLD = {
 def delete_pods(operator: OperatorProcess, selector: str) -> None:
     """Kill every pod that the selector finds, as if its node had gone."""
     operator.cluster.kubectl("delete", "pods", "-n", operator.namespace, "-l", selector, "--grace-period=0", "--force")
-
-
-# What is wrong with a pod is to be seen before the deadline, and KubeRay makes its pods in its own time.
-TO_PROVISION = {"InProcess": {"environmentSeconds": 12}, "KubeRay": {"environmentSeconds": 30}}
 
 
 def begin(operator: OperatorProcess, name: str, **batch: Any) -> None:

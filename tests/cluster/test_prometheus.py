@@ -57,13 +57,13 @@ def test_a_prometheus_that_scrapes_an_operator_sees_a_batch_and_no_alert_fires_u
     folder = tmp_path / "prometheus"
     folder.mkdir()
     with Prometheus(folder, free_ports()[0], address, labels, RULES) as prometheus:
-        operator.until(30, "the first scrape", lambda: prometheus.values("batchyard_leading") == [1])
+        operator.until(30, "the first scrape", lambda: prometheus.shows("batchyard_leading", 1))
 
         operator.apply(*batch_test("watched"))
         assert operator.finished("watched")["phase"] == "Succeeded"
 
         ended = 'batchyard_batches_finished_total{verdict="Succeeded",reason=""}'
-        operator.until(30, "the batch in Prometheus", lambda: prometheus.values(ended) == [1])
+        operator.until(30, "the batch in Prometheus", lambda: prometheus.shows(ended, 1))
         # A scrape that a busy machine does not answer in its second hides a series until the next.
         for query, value in {
             'sum(batchyard_trials_total{outcome="Passed"})': 2,

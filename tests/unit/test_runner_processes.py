@@ -74,11 +74,14 @@ def bench(zygote: Zygote, tmp_path: Path) -> Bench:
     ],
 )
 def test_it_times_out_soon_and_others_pass(bench: Bench, act: str, signals: tuple[str, ...]) -> None:
-    ended = run_hostile(bench, act)
+    for _ in range(3):  # of what ends on TERM one that is slow to, on a busy machine, is killed as well
+        ended = run_hostile(bench, act)
+        if ended.signals == signals:
+            break
 
     assert (ended.result.outcome, ended.result.reason) == (Outcome.TIMED_OUT, Reason.TRIAL_DEADLINE_EXCEEDED)
     assert "'act'" in ended.result.message or act == "ends-on-term"
-    assert ended.signals[: len(signals)] == signals  # one that is slow to end, on a busy machine, is killed as well
+    assert ended.signals == signals
     assert ended.confirmed
     assert ended.overrun_seconds is not None
     assert ended.overrun_seconds < GRACE + 1
@@ -88,8 +91,7 @@ def test_it_times_out_soon_and_others_pass(bench: Bench, act: str, signals: tupl
 def test_every_process_of_a_trial_that_forked_fifty_dies_with_it(bench: Bench, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
-    with bench.runner(1, trial=5.0, grace=GRACE) as runner:  # a hundred forks take their time
-        ended = run_all(runner, [an_order("forks-much", 0, state={"pids": str(pids)})])[0]
+    ended = run_hostile(bench, "forks-much", trial=5.0, pids=str(pids))  # a hundred forks take their time
 
     assert ended.result.outcome is Outcome.TIMED_OUT
     assert ended.confirmed

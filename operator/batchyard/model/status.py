@@ -267,9 +267,7 @@ class BatchStatus(StatusModel):
         default=(), max_length=MAX_COMBINATIONS, description="The combinations, best first."
     )
     failures: tuple[FailureRow, ...] = Field(
-        default=(),
-        max_length=MAX_FAILURE_ROWS,
-        description="The first trials that did not pass, in matrix order.",
+        default=(), max_length=MAX_FAILURE_ROWS, description="The first trials that did not pass, in matrix order."
     )
     best: Best | None = Field(default=None, description="The combination that came out on top.")
     gate: GateStatus | None = Field(default=None, description="What the gate said.")

@@ -99,31 +99,32 @@ def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
 
 def _of_batch(store: SqlStore, batch_id: str) -> list[Finding]:
     """Return what is wrong with one batch, with what it is after the look if its trail was deleted meanwhile."""
-    found: list[Finding] = []
     batch = _row(store, batch_id)
-    while batch is not None:
-        against = [*_trail(store, batch)]
-        found = [*against, *_counters(store, batch, sound=not against)]
-        before, batch = batch, _row(store, batch_id)
-        if batch is not None and batch.audit_pruned_at == before.audit_pruned_at:
-            break
+    if batch is None:
+        return []
+    against = [*_trail(store, batch)]
+    found = [*against, *_counters(store, batch, sound=not against)]
+    newer = _row(store, batch_id) if found else None
+    if newer is not None and newer.audit_pruned_at != batch.audit_pruned_at:
+        return _of_batch(store, batch_id)
     return found
 
 
 def _row(store: SqlStore, batch_id: str) -> sa.Row[Any] | None:
+    """Return all that a batch is judged by, as one statement shows it; ``spec`` is None if it has no document."""
     # Nobody ran such a batch: it was written down for an execution to belong to.
     for_execution = sa.exists().where(
         sessions.c.batch_id == batches.c.id, sessions.c.epoch == 1, sessions.c.close_reason == Reason.EXECUTION
     )
-    stored = sa.select(sa.func.count()).where(audit_entries.c.batch_id == batches.c.id).scalar_subquery()
-    # One statement, so that what it says belongs together, also of a batch that is being written to.
+    entries = sa.select(sa.func.count()).where(audit_entries.c.batch_id == batches.c.id)
+    final = sa.select(sa.func.count()).where(attempts.c.batch_id == batches.c.id, IS_FINAL)
     query = sa.select(
         batches,
-        documents.c.batch_id.label("document"),
         documents.c.spec,
         documents.c.status,
         for_execution.label("for_execution"),
-        stored.label("stored_entries"),
+        entries.scalar_subquery().label("stored_entries"),
+        final.scalar_subquery().label("final_results"),
     ).outerjoin(documents)
     with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
         return connection.execute(query.where(batches.c.id == batch_id)).first()
@@ -245,13 +246,10 @@ def _trail(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
 
 def _counters(store: SqlStore, batch: sa.Row[Any], *, sound: bool) -> Iterator[Finding]:
     """Find numbers that disagree; ``sound``: nothing speaks against the results, so that a status may follow them."""
-    if batch.document is None:
+    if batch.spec is None:
         yield Finding(FindingSeverity.CRITICAL, "no_document", batch.id, "its specification is missing")
         return
-    with store.engine.connect() as connection:
-        final = connection.scalars(
-            sa.select(sa.func.count()).select_from(attempts).where(attempts.c.batch_id == batch.id, IS_FINAL)
-        ).one()
+    final = batch.final_results
     never_run = batch.for_execution and batch.phase == Phase.CANCELLED and batch.started_at is None
     if Phase(batch.phase).final and final < batch.total and not never_run:
         message = f"it is {batch.phase}, but only {final} of {batch.total} trials have a final result; {_RESTORE}"

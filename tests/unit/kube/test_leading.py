@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import socket
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from fake_events import until
 from kube_fakes import BATCH_TESTS, LEASES, FakeApi, as_client
 from kube_fate import Fate
 from kube_world import MortalStore, World, a_batch_test
+from reserved_port import reserved_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -200,11 +200,6 @@ def test_a_leader_knows_the_batchtests_of_the_namespaces_that_it_watches(
     run(scenario())
 
 
-def a_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 def scraped(port: int) -> dict[str, float]:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         connection.request("GET", "/metrics")
@@ -214,9 +209,9 @@ def scraped(port: int) -> dict[str, float]:
 
 
 def test_a_scrape_of_the_leader_tells_how_things_stand(world: World) -> None:
-    async def scenario() -> None:
+    async def scenario(port: int) -> None:
         world.begin(a_batch_test())
-        running = Running(world, "one", metrics_port=a_free_port())
+        running = Running(world, "one", metrics_port=port)
         await until(lambda: world.status.get("phase") == "Provisioning" and world.cluster.all(JOBS))
 
         told = await asyncio.to_thread(scraped, running.metrics_port)
@@ -227,11 +222,12 @@ def test_a_scrape_of_the_leader_tells_how_things_stand(world: World) -> None:
         assert told["batchyard_leading"] == 1
         await running.end()
 
-    run(scenario())
+    with reserved_port() as port:
+        run(scenario(port))
 
 
 def test_a_scrape_of_a_standby_tells_that_it_does_not_lead(world: World) -> None:
-    async def scenario() -> None:
+    async def scenario(port: int) -> None:
         async with operators(world, "one") as (leader,):
             await until(lambda: "commit: take leadership" in leader.fate.done)
             looked = asyncio.Event()
@@ -239,7 +235,7 @@ def test_a_scrape_of_a_standby_tells_that_it_does_not_lead(world: World) -> None
             async def note(_kind: tuple[str, str]) -> None:
                 looked.set()
 
-            standby = Running(world, "two", metrics_port=a_free_port())
+            standby = Running(world, "two", metrics_port=port)
             standby.api.on_get = note
             await looked.wait()
 
@@ -249,4 +245,5 @@ def test_a_scrape_of_a_standby_tells_that_it_does_not_lead(world: World) -> None
             assert "batchyard_watch_last_event_age_seconds" not in told
             await standby.end()
 
-    run(scenario())
+    with reserved_port() as port:
+        run(scenario(port))
