@@ -11,6 +11,7 @@ from batchyard.engine.sources import load
 from batchyard.local_files import files_folder
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import SpecInvalid
+from batchyard.store.batch_integrity import results_of
 from batchyard.store.opening import open_store
 from batchyard.store.told_results import ToldResults
 from plain_parts import FOLDER
@@ -132,7 +133,7 @@ class BatchBench:
         record, told = self.store.batch(batch_id), ToldResults()
         entries = list(told.heard(self.store.audit_entries(batch_id)))
         assert verify_chain(entries, record.audit_head) == ""
-        assert list(told.contradictions(self.store, batch_id, all_told=not record.audit_dropped)) == []
+        assert list(told.contradictions(results_of(self.store, batch_id, []), all_told=not record.audit_dropped)) == []
         return Ran(
             finished=finished,
             record=record,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batchyard.engine.ports import BatchRecord, Owner
+    from batchyard.model.errors import RecordDamaged
 
 T = TypeVar("T")
 
@@ -227,7 +228,9 @@ class MadeReader:
             record = replace(record, spec={"spec": {**record.spec["spec"], "gate": gate}})
         return record, ClusterRef("team-a", "docs-search", "uid")
 
-    def batches(self, _namespace: str, _limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
+    def batches(
+        self, _namespace: str, _limit: int, _damaged: list[RecordDamaged]
+    ) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
         return []
 
     def results(

@@ -10,7 +10,7 @@ from batchyard.events.audit import OUTCOME_OF
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.store.rows import to_micros
-from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, an_entry
+from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, a_spec, an_entry
 
 if TYPE_CHECKING:
     from batchyard.engine.ports import Session
@@ -25,10 +25,18 @@ TO_POST = (
     "VALUES ('b1', {seq}, {created}, 3, 0, {parked}, 'no')"
 )
 
+IS_A_BATCHTESTS = "INSERT INTO cluster_batches (batch_id, namespace, name, uid) VALUES ('b1', 'team', 'docs', 'u1')"
+FORGED = (
+    "INSERT INTO audit_entries "
+    "(batch_id, seq, at, type, severity, message, epoch, trial_id, attempt, source, details, previous, hash) "
+    "SELECT batch_id, 6, at, type, severity, message, epoch, trial_id, attempt, source, details, hash, 'x' "
+    "FROM audit_entries WHERE seq = 5 AND batch_id = 'b1'"
+)
+"""An entry behind the newest of a finished batch."""
+
 
 def a_finished_batch(store: SqlStore, batch_id: str = "b1", *, days: int = 30) -> Session:
-    spec = {"spec": {"audit": {"retentionDays": days}}}
-    store.create_batch(replace(a_batch(batch_id), total=2, spec=spec))
+    store.create_batch(replace(a_batch(batch_id), total=2, spec=a_spec(days=days)))
     session = store.open_session(batch_id, OWNER, T0)
     results = [(a_result(0), True), (a_result(1, 1, Outcome.ERRORED), False), (a_result(1, 2, Outcome.TIMED_OUT), True)]
     begun, done = (replace(an_entry(n, batch_id), type=EventType.BATCH_STARTED, trial_id="") for n in (0, 4))

@@ -187,7 +187,7 @@ def test_the_newest_batches_of_a_namespace_are_listed_with_their_batchtests(stor
     store.create_batch(a_record("of-nobody", accepted_at=T0 - timedelta(hours=1)))
 
     def listed(namespace: str, limit: int = 10) -> list[tuple[str, ClusterRef | None]]:
-        return [(record.id, ref) for record, ref in store.batches_and_tests(namespace, limit)]
+        return [(record.id, ref) for record, ref in store.batches_and_tests(namespace, limit, [])]
 
     assert listed("a") == [("batch-2", refs[2]), ("batch-0", refs[0])]
     assert listed("a", 1) == [("batch-2", refs[2])]

@@ -13,12 +13,13 @@ from batchyard.model.audit import verify_chain
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Phase
 from batchyard.store import SqlStore, open_store
-from batchyard.store.integrity import FindingSeverity, Remedy, check_integrity
+from batchyard.store.findings import FindingSeverity, Remedy
+from batchyard.store.integrity import check_integrity
 from batchyard.store.opening import open_cluster_store
 from batchyard.store.repair import back_up, repair
 from batchyard.store.retention import prune
 from batchyard.testing.store_builders import T0, a_result, a_running_batch, an_entry
-from store_damage import MICROS, TO_POST, a_finished_batch, corrupt
+from store_damage import FORGED, IS_A_BATCHTESTS, MICROS, TO_POST, a_finished_batch, corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,12 +47,6 @@ ADDED = (
     "INSERT INTO attempts SELECT batch_id, {ordinal}, 9, final, trial_id, combination, case_name, repeat, epoch, "
     "outcome, reason, message, started_at, ended_at, duration_seconds, score, weight, metrics, scores, boundaries, "
     "output, output_digest, thread_id, worker FROM attempts WHERE ordinal = 0"
-)
-FORGED = (
-    "INSERT INTO audit_entries "
-    "(batch_id, seq, at, type, severity, message, epoch, trial_id, attempt, source, details, previous, hash) "
-    "SELECT batch_id, 6, at, type, severity, message, epoch, trial_id, attempt, source, details, hash, 'x' "
-    "FROM audit_entries WHERE seq = 5"
 )
 
 
@@ -168,8 +163,6 @@ def test_a_damaged_file_is_found(tmp_path: Any) -> None:
 
 # -- repair ------------------------------------------------------------------------------------------------------
 
-IS_A_BATCHTESTS = "INSERT INTO cluster_batches (batch_id, namespace, name, uid) VALUES ('b1', 'team', 'docs', 'u1')"
-
 
 @pytest.mark.parametrize(
     "statement",
@@ -245,7 +238,7 @@ def test_a_repair_is_told_in_the_batchs_trail_which_still_verifies(store: SqlSto
 def test_a_repair_of_a_sound_store_does_nothing(store: SqlStore) -> None:
     a_finished_batch(store)
 
-    assert repair(store, check_integrity(store, T0), T0) == []
+    assert repair(store, check_integrity(store, T0), T0) == ([], [])
 
 
 def test_a_second_repair_finds_nothing_left_to_do(store: SqlStore) -> None:
@@ -254,7 +247,7 @@ def test_a_second_repair_finds_nothing_left_to_do(store: SqlStore) -> None:
     findings = check_integrity(store, T0)
     repair(store, findings, T0)
 
-    assert repair(store, findings, T0) == []
+    assert repair(store, findings, T0) == ([], [])
 
 
 def test_the_copy_made_before_a_repair_is_the_store_as_it_was(tmp_path: Any) -> None:

@@ -99,7 +99,7 @@ def test_no_status_is_made_to_follow_a_result_that_the_trail_does_not_vouch_for(
 
     done = repair(store, check_integrity(store, T0), T0)
 
-    assert done == []
+    assert done == ([], [])
     assert store.batch("b1") == before
 
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 import store_children
 from batchyard.model.audit import verify_chain
 from batchyard.store import open_store, schema
-from batchyard.store.integrity import FindingSeverity, check_integrity
+from batchyard.store.findings import FindingSeverity
+from batchyard.store.integrity import check_integrity
 from batchyard.testing.store_builders import T0, a_batch, a_result, a_running_batch
 
 if TYPE_CHECKING:

@@ -76,9 +76,18 @@ class RemoteStore:
                 f'{self._place}: no batch{where} has the id or name "{reference}"; see `batchyard list --kube`'
             ) from err
 
-    def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
-        """Return the newest batches first, at most ``limit``, without their specs."""
-        return self._ask("batches", _batches, limit=str(limit), namespace=self._namespace)
+    def batches(self, *, limit: int = 50, damaged: list[RecordDamaged] | None = None) -> Sequence[BatchRecord]:
+        """Return the newest batches first, at most ``limit``, without their specs.
+
+        Those of them that the operator cannot read go to ``damaged``; without it, the first is raised.
+        """
+        found, faults = self._ask("batches", _batches, limit=str(limit), namespace=self._namespace)
+        for fault in faults:
+            err = RecordDamaged(f"{self._place}: {fault}")
+            if damaged is None:
+                raise err
+            damaged.append(err)
+        return found
 
     def live_owner(self, batch_id: str) -> tuple[Owner, datetime] | None:
         """Return the owner and last heartbeat of the session that was never closed, if there is one."""
@@ -178,8 +187,9 @@ def _batch_and_test(document: Mapping[str, JSON]) -> tuple[BatchRecord, ClusterR
     return record_from(document["batch"]), where_from(document["batch"])
 
 
-def _batches(document: Mapping[str, JSON]) -> list[BatchRecord]:
-    return [record_from(one) for one in document["batches"]]
+def _batches(document: Mapping[str, JSON]) -> tuple[list[BatchRecord], list[str]]:
+    # An operator of an earlier version tells of no damage: it fails.
+    return [record_from(one) for one in document["batches"]], list(document.get("damaged", ()))
 
 
 def _attempts(document: Mapping[str, JSON]) -> list[AttemptResult]:

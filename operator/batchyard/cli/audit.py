@@ -91,7 +91,7 @@ def verify_batch(reference: str, head: str, origin: Origin, output: Output) -> i
         else:
             # Up to what the head was read for: a batch that runs goes on adding entries.
             entries = batch.store.audit_entries(record.id, limit=record.audit_entries)
-            fault = _chain_fault(entries, head or record.audit_head, batch.anchor)
+            fault = _chain_fault(entries, head or record.audit_head, batch.anchor) or _surplus(batch.store, record)
     told: dict[str, JSON] = {
         "entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head
     }  # fmt: skip
@@ -135,6 +135,20 @@ def _chain_fault(entries: Iterator[SealedEntry], head: str, anchor: AuditStatus 
     if found != anchor.head:
         return f"entry {anchor.entries} is not the one that the BatchTest's status has the hash of: it was rewritten"
     return ""
+
+
+def _surplus(store: stores.Reader, record: BatchRecord) -> str:
+    """Return what is wrong if there is an entry behind the newest one, which no head seals."""
+    try:
+        beyond = next(store.audit_entries(record.id, after=record.audit_entries, limit=1), None)
+    except RecordDamaged as err:
+        return str(err)
+    # An entry and its count are written together: one that a running batch added meanwhile is counted by now.
+    if beyond is None or beyond.seq <= store.batch(record.id).audit_entries:
+        return ""
+    return (
+        f"entry {beyond.seq} stands behind entry {record.audit_entries}, the newest that the batch counts: it is forged"
+    )
 
 
 def verify_file(file: Path, head: str, output: Output) -> int:

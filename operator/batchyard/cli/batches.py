@@ -12,7 +12,7 @@ from rich.text import Text
 
 from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.options import Output
-from batchyard.decide.finish import EXIT_SUCCEEDED
+from batchyard.decide.finish import EXIT_PLACE_FAILED, EXIT_SUCCEEDED
 from batchyard.model.errors import StoreError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from batchyard.cli.options import Origin
     from batchyard.engine.ports import BatchRecord
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import AttemptResult
 
@@ -27,23 +28,27 @@ _COMPLETED = 100
 
 
 def list_batches(origin: Origin, output: Output, *, limit: int) -> int:
-    """Print the newest batches."""
-    place, records = stores.newest(origin, limit)
+    """Print the newest batches, and say which of them cannot be read; return the exit code."""
+    damaged: list[RecordDamaged] = []
+    place, records = stores.newest(origin, limit, damaged)
     with terminal.reader_may_leave():
         if output is Output.JSON:
-            document.print_json({"batches": [document.batch_json(record) for record in records]})
+            told = {"damaged": [str(err) for err in damaged]} if damaged else {}
+            document.print_json({"batches": [document.batch_json(record) for record in records], **told})
         elif records:
             _print_records(records)
-        else:
+        elif not damaged:
             terminal.say(f"no batches in {place}")
-    return EXIT_SUCCEEDED
+    for err in damaged:
+        terminal.say(f"error: {terminal.printable(str(err))}")
+    return EXIT_PLACE_FAILED if damaged else EXIT_SUCCEEDED
 
 
 def known_batches(named_store: str, beginning: str) -> list[str]:
     """Return the ids that a shell may complete; none, silently, if the store cannot be read."""
     try:
         with stores.to_read(named_store) as store:
-            records = store.batches(limit=_COMPLETED) if store is not None else []
+            records = store.batches(limit=_COMPLETED, damaged=[]) if store is not None else []
     except StoreError:
         return []
     return [record.id for record in records if record.id.startswith(beginning)]

@@ -11,7 +11,8 @@ from batchyard.cli.options import Output
 from batchyard.clock import SystemClock
 from batchyard.decide.finish import EXIT_FAILED, EXIT_SUCCEEDED
 from batchyard.store import schema
-from batchyard.store.integrity import Finding, FindingSeverity, Remedy, check_integrity
+from batchyard.store.findings import Finding, FindingSeverity, Remedy
+from batchyard.store.integrity import check_integrity
 from batchyard.store.opening import open_store
 from batchyard.store.repair import back_up
 from batchyard.store.repair import repair as repair_store
@@ -58,7 +59,10 @@ def _print_version(named_store: str, output: Output, before: str | None, after: 
 
 
 def check_store(named_store: str, output: Output, *, repair: bool) -> int:
-    """Print every finding and, with ``repair``, what was mended; the exit code is 1 if something critical is left."""
+    """Print every finding and, with ``repair``, what was mended and what could not be.
+
+    The exit code is 1 if something critical is left, or could not be mended.
+    """
     now = SystemClock().now()
     with stores.to_read(named_store) as store:
         findings = _found(store, named_store, now) if store is not None else []
@@ -69,14 +73,15 @@ def check_store(named_store: str, output: Output, *, repair: bool) -> int:
         _print_json(stores.shown(named_store), findings, mended, left, repair=repair)
     else:
         _print_findings(stores.shown(named_store), findings, mended, left)
-    return EXIT_FAILED if critical else EXIT_SUCCEEDED
+    return EXIT_FAILED if critical or mended.failed else EXIT_SUCCEEDED
 
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What a repair did: (batch id, what), and the copy of the store as it was."""
+    """What a repair did, (batch id, what), what it could not, (batch id, why), and the copy of the store as it was."""
 
     done: Sequence[tuple[str, str]] = ()
+    failed: Sequence[tuple[str, str]] = ()
     copy: Path | None = None
 
 
@@ -91,7 +96,8 @@ def _mend(store: SqlStore, named_store: str, findings: Sequence[Finding], now: d
     if not any(finding.can_be_mended for finding in rows):
         return Mended(collected)
     copy = back_up(store, now)
-    return Mended([*repair_store(store, rows, now), *collected], copy)
+    done, failed = repair_store(store, rows, now)
+    return Mended([*done, *collected], failed, copy)
 
 
 def _print_json(
@@ -100,6 +106,7 @@ def _print_json(
     told: dict[str, JSON] = {"store": where, "findings": [_finding_json(one) for one in findings]}
     if repair:
         told["repaired"] = [{"batch": batch_id, "what": what} for batch_id, what in mended.done]
+        told["notRepaired"] = [{"batch": batch_id, "why": why} for batch_id, why in mended.failed]
         told["backup"] = None if mended.copy is None else str(mended.copy)
         told["left"] = [_finding_json(one) for one in left]
     document.print_json(told)
@@ -123,6 +130,8 @@ def _print_findings(where: str, findings: Sequence[Finding], mended: Mended, lef
         tables.line(console, text, style=_STYLES[finding.severity])
     for batch_id, what in mended.done:
         tables.line(console, f"mended   {batch_id}: {what}", style="green")
+    for batch_id, why in mended.failed:
+        tables.line(console, f"failed   {batch_id}: {why}", style="bold red")
     if mended.copy is not None:
         tables.line(console, f"the store as it was: {mended.copy}")
     tables.line(console, f"{where}: {_in_sum(findings, mended, left)}")

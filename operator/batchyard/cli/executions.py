@@ -81,7 +81,7 @@ def list_executions(reference: str, named_store: str, output: Output, *, limit: 
     """Print the executions of a batch and the attempts whose states were kept."""
     with stores.with_batch(named_store, reference) as (store, record):
         files = files_folder(stores.target(named_store))
-        loaded = LoadedBatch.from_json(record.spec, Path(record.base))
+        loaded = LoadedBatch.of(record)
         kept = KeptAttempts(files, record.id, loaded).all(store.results(record.id, final_only=False))
         shown = [*all_held(HeldFolders(files), record.id), *islice(kept, limit or len(loaded.plan))]
     execution_tables.print_list(record.id, shown, output)
@@ -191,7 +191,7 @@ def _found(address: Address) -> Iterator[Found]:
     folders = HeldFolders(files)
     folder = None if address.trial else folders.find(address.first)
     with stores.with_batch(address.store, folder.batch if folder else address.first) as (store, record):
-        loaded = LoadedBatch.from_json(record.spec, Path(record.base))
+        loaded = LoadedBatch.of(record)
         source = held_source(folder) if folder else _of_trial(address.trial, store, record, loaded, files)
         yield Found(source, store, record, loaded, files)
 

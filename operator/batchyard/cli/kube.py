@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from batchyard.cli.options import KubeOrigin
     from batchyard.engine.cluster_ports import ClusterRef
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.trial import JSON
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -55,10 +56,10 @@ def opened(origin: KubeOrigin, reference: str) -> Iterator[Opened]:
         yield Opened(cluster.store, record, attempts, results, anchor, anchor_hidden=hidden)
 
 
-def newest(origin: KubeOrigin, limit: int) -> tuple[str, Sequence[BatchRecord]]:
+def newest(origin: KubeOrigin, limit: int, damaged: list[RecordDamaged]) -> tuple[str, Sequence[BatchRecord]]:
     """Return what the place is called and the newest batches of the namespace, newest first."""
     with _cluster(origin) as cluster:
-        return cluster.place, cluster.store.batches(limit=limit)
+        return cluster.place, cluster.store.batches(limit=limit, damaged=damaged)
 
 
 class _Cluster:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -32,6 +31,7 @@ from batchyard.store.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -93,7 +93,7 @@ def _found(reference: str, named_store: str, kube: KubeOrigin) -> Iterator[Run]:
             yield run_of(store, record)
         return
     with stores.opened(Origin(kube=kube), reference.removeprefix(_IN_CLUSTER)) as found:
-        loaded = LoadedBatch.from_json(found.record.spec, Path(found.record.base))
+        loaded = LoadedBatch.of(found.record)
         yield Run(found.record, loaded, partial(_finals_there, found))
 
 

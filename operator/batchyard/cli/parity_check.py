@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchyard.cli import stores
@@ -88,7 +87,7 @@ def _engine_for(front: Front, other: LoadedBatch) -> AbstractContextManager[Loca
 
 def run_of(store: SqlStore, record: BatchRecord, loaded: LoadedBatch | None = None) -> Run:
     """Return a batch of this store as one that is compared."""
-    loaded = loaded or LoadedBatch.from_json(record.spec, Path(record.base))
+    loaded = loaded or LoadedBatch.of(record)
     return Run(record, loaded, partial(finals_of, store, record.id))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from batchyard import logs
@@ -36,6 +35,7 @@ from batchyard.store.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from batchyard.compose import Running
     from batchyard.config import RayConfig
@@ -134,7 +134,7 @@ def resume_batch(reference: str, named_store: str, output: Output, place: Place,
     """Go on with a batch, or show the result of one that is finished; return the exit code."""
     target = stores.target(named_store)
     with stores.with_batch(named_store, reference) as (store, record):
-        loaded = LoadedBatch.from_json(record.spec, Path(record.base))
+        loaded = LoadedBatch.of(record)
         if record.phase.final and not is_unchecked(record, loaded):
             if not quiet:
                 terminal.say(f"batch {record.id} is finished; this is its result")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from batchyard.engine.ports import BatchRecord
     from batchyard.judge.lost_trials import Final, Regressions
     from batchyard.model.audit import SealedEntry
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.outcome import Outcome
     from batchyard.model.status import AuditStatus
     from batchyard.model.trial import AttemptResult
@@ -47,6 +48,10 @@ class Reader(Protocol):
         limit: int | None = None,
     ) -> Iterator[AttemptResult]:
         """Yield results by ordinal, then attempt."""
+        ...
+
+    def batch(self, reference: str) -> BatchRecord:
+        """Return the batch with this id as it stands now."""
         ...
 
     def audit_entries(self, batch_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[SealedEntry]:
@@ -136,14 +141,17 @@ def with_batch(named: str, reference: str) -> Iterator[tuple[SqlStore, BatchReco
         yield store, store.batch(reference)
 
 
-def newest(origin: Origin, limit: int) -> tuple[str, Sequence[BatchRecord]]:
-    """Return what the place is called and the newest batches in it, newest first."""
+def newest(origin: Origin, limit: int, damaged: list[RecordDamaged]) -> tuple[str, Sequence[BatchRecord]]:
+    """Return what the place is called and the newest batches in it, newest first.
+
+    Those of them that cannot be read go to ``damaged``.
+    """
     if origin.kube is not None:
         from batchyard.cli import kube
 
-        return kube.newest(origin.kube, limit)
+        return kube.newest(origin.kube, limit, damaged)
     with to_read(origin.store) as store:
-        return shown(origin.store), store.batches(limit=limit) if store is not None else []
+        return shown(origin.store), store.batches(limit=limit, damaged=damaged) if store is not None else []
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -29,7 +28,7 @@ def show_trial(reference: str, trial_id: str, origin: Origin, output: Output) ->
     """Print a trial with each of its attempts. Raises ``BatchNotFound`` if the batch has no such trial."""
     with stores.opened(origin, reference) as batch:
         record = batch.record
-        loaded = LoadedBatch.from_json(record.spec, Path(record.base))
+        loaded = LoadedBatch.of(record)
         ordinal = ordinal_of(loaded.plan, trial_id)
         if ordinal is None:
             command = f"batchyard show {record.id} --trials{origin.options}"

@@ -6,16 +6,14 @@ Not for whether a result may stand for a trial (``decide.amending``) nor for the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
-
-from pydantic import ValidationError
 
 from batchyard.decide.amending import CODE, Carrying, Side, Tally, Why, differences
 from batchyard.engine.leaving_out import IGNORE_FILE, is_left_out_within, patterns_of
 from batchyard.engine.sources import LoadedBatch
-from batchyard.model.errors import BatchAmbiguous, BatchNotFound, Fault, SpecInvalid
+from batchyard.engine.stored_spec import written_of
+from batchyard.model.errors import BatchAmbiguous, BatchNotFound, Fault, RecordDamaged, SpecInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +40,7 @@ class PastResults(Protocol):
         ...
 
     def earlier(self, name: str, limit: int) -> Sequence[BatchRecord]:
-        """Return the newest finished batches of a name, with their specs, newest first."""
+        """Return the newest finished batches of a name, with their specs, newest first; but for any that is damaged."""
         ...
 
     def carry_over(
@@ -108,11 +106,13 @@ class CarryOver:
             if not trials.open_count and not (alone and untold):
                 return
             try:
-                record = self._store.batch(source)
+                old = LoadedBatch.of(self._store.batch(source))
             except BatchNotFound:
                 self.told.append(f"{source} is not in the store any more")
                 continue
-            old = LoadedBatch.from_json(record.spec, Path(record.base))
+            except RecordDamaged as err:
+                self.told.append(str(err))
+                continue
             tally, carried = Tally(len(self._loaded.plan)), 0
             carrying = Carrying(side_of(self._loaded), side_of(old))
             for step in self._steps(source, carrying, tally, epoch, trials):
@@ -175,9 +175,8 @@ def without_outputs(past: PastResults, loaded: LoadedBatch) -> LoadedBatch:
     """Return the batch with the files that earlier runs of its name wrote taken for no code, as those of its own."""
     if loaded.setting is None:
         return loaded
-    settings = [record.spec.get("setting") for record in past.earlier(loaded.batch.metadata.name, MOST_EARLIER)]
-    written = {path for setting in settings if setting for path in setting.get("written", ())}
-    apart = tuple(sorted({*loaded.setting.apart, *written}))
+    found = [written_of(record) for record in past.earlier(loaded.batch.metadata.name, MOST_EARLIER)]
+    apart = tuple(sorted({*loaded.setting.apart, *chain.from_iterable(found)}))
     return replace(loaded, setting=replace(loaded.setting, apart=apart))
 
 
@@ -212,10 +211,9 @@ def amending_record(loaded: LoadedBatch, record: BatchRecord, said_at: str) -> L
     source = f"batch {record.id}"
     if not record.phase.final:
         raise _refused(loaded, said_at, source, "is not finished", f"go on with it: batchyard resume {record.id}")
-    old = _read(record)
-    if old is None:
+    if not record.total:
         raise _refused(loaded, said_at, source, "was never accepted", "name a batch whose trials ran")
-    found = _differences(loaded, old)
+    found = _differences(loaded, LoadedBatch.of(record))
     if found:
         anew = f"or run all of it anew: without {said_at}"
         faults = [
@@ -231,14 +229,22 @@ def reusing(past: PastResults, loaded: LoadedBatch) -> tuple[LoadedBatch, str]:
     why = "there is no finished batch of this name"
     sources = []
     for place, record in enumerate(past.earlier(loaded.batch.metadata.name, MOST_EARLIER)):
-        old = _read(record)
-        found = ("it was never accepted",) if old is None else _differences(loaded, old)
+        found = _why_not(loaded, record)
         if not found:
             sources.append(record.id)
         elif place == 0:
             also = "".join(map(_also, found)).removesuffix(", ")
             why = "; ".join(filter(None, (f"{record.id} differs: {'; '.join(found)}", also)))
     return replace(loaded, carries_from=tuple(sources)), "" if sources else f"nothing can be used again: {why}"
+
+
+def _why_not(loaded: LoadedBatch, record: BatchRecord) -> tuple[str, ...]:
+    if not record.total:
+        return ("it was never accepted",)
+    try:
+        return _differences(loaded, LoadedBatch.of(record))
+    except RecordDamaged as err:
+        return (str(err),)
 
 
 def _also(difference: str) -> str:
@@ -254,13 +260,6 @@ def _differences(loaded: LoadedBatch, old: LoadedBatch) -> tuple[str, ...]:
         files = {path: said for path, said in was.setting.files.items() if not is_left_out_within(path, patterns)}
         was = replace(was, setting=replace(was.setting, files=files))
     return differences(new, was)
-
-
-def _read(record: BatchRecord) -> LoadedBatch | None:
-    try:
-        return LoadedBatch.from_json(record.spec, Path(record.base))
-    except (ValidationError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _refused(loaded: LoadedBatch, said_at: str, source: str, message: str, remedy: str) -> SpecInvalid:

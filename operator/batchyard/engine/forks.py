@@ -6,10 +6,7 @@ Not for which trial goes with which (``decide.forking``) nor for fetching checkp
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
 
 from batchyard.decide.forking import Forking, ForkPoint, boundary_faults, fork_point, forking
 from batchyard.engine.sources import LoadedBatch
@@ -88,11 +85,10 @@ def find_forks(store: BatchStore, name: str, fork: ForkFrom, plan: Plan, source:
 
 
 def _plan_of(name: str, fork: ForkFrom, source: BatchRecord) -> Plan:
-    try:
-        return LoadedBatch.from_json(source.spec, Path("/")).plan
-    except (ValidationError, KeyError, TypeError, AttributeError) as err:
+    if not source.total:
         text = f"cannot be forked from: {source.message or 'it was never accepted'}"
-        raise _refused(name, fork, text, "name a batch whose trials ran") from err
+        raise _refused(name, fork, text, "name a batch whose trials ran")
+    return LoadedBatch.of(source).plan
 
 
 def _refused(name: str, fork: ForkFrom, message: str, remedy: str) -> SpecInvalid:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchyard.engine.files import FileTracking
     from batchyard.engine.marks import GraphMarks, ShareableNode
     from batchyard.model.audit import AuditEntry, SealedEntry
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.execution import Breakpoints, Checkpoint
     from batchyard.model.questions import Question
     from batchyard.model.trial import JSON, AttemptResult, Combination, NodeBoundary
@@ -100,8 +101,11 @@ class BatchStore(Protocol):
         """Return the batch of this id, id prefix or name (the newest). Raises ``BatchNotFound``, ``BatchAmbiguous``."""
         ...
 
-    def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
-        """Return the newest batches first, at most ``limit``; ``spec`` is left out (None) for speed."""
+    def batches(self, *, limit: int = 50, damaged: list[RecordDamaged] | None = None) -> Sequence[BatchRecord]:
+        """Return the newest batches first, at most ``limit``; ``spec`` is left out (None) for speed.
+
+        Those of them that cannot be read go to ``damaged``; without it, the first is raised.
+        """
         ...
 
     def open_session(self, batch_id: str, owner: Owner, now: datetime, *, after: int | None = None) -> Session:

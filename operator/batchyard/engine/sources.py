@@ -13,8 +13,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from pydantic import ValidationError
+
 from batchyard.model.cases import MAX_FAULTS, ParsedCases, case_json, case_of, kind_of, name_faults, parse_cases
-from batchyard.model.errors import Fault, SpecInvalid
+from batchyard.model.errors import Fault, RecordDamaged, SpecInvalid
+from batchyard.model.faults import in_brief
 from batchyard.model.matrix import Plan, expand_combinations
 from batchyard.model.parse import Draft, in_file_order, read_draft, trial_cap_faults
 from batchyard.model.rules import Place
@@ -24,6 +27,7 @@ from batchyard.model.spec import MAX_INLINE_CASES_BYTES, BatchTest, CaseSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from batchyard.engine.ports import BatchRecord
     from batchyard.model.trial import JSON, Case
 
 MAX_SPEC_BYTES = 1024 * 1024
@@ -104,6 +108,20 @@ class LoadedBatch:
             setting=None if setting is None else Setting.from_json(setting),
             carries_from=tuple(carries_from),
         )
+
+    @classmethod
+    def of(cls, record: BatchRecord) -> LoadedBatch:
+        """Return the batch that a store keeps, from its record with the spec. Raises ``RecordDamaged``."""
+        fault: object
+        try:
+            return cls.from_json(record.spec, Path(record.base or "/"))
+        except ValidationError as err:
+            fault = in_brief(err)
+        except KeyError as err:
+            fault = f"{err} is missing"
+        except (ValueError, TypeError, AttributeError, SpecInvalid) as err:
+            fault = err
+        raise RecordDamaged.of(f"the specification of batch {record.id}", fault)
 
 
 @dataclass(frozen=True, slots=True)

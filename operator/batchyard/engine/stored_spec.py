@@ -43,6 +43,13 @@ def repeats_of(record: BatchRecord) -> int:
     return found if isinstance(found, int) else 1
 
 
+def written_of(record: BatchRecord) -> tuple[str, ...]:
+    """Return the files that the batch's run wrote beside its code."""
+    setting = record.spec.get("setting") if isinstance(record.spec, dict) else None
+    found = setting.get("written") if isinstance(setting, dict) else None
+    return tuple(path for path in found if isinstance(path, str)) if isinstance(found, list) else ()
+
+
 def cases_of(record: BatchRecord) -> tuple[Case, ...]:
     """Return the batch's cases as far as comparisons need them: name, weight and group."""
     found = _at(record, "cases")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from batchyard.model.errors import RecordDamaged
+from batchyard.model.faults import in_brief
 from batchyard.model.status import BatchStatus
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ def status_of(record: BatchRecord) -> BatchStatus:
         return BatchStatus(phase=record.phase)
     try:
         return BatchStatus.from_json(record.status)
-    except ValueError as err:
-        raise RecordDamaged(f"store: the status of batch {record.id} was changed or damaged: {err}") from err
+    except ValidationError as err:
+        raise RecordDamaged.of(f"the status of batch {record.id}", in_brief(err)) from err
 
 
 def by_results(record: BatchRecord, finished: int, results: Iterable[AttemptResult]) -> BatchRecord:
@@ -40,7 +42,7 @@ def by_results(record: BatchRecord, finished: int, results: Iterable[AttemptResu
     from batchyard.engine.sources import LoadedBatch
     from batchyard.engine.summary import Summary
 
-    summary = Summary(LoadedBatch.from_json(record.spec, Path(record.base)).plan)
+    summary = Summary(LoadedBatch.of(record).plan)
     for result in results:
         summary.add(result)
     summary.retried, summary.carried = counts.retried, counts.carried_over

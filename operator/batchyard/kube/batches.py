@@ -9,7 +9,6 @@ import asyncio
 import weakref
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from batchyard.decide.publish import LIMITED, choose
@@ -350,7 +349,7 @@ class Batches:
         opened_at = self._clock.now()
         session = self.store.open_session(batch_id, self.owner, opened_at)
         full = self.store.batch(batch_id)
-        loaded = LoadedBatch.from_json(full.spec, Path("/"))
+        loaded = LoadedBatch.of(full)
         summary, final = Summary(loaded.plan, loaded.batch.spec.gate), bytearray(full.total)
         for result in self.store.results(batch_id):
             final[result.ordinal] = 1

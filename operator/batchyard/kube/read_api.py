@@ -61,8 +61,13 @@ class Reader(Protocol):
         """
         ...
 
-    def batches(self, namespace: str, limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
-        """Return the newest batches of a namespace ("" is all), newest first, without their specs."""
+    def batches(
+        self, namespace: str, limit: int, damaged: list[RecordDamaged]
+    ) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
+        """Return the newest batches of a namespace ("" is all), newest first, without their specs.
+
+        Those of them that cannot be read go to ``damaged``.
+        """
         ...
 
     def results(
@@ -197,8 +202,10 @@ class _ReadApi:
         limit = query.number("limit", 50, 1, _MOST_BATCHES)
         namespace = query.text("namespace")
         query.end()
-        found = self._reader.batches(namespace, limit)
-        return _document(batches=[record_json(record, where) for record, where in found])
+        damaged: list[RecordDamaged] = []
+        found = self._reader.batches(namespace, limit, damaged)
+        listed = [record_json(record, where) for record, where in found]
+        return _document(batches=listed, damaged=[str(err) for err in damaged])
 
     def batch(self, query: _Query) -> bytes:
         reference = query.text("reference")

@@ -7,7 +7,6 @@ ADR 14. Not for what counts as equal (``judge.parity``).
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import Conflict, Forbidden, Invalid, NotFound
@@ -78,7 +77,7 @@ class Twins:
             record = await self._batches.threads(partial(self._batches.store.batch_of, owner["uid"]))
             if record is not None and record.id == of and (await self._batches.ref_of(of)).namespace == ref.namespace:
                 full = await self._full(of)
-                loaded = LoadedBatch.from_json(full.spec, Path("/"))
+                loaded = LoadedBatch.of(full)
                 return sampled_twin(full, loaded, _there(loaded.batch))
         fault = Fault(
             f"metadata.annotations.{PARITY_OF}", of, "is of no batch that this BatchTest belongs to", "take it out"
@@ -101,10 +100,10 @@ class Twins:
 
     async def _compare(self, seen: BatchTestObject, full: BatchRecord) -> tuple[BatchRecord | None, float | None]:
         store, ref = self._batches.store, seen.ref
-        loaded = LoadedBatch.from_json(full.spec, Path("/"))
+        loaded = LoadedBatch.of(full)
         name = with_suffix(ref.name, _SUFFIX)
         found = await self._batches.threads(lambda: store.newest_of(ref.namespace, name))
-        other = LoadedBatch.from_json(found.spec, Path("/")) if found is not None else None
+        other = LoadedBatch.of(found) if found is not None else None
         if found is None or other is None or other.twin_of != full.id:
             why = await self._make(seen, full, loaded.batch, name)
             return (None, _LOOK_SECONDS) if why is None else (await self._give_up(full, why), None)

@@ -71,6 +71,11 @@ class StoreError(BatchyardError):
 class RecordDamaged(StoreError):
     """A row of the store is not as Batchyard wrote it: the store works, what it keeps was changed."""
 
+    @classmethod
+    def of(cls, what: str, fault: object) -> RecordDamaged:
+        """Return the error for something in the store, with what shows that it is not as it was written."""
+        return cls(f"store: {what} was changed or damaged: {fault}; restore a back-up, see docs/database.md")
+
 
 class SchemaTooNew(StoreError):
     """The store was written by a newer Batchyard; this one refuses to touch it."""

@@ -79,6 +79,14 @@ def model_faults(error: ValidationError, model: type[BaseModel], root: str = "")
         yield Fault(path or "file", _shown(detail, loc), message, remedy)
 
 
+def in_brief(error: ValidationError) -> str:
+    """Return the first of pydantic's errors and how many more there are, without any value: it may be a secret."""
+    details = error.errors(include_url=False, include_input=False)
+    path = ".".join(map(str, details[0]["loc"]))
+    more = f"; and {len(details) - 1} more faults" if len(details) > 1 else ""
+    return f"{path}: {details[0]['msg']}{more}" if path else f"{details[0]['msg']}{more}"
+
+
 def shortened(value: JSON) -> str:
     """Return a value as JSON in at most 60 characters."""
     text = json.dumps(value, ensure_ascii=False, default=str)

@@ -130,7 +130,11 @@ class BatchTests:
         if not Path(store).exists():
             return ""
         with open_store(store) as opened:
-            left = [record for record in opened.batches(limit=20) if record.name == name and not record.phase.final]
+            left = [
+                record
+                for record in opened.batches(limit=20, damaged=[])
+                if record.name == name and not record.phase.final
+            ]
         return left[0].id if left else ""
 
 

@@ -109,7 +109,7 @@ class SqlPastResults:
         return (rows.attempt_from(row) for row in page)
 
     def earlier(self, name: str, limit: int) -> Sequence[BatchRecord]:
-        """Return the newest finished batches of a name, with their specs, newest first."""
+        """Return the newest finished batches of a name, with their specs, newest first; but for any that is damaged."""
         final = batches.c.phase.in_([phase for phase in Phase if phase.final])
         newest = (
             sa.select(batches, documents.c.spec)
@@ -119,7 +119,7 @@ class SqlPastResults:
             .limit(limit)
         )
         with reported(self._place, "read"), self._store.engine.connect() as connection:
-            return [rows.batch_from(row) for row in connection.execute(newest).mappings()]
+            return rows.batches_from(connection.execute(newest).mappings(), damaged=[])
 
     def write_setting(self, batch_id: str, document: JSON) -> None:
         """Write a batch's document anew, because what it runs with is not what it was any more."""

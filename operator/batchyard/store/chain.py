@@ -73,7 +73,7 @@ def append(
         head = link.hash
     if sealed:
         connection.execute(audit_entries.insert(), sealed)
-    changes: rows.Row = {"audit_head": head, "audit_entries": seq, "audit_dropped": chain.dropped + dropped}
+    changes: rows.Values = {"audit_head": head, "audit_entries": seq, "audit_dropped": chain.dropped + dropped}
     if update is not None:
         changes |= rows.batch_changes(update)
         if update.status is not None:

@@ -18,6 +18,7 @@ from batchyard.model.errors import BatchNotFound, SegmentOutOfOrder, StaleLeader
 from batchyard.model.outcome import Phase
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
+from batchyard.store.as_written import Row, as_written
 from batchyard.store.carrying import SqlPastResults, copy_rows
 from batchyard.store.cluster_events import ClusterEvents, add_to_outbox
 from batchyard.store.lookup import finals_of
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from batchyard.engine.carrying import PastResults, Step
     from batchyard.engine.ports import BatchRecord, BatchUpdate, Session
     from batchyard.model.audit import AuditEntry
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.trial import AttemptResult
 
 _TOKEN_KEY = "token-key"  # noqa: S105 - the name of a setting
@@ -184,7 +186,9 @@ class SqlClusterStore(ClusterEvents, SqlStore):
             record = self._batch(connection, reference, _in(namespace))
         return record, self.cluster_ref(record.id)
 
-    def batches_and_tests(self, namespace: str, limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
+    def batches_and_tests(
+        self, namespace: str, limit: int, damaged: list[RecordDamaged]
+    ) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
         """Return what ``batches`` does, only of those in a namespace unless it is "", and their BatchTests."""
         where = [getattr(cluster_batches.c, name).label(f"test_{name}") for name in ("namespace", "name", "uid")]
         query = (
@@ -196,7 +200,9 @@ class SqlClusterStore(ClusterEvents, SqlStore):
             .limit(limit)
         )
         with self._read() as connection:
-            return [(rows.batch_from(row), _test_of(row)) for row in connection.execute(query).mappings()]
+            found = connection.execute(query).mappings().all()
+        tests = {row["id"]: _test_of(row) for row in found}
+        return [(record, tests[record.id]) for record in rows.batches_from(found, damaged)]
 
     def open_batches(self) -> Sequence[tuple[str, ClusterRef]]:
         """Return every batch that is not over, or one of whose places is not released."""
@@ -332,7 +338,8 @@ def _environment_row(environment: EnvironmentRecord) -> dict[str, Any]:
     return row | {"state": environment.state.value}
 
 
-def _environment_from(row: RowMapping) -> EnvironmentRecord:
+@as_written(environments, lambda row: f"place {row['attempt']} of batch {row['batch_id']}")
+def _environment_from(row: Row) -> EnvironmentRecord:
     fields: dict[str, Any] = dict(row)
     for name in _MOMENTS:
         fields[name] = None if fields[name] is None else rows.from_micros(fields[name])

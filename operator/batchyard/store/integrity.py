@@ -6,20 +6,17 @@ was edited, so it takes none of the schema's promises for granted.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from batchyard.model.audit import verify_chain
-from batchyard.model.errors import StoreError
-from batchyard.model.outcome import Outcome, Phase, Reason
+from batchyard.model.outcome import Phase
+from batchyard.store.batch_integrity import UNTOLD, batch_findings
 from batchyard.store.faults import place_of, reported
+from batchyard.store.findings import Finding, FindingSeverity, Remedy
 from batchyard.store.rows import to_micros
 from batchyard.store.tables import (
-    IS_FINAL,
     IS_OPEN,
     attempts,
     audit_entries,
@@ -30,7 +27,6 @@ from batchyard.store.tables import (
     outbox,
     sessions,
 )
-from batchyard.store.told_results import ToldResults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,50 +38,13 @@ OWNED = (documents, sessions, attempts, outbox, environments, cluster_batches)
 """The tables whose rows are nothing without their batch."""
 
 _SHOWN = 20
-_RESTORE = "restore a back-up, see docs/database.md"
 _STUCK_MICROS = 60 * 60 * 1_000_000
-
-
-class FindingSeverity(StrEnum):
-    """How bad a finding is: data lost or forged, data that disagrees, or only worth knowing."""
-
-    CRITICAL = "critical"
-    WARNING = "warning"
-    INFO = "info"
-
-
-class Remedy(StrEnum):
-    """What mends a finding: one of the things that ``repair`` does, a person, or nothing because nothing is broken."""
-
-    DELETE_ORPHANS = "deleteOrphans"
-    DELETE_TRAIL = "deleteTrail"
-    UPDATE_STATUS = "updateStatus"
-    RETRY_EVENTS = "retryEvents"
-    COLLECT_FILES = "collectFiles"
-    MANUAL = "manual"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it should be. ``batch_id`` is empty for the database as a whole."""
-
-    severity: FindingSeverity
-    kind: str
-    batch_id: str
-    message: str
-    remedy: Remedy = Remedy.MANUAL
-
-    @property
-    def can_be_mended(self) -> bool:
-        """Return whether a repair mends it, without anybody judging."""
-        return self.remedy not in {Remedy.MANUAL, Remedy.NONE}
 
 
 def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
     """Return everything found, the whole database first, then batch by batch; nothing is changed.
 
-    Takes time in proportion to the store's size: every audit entry's hash is computed again.
+    Takes time in proportion to the store's size: every audit entry's hash is computed again, every result read.
     """
     with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
         findings = [*_damage(connection), *_dangling(connection)]
@@ -93,41 +52,10 @@ def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
         findings += [*_orphaned_events(connection), *_waiting_events(connection, to_micros(now))]
         known = connection.scalars(sa.select(batches.c.id)).all()
     for batch_id in known:
-        findings += _of_batch(store, batch_id)
-    return findings
-
-
-def _of_batch(store: SqlStore, batch_id: str) -> list[Finding]:
-    """Return what is wrong with one batch, with what it is after the look if its trail was deleted meanwhile."""
-    batch = _row(store, batch_id)
-    if batch is None:
-        return []
-    against = [*_trail(store, batch)]
-    found = [*against, *_counters(store, batch, sound=not against)]
-    newer = _row(store, batch_id) if found else None
-    if newer is not None and newer.audit_pruned_at != batch.audit_pruned_at:
-        return _of_batch(store, batch_id)
-    return found
-
-
-def _row(store: SqlStore, batch_id: str) -> sa.Row[Any] | None:
-    """Return all that a batch is judged by, as one statement shows it; ``spec`` is None if it has no document."""
-    # Nobody ran such a batch: it was written down for an execution to belong to.
-    for_execution = sa.exists().where(
-        sessions.c.batch_id == batches.c.id, sessions.c.epoch == 1, sessions.c.close_reason == Reason.EXECUTION
-    )
-    entries = sa.select(sa.func.count()).where(audit_entries.c.batch_id == batches.c.id)
-    final = sa.select(sa.func.count()).where(attempts.c.batch_id == batches.c.id, IS_FINAL)
-    query = sa.select(
-        batches,
-        documents.c.spec,
-        documents.c.status,
-        for_execution.label("for_execution"),
-        entries.scalar_subquery().label("stored_entries"),
-        final.scalar_subquery().label("final_results"),
-    ).outerjoin(documents)
-    with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
-        return connection.execute(query.where(batches.c.id == batch_id)).first()
+        findings += batch_findings(store, batch_id)
+    # What is mended of a batch is told in its trail, and nothing is added to one that does not verify.
+    untold = {finding.batch_id for finding in findings if finding.kind in UNTOLD}
+    return [replace(one, remedy=Remedy.MANUAL) if one.batch_id in untold else one for one in findings]
 
 
 def _damage(connection: sa.Connection) -> Iterator[Finding]:
@@ -215,69 +143,3 @@ def _waiting_events(connection: sa.Connection, now: int) -> Iterator[Finding]:
         )
         message = f"{row.rows} Kubernetes events {what}" + (f"; the API server said: {row.why}" if row.why else "")
         yield Finding(FindingSeverity.WARNING, kind, row.batch_id, message, Remedy.RETRY_EVENTS)
-
-
-def _trail(store: SqlStore, batch: sa.Row[Any]) -> Iterator[Finding]:
-    """Find what is wrong with a batch's trail, and results that are not as a sound trail tells."""
-    if batch.audit_pruned_at is not None:
-        if next(iter(store.audit_entries(batch.id, limit=1)), None) is not None:
-            message = "its audit trail counts as deleted, but there are entries"
-            yield Finding(FindingSeverity.WARNING, "audit_pruned", batch.id, message, Remedy.DELETE_TRAIL)
-        return
-    if batch.stored_entries != batch.audit_entries:
-        message = f"it counts {batch.audit_entries} audit entries, but {batch.stored_entries} are stored"
-        yield Finding(FindingSeverity.CRITICAL, "audit_count", batch.id, message)
-    told = ToldResults()
-    # Up to what the head was read for: a batch that runs goes on adding entries.
-    entries = store.audit_entries(batch.id, limit=batch.audit_entries)
-    try:
-        fault = verify_chain(told.heard(entries), batch.audit_head)
-    except StoreError as err:
-        fault = str(err)
-    if fault:
-        yield Finding(FindingSeverity.CRITICAL, "audit_chain", batch.id, f"its audit trail does not verify: {fault}")
-    elif Phase(batch.phase).final:
-        found = [*told.contradictions(store, batch.id, all_told=not batch.audit_dropped)]
-        if found:
-            more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            message = f"its results contradict its audit trail: {'; '.join(found[:_SHOWN])}{more}; {_RESTORE}"
-            yield Finding(FindingSeverity.CRITICAL, "contradicted_results", batch.id, message)
-
-
-def _counters(store: SqlStore, batch: sa.Row[Any], *, sound: bool) -> Iterator[Finding]:
-    """Find numbers that disagree; ``sound``: nothing speaks against the results, so that a status may follow them."""
-    if batch.spec is None:
-        yield Finding(FindingSeverity.CRITICAL, "no_document", batch.id, "its specification is missing")
-        return
-    final = batch.final_results
-    never_run = batch.for_execution and batch.phase == Phase.CANCELLED and batch.started_at is None
-    if Phase(batch.phase).final and final < batch.total and not never_run:
-        message = f"it is {batch.phase}, but only {final} of {batch.total} trials have a final result; {_RESTORE}"
-        yield Finding(FindingSeverity.CRITICAL, "missing_results", batch.id, message)
-    yield from _status(store, batch, sound=sound)
-
-
-def _status(store: SqlStore, batch: sa.Row[Any], *, sound: bool) -> Iterator[Finding]:
-    try:
-        _, status = json.loads(batch.spec), json.loads(batch.status or "null")
-    except ValueError as err:
-        message = f"its specification or status is no JSON: {err}; {_RESTORE}"
-        yield Finding(FindingSeverity.CRITICAL, "unreadable_document", batch.id, message)
-        return
-    told = status.get("trials") if isinstance(status, dict) else None
-    if not isinstance(told, dict) or not Phase(batch.phase).final:
-        # While a batch runs, its status may lag behind its results.
-        return
-    counted = store.counts(batch.id)
-    # Where results are missing or were changed, the status may be all that tells of them.
-    remedy = Remedy.UPDATE_STATUS if sound and sum(counted.values()) == batch.total else Remedy.MANUAL
-    for outcome in Outcome:
-        name = status_key(outcome)
-        if name in told and told[name] != counted.get(outcome, 0):
-            message = f"its status tells of {told[name]} {outcome} trials, but {counted.get(outcome, 0)} are stored"
-            yield Finding(FindingSeverity.WARNING, "status_count", batch.id, message, remedy)
-
-
-def status_key(outcome: Outcome) -> str:
-    """Return how a status names the count of an outcome."""
-    return outcome[0].lower() + outcome[1:]

@@ -53,7 +53,13 @@ def endings_of(store: SqlStore, batch_id: str) -> Iterator[Ending]:
     query = sa.select(*columns).where(attempts.c.batch_id == batch_id, IS_FINAL)
     place, key = place_of(store.engine.url), (attempts.c.ordinal,)
     for row in paged(store.engine, place, query, key=key, after=(-1,), size=_ENDINGS_PAGE):
-        yield Ending(row["ordinal"], row["combination"], row["case_name"], row["repeat"], Outcome(row["outcome"]))
+        yield Ending(
+            row["ordinal"],
+            row["combination"],
+            row["case_name"],
+            row["repeat"],
+            rows.outcome_from(batch_id, row["outcome"]),
+        )
 
 
 def finals_of(store: SqlStore, batch_id: str, ordinals: Sequence[int] | None) -> Iterator[AttemptResult]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batchyard.engine.cluster_ports import ClusterRef
     from batchyard.engine.ports import BatchRecord, Owner
     from batchyard.model.audit import SealedEntry
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import AttemptResult
     from batchyard.store.cluster import SqlClusterStore
@@ -41,9 +42,11 @@ class StoreReader:
         """Return the batch that a reference means, only those of a namespace unless it is "", and its BatchTest."""
         return self._store.batch_and_test(reference, namespace)
 
-    def batches(self, namespace: str, limit: int) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
+    def batches(
+        self, namespace: str, limit: int, damaged: list[RecordDamaged]
+    ) -> Sequence[tuple[BatchRecord, ClusterRef | None]]:
         """Return the newest batches of a namespace ("" is all), newest first, without their specs."""
-        return self._store.batches_and_tests(namespace, limit)
+        return self._store.batches_and_tests(namespace, limit, damaged)
 
     def results(
         self, batch_id: str, after: tuple[int, int], *, final_only: bool, outcomes: Sequence[Outcome] | None

@@ -10,7 +10,7 @@ import sqlite3
 from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -20,17 +20,19 @@ from batchyard.model.errors import StoreError
 from batchyard.model.events import EventType, severity_of
 from batchyard.model.outcome import Outcome
 from batchyard.store import rows
+from batchyard.store.batch_integrity import status_key
 from batchyard.store.chain import append, read_chain
 from batchyard.store.connect import for_writing
 from batchyard.store.faults import place_of, reported
-from batchyard.store.integrity import OWNED, Remedy, status_key
+from batchyard.store.findings import Remedy
+from batchyard.store.integrity import OWNED
 from batchyard.store.tables import IS_FINAL, attempts, audit_entries, batches, cluster_batches, documents, outbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from batchyard.store.integrity import Finding
+    from batchyard.store.findings import Finding
     from batchyard.store.sql import SqlStore
 
 _DONE = {
@@ -61,22 +63,35 @@ def back_up(store: SqlStore, now: datetime) -> Path | None:
     return copy
 
 
-def repair(store: SqlStore, findings: Iterable[Finding], now: datetime) -> list[tuple[str, str]]:
-    """Mend what can be mended; return (batch id, what was done), batch by batch.
+class Repair(NamedTuple):
+    """What was done and what could not be, each as (batch id, what or why not), batch by batch."""
 
-    Each batch in a transaction of its own. Raises ``StoreError``.
-    """
+    done: list[tuple[str, str]]
+    failed: list[tuple[str, str]]
+
+
+def repair(store: SqlStore, findings: Iterable[Finding], now: datetime) -> Repair:
+    """Mend what can be mended, each batch in a transaction of its own: one that cannot be written stops no other."""
     wanted: dict[str, set[Remedy]] = defaultdict(set)
     for finding in findings:
         if finding.can_be_mended:
             wanted[finding.batch_id].add(finding.remedy)
-    done = []
+    result = Repair([], [])
     for batch_id, remedies in sorted(wanted.items()):
-        with reported(place_of(store.engine.url), "mend a batch"), for_writing(store.engine).begin() as connection:
-            mended = [remedy for remedy in Remedy if remedy in remedies and _mend(connection, batch_id, remedy)]
-            _tell(connection, batch_id, mended, now)
-        done += [(batch_id, _DONE[remedy]) for remedy in mended]
-    return done
+        try:
+            mended = _mend_batch(store, batch_id, remedies, now)
+        except StoreError as err:
+            result.failed.append((batch_id, str(err)))
+        else:
+            result.done.extend((batch_id, _DONE[remedy]) for remedy in mended)
+    return result
+
+
+def _mend_batch(store: SqlStore, batch_id: str, remedies: set[Remedy], now: datetime) -> list[Remedy]:
+    with reported(place_of(store.engine.url), "mend a batch"), for_writing(store.engine).begin() as connection:
+        mended = [remedy for remedy in Remedy if remedy in remedies and _mend(connection, batch_id, remedy)]
+        _tell(connection, batch_id, mended, now)
+    return mended
 
 
 def _mend(connection: sa.Connection, batch_id: str, remedy: Remedy) -> bool:

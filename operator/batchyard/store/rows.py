@@ -18,15 +18,34 @@ from batchyard.model.events import EventType, Severity
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.plain_json import plain_text
 from batchyard.model.trial import JSON, AttemptResult, EvaluatorScore, NodeBoundary
+from batchyard.store.as_written import NOTHING, NUMBER, TEXT, Kinds, Row, as_written, check_kinds, numbers, parsed
+from batchyard.store.tables import attempts, audit_entries, batches, sessions
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import RowMapping
+    from collections.abc import Iterable
 
-Row: TypeAlias = dict[str, Any]
+Values: TypeAlias = dict[str, Any]
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DEFAULT_RETENTION_DAYS = 30
+
+_SCORE_KINDS: Kinds = {
+    "evaluator": TEXT,
+    "score": NUMBER | NOTHING,
+    "weight": NUMBER,
+    "metrics": frozenset({dict}),
+    "error": TEXT,
+}
+_BOUNDARY_KINDS: Kinds = {
+    "node": TEXT,
+    "status": TEXT,
+    "duration_seconds": NUMBER,
+    "entry_checkpoint": TEXT | NOTHING,
+    "exit_checkpoint": TEXT | NOTHING,
+    "step": frozenset({int}),
+    "error": TEXT,
+}
 
 _readable = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _escaped = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
@@ -64,7 +83,7 @@ def _is_unicode(text: str) -> bool:
 # -- attempts ----------------------------------------------------------------------------------------------------
 
 
-def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Row:
+def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Values:
     """Return the row of one attempt. Raises ``StoreError`` if the result holds what JSON cannot say."""
     try:
         return {
@@ -99,17 +118,9 @@ def attempt_row(batch_id: str, result: AttemptResult, final: bool) -> Row:
         ) from err
 
 
-def attempt_from(row: RowMapping) -> AttemptResult:
+@as_written(attempts, lambda row: f"the row of trial {row['trial_id']} in batch {row['batch_id']}")
+def attempt_from(row: Row) -> AttemptResult:
     """Return the attempt that a row holds. Raises ``RecordDamaged`` if it was changed."""
-    try:
-        return _attempt_from(row)
-    except (ValueError, TypeError) as err:
-        raise RecordDamaged(
-            f"store: the row of trial {row['trial_id']} in batch {row['batch_id']} was changed or damaged: {err}"
-        ) from err
-
-
-def _attempt_from(row: RowMapping) -> AttemptResult:
     return AttemptResult(
         trial_id=row["trial_id"],
         ordinal=row["ordinal"],
@@ -126,10 +137,10 @@ def _attempt_from(row: RowMapping) -> AttemptResult:
         duration_seconds=row["duration_seconds"],
         score=row["score"],
         weight=row["weight"],
-        metrics=json.loads(row["metrics"]),
-        scores=tuple(EvaluatorScore(**fields) for fields in json.loads(row["scores"])),
-        boundaries=tuple(NodeBoundary(**fields) for fields in json.loads(row["boundaries"])),
-        output=None if row["output"] is None else json.loads(row["output"]),
+        metrics=numbers("metrics", parsed("metrics", row["metrics"], dict)),
+        scores=tuple(map(_score_from, parsed("scores", row["scores"], list))),
+        boundaries=tuple(map(_boundary_from, parsed("boundaries", row["boundaries"], list))),
+        output=None if row["output"] is None else parsed("output", row["output"], object),
         output_digest=row["output_digest"],
         thread_id=row["thread_id"],
         worker=row["worker"],
@@ -137,7 +148,7 @@ def _attempt_from(row: RowMapping) -> AttemptResult:
 
 
 # Written out by hand, because dataclasses.asdict copies deeply and costs five times as much on the hot path.
-def _score(score: EvaluatorScore) -> Row:
+def _score(score: EvaluatorScore) -> Values:
     return {
         "evaluator": score.evaluator,
         "score": score.score,
@@ -147,7 +158,7 @@ def _score(score: EvaluatorScore) -> Row:
     }
 
 
-def _boundary(boundary: NodeBoundary) -> Row:
+def _boundary(boundary: NodeBoundary) -> Values:
     return {
         "node": boundary.node,
         "status": boundary.status,
@@ -159,10 +170,23 @@ def _boundary(boundary: NodeBoundary) -> Row:
     }
 
 
+def _score_from(fields: JSON) -> EvaluatorScore:
+    score = EvaluatorScore(**fields)
+    check_kinds(fields, _SCORE_KINDS)
+    numbers("metrics", score.metrics)
+    return score
+
+
+def _boundary_from(fields: JSON) -> NodeBoundary:
+    boundary = NodeBoundary(**fields)
+    check_kinds(fields, _BOUNDARY_KINDS)
+    return boundary
+
+
 # -- audit entries -----------------------------------------------------------------------------------------------
 
 
-def entry_row(sealed: SealedEntry) -> Row:
+def entry_row(sealed: SealedEntry) -> Values:
     """Return the row of one sealed entry."""
     entry = sealed.entry
     return {
@@ -182,17 +206,9 @@ def entry_row(sealed: SealedEntry) -> Row:
     }
 
 
-def entry_from(row: RowMapping) -> SealedEntry:
+@as_written(audit_entries, lambda row: f"entry {row['seq']} of the audit trail of batch {row['batch_id']}")
+def entry_from(row: Row) -> SealedEntry:
     """Return the sealed entry that a row holds. Raises ``RecordDamaged`` if it was changed."""
-    try:
-        return _entry_from(row)
-    except (ValueError, TypeError) as err:
-        raise RecordDamaged(
-            f"store: entry {row['seq']} of the audit trail of batch {row['batch_id']} was changed or damaged: {err}"
-        ) from err
-
-
-def _entry_from(row: RowMapping) -> SealedEntry:
     return SealedEntry(
         seq=row["seq"],
         entry=AuditEntry(
@@ -205,7 +221,7 @@ def _entry_from(row: RowMapping) -> SealedEntry:
             trial_id=row["trial_id"],
             attempt=row["attempt"],
             source=row["source"],
-            details=json.loads(row["details"]),
+            details=parsed("details", row["details"], dict),
         ),
         previous=row["previous"],
         hash=row["hash"],
@@ -215,7 +231,7 @@ def _entry_from(row: RowMapping) -> SealedEntry:
 # -- batches -----------------------------------------------------------------------------------------------------
 
 
-def batch_row(record: BatchRecord) -> Row:
+def batch_row(record: BatchRecord) -> Values:
     """Return the row of one batch, without its documents."""
     row = asdict(replace(record, spec=None, status=None))
     del row["spec"], row["status"]
@@ -227,8 +243,9 @@ def batch_row(record: BatchRecord) -> Row:
     return row
 
 
-def open_session_from(row: RowMapping) -> OpenSession:
-    """Return the session that a row holds."""
+@as_written(sessions, lambda row: f"session {row['epoch']} of batch {row['batch_id']}")
+def open_session_from(row: Row) -> OpenSession:
+    """Return the session that a row holds. Raises ``RecordDamaged`` if it was changed."""
     return OpenSession(
         batch_id=row["batch_id"],
         epoch=row["epoch"],
@@ -238,7 +255,7 @@ def open_session_from(row: RowMapping) -> OpenSession:
     )
 
 
-def batch_changes(update: BatchUpdate) -> Row:
+def batch_changes(update: BatchUpdate) -> Values:
     """Return the columns that an update changes; its status is in another table."""
     changes = {
         "phase": str(update.phase),
@@ -249,13 +266,17 @@ def batch_changes(update: BatchUpdate) -> Row:
     return changes | {name: to_micros(instant) for name, instant in instants.items() if instant is not None}
 
 
-def batch_from(row: RowMapping) -> BatchRecord:
-    """Return the batch that a row holds, joined with its documents or without."""
+@as_written(batches, lambda row: f"the row of batch {row['id']}")
+def batch_from(row: Row) -> BatchRecord:
+    """Return the batch that a row holds, joined with its documents or without. Raises ``RecordDamaged``."""
+    for name in ("total", "epoch", "audit_entries", "audit_dropped"):
+        if row[name] < 0:
+            raise ValueError(f"{name} is {row[name]}")
     spec, status = row.get("spec"), row.get("status")
     return BatchRecord(
         id=row["id"],
         name=row["name"],
-        spec=None if spec is None else json.loads(spec),
+        spec=None if spec is None else parsed("spec", spec, dict),
         spec_digest=row["spec_digest"],
         base=row["base"],
         total=row["total"],
@@ -266,13 +287,34 @@ def batch_from(row: RowMapping) -> BatchRecord:
         message=row["message"],
         started_at=_instant(row["started_at"]),
         completed_at=_instant(row["completed_at"]),
-        status=None if status is None else json.loads(status),
+        status=None if status is None else parsed("status", status, dict),
         epoch=row["epoch"],
         audit_head=row["audit_head"],
         audit_entries=row["audit_entries"],
         audit_dropped=row["audit_dropped"],
         audit_pruned_at=_instant(row["audit_pruned_at"]),
     )
+
+
+def batches_from(found: Iterable[Row], damaged: list[RecordDamaged] | None) -> list[BatchRecord]:
+    """Return the batches that rows hold; those that cannot be read go to ``damaged``, or the first one is raised."""
+    read = []
+    for row in found:
+        try:
+            read.append(batch_from(row))
+        except RecordDamaged as err:
+            if damaged is None:
+                raise
+            damaged.append(err)
+    return read
+
+
+def outcome_from(batch_id: str, text: str) -> Outcome:
+    """Return the outcome that a column of a batch's results names. Raises ``RecordDamaged``."""
+    try:
+        return Outcome(text)
+    except ValueError as err:
+        raise RecordDamaged.of(f"a result of batch {batch_id}", err) from err
 
 
 def _instant(micros: int | None) -> datetime | None:

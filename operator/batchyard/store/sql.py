@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batchyard.model.audit import AuditEntry, SealedEntry
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.trial import AttemptResult
 
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT, Outcome.ERRORED)
@@ -116,11 +117,14 @@ class SqlStore:
         with self._read() as connection:
             return self._batch(connection, reference, sa.true())
 
-    def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
-        """Return the newest batches first, at most ``limit``; ``spec`` is left out (None) for speed."""
+    def batches(self, *, limit: int = 50, damaged: list[RecordDamaged] | None = None) -> Sequence[BatchRecord]:
+        """Return the newest batches first, at most ``limit``; ``spec`` is left out (None) for speed.
+
+        Those of them that cannot be read go to ``damaged``; without it, the first is raised.
+        """
         newest = sa.select(batches, documents.c.status).join(documents).order_by(*NEWEST_FIRST).limit(limit)
         with self._read() as connection:
-            return [rows.batch_from(row) for row in connection.execute(newest).mappings()]
+            return rows.batches_from(connection.execute(newest).mappings(), damaged)
 
     def _batch(self, connection: sa.Connection, reference: str, among: sa.ColumnElement[bool]) -> BatchRecord:
         batch_id = self._resolve(connection, reference, among)
@@ -173,7 +177,8 @@ class SqlStore:
             row = connection.execute(newest.limit(1)).mappings().first()
         if row is None:
             return None
-        return Owner(row["host"], row["pid"], row["started"]), rows.from_micros(row["heartbeat_at"])
+        found = rows.open_session_from(row)
+        return found.owner, found.heard_at
 
     def open_sessions(self) -> Sequence[OpenSession]:
         """Return every session that was never closed and belongs to no BatchTest of a cluster, oldest first."""
@@ -352,7 +357,7 @@ class SqlStore:
             .group_by(attempts.c.outcome)
         )
         with self._read() as connection:
-            return {Outcome(outcome): count for outcome, count in connection.execute(query)}
+            return {rows.outcome_from(batch_id, outcome): count for outcome, count in connection.execute(query)}
 
     def audit_entries(self, batch_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[SealedEntry]:
         """Yield the batch's entries with ``seq`` over ``after``, oldest first, in pages."""

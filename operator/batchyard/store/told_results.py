@@ -8,25 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import sqlalchemy as sa
-
 from batchyard.events.audit import OUTCOME_OF
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome
-from batchyard.store.faults import place_of
-from batchyard.store.paging import paged
-from batchyard.store.tables import attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sqlalchemy.engine import RowMapping
-
     from batchyard.model.audit import AuditEntry, SealedEntry
-    from batchyard.store.sql import SqlStore
-
-_PAGE = 10_000
-_KEY = (attempts.c.ordinal, attempts.c.attempt)
+    from batchyard.store.as_written import Row
 
 
 class _Told(NamedTuple):
@@ -62,16 +52,13 @@ class ToldResults:
             # The first stands: the table refuses a second result of an attempt.
             self._told.setdefault((entry.trial_id, entry.attempt), _Told(outcome, known))
 
-    def contradictions(self, store: SqlStore, batch_id: str, *, all_told: bool) -> Iterator[str]:
-        """Yield what is otherwise in the results of a finished batch, a trial at a time, as words.
+    def contradictions(self, results: Iterable[Row], *, all_told: bool) -> Iterator[str]:
+        """Yield what is otherwise in the results of a finished batch, a trial at a time, as words; reads all of them.
 
         ``all_told``: no entry of the trail was dropped, so that a result it does not tell of was never one.
         """
-        columns = (*_KEY, attempts.c.trial_id, attempts.c.final, attempts.c.outcome, attempts.c.score)
-        query = sa.select(*columns).where(attempts.c.batch_id == batch_id)
-        place = place_of(store.engine.url)
         left, ended = dict(self._told), set()
-        for row in paged(store.engine, place, query, key=_KEY, after=(-1, -1), size=_PAGE):
+        for row in results:
             told = left.pop((row["trial_id"], row["attempt"]), None)
             if self._late and row["final"]:
                 ended.add(row["trial_id"])
@@ -86,7 +73,7 @@ class ToldResults:
                 yield f"{trial}#{attempt} has no result, and is {told.outcome} in the trail"
 
 
-def _difference(row: RowMapping, told: _Told | None) -> str:
+def _difference(row: Row, told: _Told | None) -> str:
     about = f"{row['trial_id']}#{row['attempt']}"
     if told is None:
         return f"{about} is {row['outcome']} in the results, and the trail tells of no such attempt"

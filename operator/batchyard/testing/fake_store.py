@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import AttemptResult
 
@@ -62,8 +63,9 @@ class FakeStore:
             raise BatchAmbiguous(f'"{reference}" could be {", ".join(found)}')
         return self._kept[found[0]].record
 
-    def batches(self, *, limit: int = 50) -> Sequence[BatchRecord]:
-        """Return the newest batches first, without their specs."""
+    def batches(self, *, limit: int = 50, damaged: list[RecordDamaged] | None = None) -> Sequence[BatchRecord]:
+        """Return the newest batches first, without their specs; none is ever damaged."""
+        del damaged
         records = [replace(kept.record, spec=None) for kept in self._kept.values()]
         return sorted(records, key=lambda record: (record.accepted_at, record.id), reverse=True)[:limit]
 

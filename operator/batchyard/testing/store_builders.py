@@ -14,10 +14,29 @@ from batchyard.model.trial import AttemptResult, EvaluatorScore, NodeBoundary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batchyard.model.trial import JSON
+
 T0 = datetime(2026, 3, 1, 12, 30, 15, 123457, tzinfo=UTC)
 """An instant whose microseconds no shorter spelling keeps."""
 
 OWNER, OTHER = Owner(host="here", pid=4711, started="1"), Owner(host="there", pid=4711, started="2")
+
+
+def a_spec(name: str = "docs-search", *, days: int = 30) -> JSON:
+    """Return a whole BatchTest that keeps its trail for so many days."""
+    return {
+        "apiVersion": "batchyard.dev/v1alpha1",
+        "kind": "BatchTest",
+        "metadata": {"name": name},
+        "spec": {
+            "description": "größer 🙂",
+            "workflow": {"factory": "docs_search.graph:build", "source": {"path": "."}},
+            "variants": {"include": [{"name": "bm25-first", "variants": {"retriever": "bm25"}}]},
+            "cases": [{"name": f"case-{number}", "input": {}} for number in range(10)],
+            "repeats": 1,
+            "audit": {"retentionDays": days},
+        },
+    }
 
 
 def a_batch(batch_id: str = "b1", name: str = "docs-search", *, minutes: int = 0) -> BatchRecord:
@@ -25,7 +44,7 @@ def a_batch(batch_id: str = "b1", name: str = "docs-search", *, minutes: int = 0
     return BatchRecord(
         id=batch_id,
         name=name,
-        spec={"spec": {"repeats": 1, "audit": {"retentionDays": 30}, "description": "größer 🙂"}},
+        spec=a_spec(name),
         spec_digest="5" * 64,
         base="/somewhere",
         total=10,

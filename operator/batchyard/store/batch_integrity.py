@@ -1,0 +1,182 @@
+"""Looks at one batch of a store: its trail, its documents, its results, and whether they say the same.
+
+Not for the database as a whole (``integrity``), nor for results against the trail (``told_results``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from batchyard.engine.sources import LoadedBatch
+from batchyard.engine.stored_status import status_of
+from batchyard.model.audit import verify_chain
+from batchyard.model.errors import RecordDamaged
+from batchyard.model.outcome import Outcome, Reason
+from batchyard.store import rows
+from batchyard.store.faults import place_of, reported
+from batchyard.store.findings import Finding, FindingSeverity, Remedy
+from batchyard.store.paging import paged
+from batchyard.store.tables import IS_FINAL, attempts, audit_entries, batches, documents, sessions
+from batchyard.store.told_results import ToldResults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batchyard.engine.ports import BatchRecord
+    from batchyard.model.trial import JSON
+    from batchyard.store.as_written import Row
+    from batchyard.store.sql import SqlStore
+
+UNTOLD = frozenset({"audit_chain", "audit_count", "unreadable_batch"})
+"""The kinds of findings because of which nothing can be told in a batch's trail any more."""
+
+_SHOWN = 20
+_PAGE = 200
+_RESTORE = "restore a back-up, see docs/database.md"
+
+
+def batch_findings(store: SqlStore, batch_id: str) -> list[Finding]:
+    """Return what is wrong with one batch, with what it is after the look if its trail was deleted meanwhile."""
+    row = _row(store, batch_id)
+    if row is None:
+        return []
+    found = [*_looked_at(store, row._mapping)]
+    newer = _row(store, batch_id) if found else None
+    if newer is not None and newer.audit_pruned_at != row.audit_pruned_at:
+        return batch_findings(store, batch_id)
+    return found
+
+
+def _row(store: SqlStore, batch_id: str) -> sa.Row[Any] | None:
+    """Return all that a batch is judged by, as one statement shows it; ``spec`` is None if it has no document."""
+    # Nobody ran such a batch: it was written down for an execution to belong to.
+    for_execution = sa.exists().where(
+        sessions.c.batch_id == batches.c.id, sessions.c.epoch == 1, sessions.c.close_reason == Reason.EXECUTION
+    )
+    entries = sa.select(sa.func.count()).where(audit_entries.c.batch_id == batches.c.id)
+    final = sa.select(sa.func.count()).where(attempts.c.batch_id == batches.c.id, IS_FINAL)
+    query = sa.select(
+        batches,
+        documents.c.spec,
+        documents.c.status,
+        for_execution.label("for_execution"),
+        entries.scalar_subquery().label("stored_entries"),
+        final.scalar_subquery().label("final_results"),
+    ).outerjoin(documents)
+    with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
+        return connection.execute(query.where(batches.c.id == batch_id)).first()
+
+
+def _looked_at(store: SqlStore, row: Row) -> Iterator[Finding]:
+    try:
+        batch = rows.batch_from({**row, "spec": None, "status": None})
+    except RecordDamaged as err:
+        yield Finding(FindingSeverity.CRITICAL, "unreadable_batch", row["id"], str(err))
+        return
+    against = [*_trail_and_results(store, batch, row["stored_entries"])]
+    yield from against
+    if row["spec"] is None:
+        yield Finding(FindingSeverity.CRITICAL, "no_document", batch.id, "its specification is missing")
+        return
+    never_run = row["for_execution"] and batch.started_at is None
+    ran = batch.phase.final and batch.total > 0 and not never_run
+    if ran and row["final_results"] < batch.total:
+        few = f"only {row['final_results']} of {batch.total} trials have a final result"
+        yield Finding(
+            FindingSeverity.CRITICAL, "missing_results", batch.id, f"it is {batch.phase}, but {few}; {_RESTORE}"
+        )
+    unreadable = [*_documents(row, batch)]
+    yield from unreadable
+    if unreadable:
+        return
+    status = rows.batch_from({**row, "spec": None}).status or {}
+    told = status.get("trials")
+    if ran and not isinstance(told, dict):
+        message = f"it is {batch.phase}, but its status tells of no trials; {_RESTORE}"
+        yield Finding(FindingSeverity.CRITICAL, "no_status", batch.id, message)
+    elif batch.phase.final and isinstance(told, dict) and "unreadable_results" not in {one.kind for one in against}:
+        # While a batch runs, its status may lag behind its results.
+        yield from _counts(store, batch, told, sound=not against)
+
+
+def _trail_and_results(store: SqlStore, batch: BatchRecord, stored_entries: int) -> Iterator[Finding]:
+    """Find what is wrong with a batch's trail, results that cannot be read, and those not as a sound trail tells."""
+    told = ToldResults()
+    faults = [*_trail(store, batch, stored_entries, told)]
+    yield from faults
+    unreadable: list[str] = []
+    results, contradicted = results_of(store, batch.id, unreadable), []
+    verified = batch.audit_pruned_at is None and "audit_chain" not in {one.kind for one in faults}
+    if verified and batch.phase.final:
+        contradicted = [*told.contradictions(results, all_told=not batch.audit_dropped)]
+    else:
+        deque(results, maxlen=0)
+    if contradicted:
+        more = f"; and {len(contradicted) - _SHOWN} more" if len(contradicted) > _SHOWN else ""
+        message = f"its results contradict its audit trail: {'; '.join(contradicted[:_SHOWN])}{more}; {_RESTORE}"
+        yield Finding(FindingSeverity.CRITICAL, "contradicted_results", batch.id, message)
+    if unreadable:
+        message = f"{len(unreadable)} of its results cannot be read; the first: {unreadable[0]}"
+        yield Finding(FindingSeverity.CRITICAL, "unreadable_results", batch.id, message)
+
+
+def results_of(store: SqlStore, batch_id: str, unreadable: list[str]) -> Iterator[Row]:
+    """Yield every row, so that the table is read but once; what cannot be read of them goes to ``unreadable``."""
+    key = (attempts.c.ordinal, attempts.c.attempt)
+    query = attempts.select().where(attempts.c.batch_id == batch_id)
+    for row in paged(store.engine, place_of(store.engine.url), query, key=key, after=(-1, -1), size=_PAGE):
+        try:
+            rows.attempt_from(row)
+        except RecordDamaged as err:
+            unreadable.append(str(err))
+        yield row
+
+
+def _trail(store: SqlStore, batch: BatchRecord, stored_entries: int, told: ToldResults) -> Iterator[Finding]:
+    if batch.audit_pruned_at is not None:
+        if stored_entries:
+            message = "its audit trail counts as deleted, but there are entries"
+            yield Finding(FindingSeverity.WARNING, "audit_pruned", batch.id, message, Remedy.DELETE_TRAIL)
+        return
+    if stored_entries != batch.audit_entries:
+        message = f"it counts {batch.audit_entries} audit entries, but {stored_entries} are stored; {_RESTORE}"
+        yield Finding(FindingSeverity.CRITICAL, "audit_count", batch.id, message)
+    # Up to what the head was read for: a batch that runs goes on adding entries.
+    entries = store.audit_entries(batch.id, limit=batch.audit_entries)
+    try:
+        fault = verify_chain(told.heard(entries), batch.audit_head)
+    except RecordDamaged as err:
+        fault = str(err)
+    if fault:
+        yield Finding(FindingSeverity.CRITICAL, "audit_chain", batch.id, f"its audit trail does not verify: {fault}")
+
+
+def _documents(row: Row, batch: BatchRecord) -> Iterator[Finding]:
+    """Find a specification or a status that cannot be read; one that was never accepted has any specification."""
+    for name, read in (("spec", LoadedBatch.of if batch.total else None), ("status", status_of)):
+        try:
+            record = rows.batch_from({**row, "spec": None, "status": None, name: row[name]})
+            if read is not None:
+                read(record)
+        except RecordDamaged as err:
+            yield Finding(FindingSeverity.CRITICAL, "unreadable_document", batch.id, str(err))
+
+
+def _counts(store: SqlStore, batch: BatchRecord, told: Mapping[str, JSON], *, sound: bool) -> Iterator[Finding]:
+    """Find counts that disagree; ``sound``: nothing speaks against the results, so that a status may follow them."""
+    counted = store.counts(batch.id)
+    # Where results are missing or were changed, the status may be all that tells of them.
+    remedy = Remedy.UPDATE_STATUS if sound and sum(counted.values()) == batch.total else Remedy.MANUAL
+    for outcome in Outcome:
+        name = status_key(outcome)
+        if name in told and told[name] != counted.get(outcome, 0):
+            message = f"its status tells of {told[name]} {outcome} trials, but {counted.get(outcome, 0)} are stored"
+            yield Finding(FindingSeverity.WARNING, "status_count", batch.id, message, remedy)
+
+
+def status_key(outcome: Outcome) -> str:
+    """Return how a status names the count of an outcome."""
+    return outcome[0].lower() + outcome[1:]

@@ -1,0 +1,209 @@
+"""Rows that somebody changed by hand, in any way: said of the batch they are in, and never in another's way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchyard.engine.sources import LoadedBatch
+from batchyard.engine.stored_status import status_of
+from batchyard.model.audit import verify_chain
+from batchyard.model.errors import RecordDamaged
+from batchyard.store import SqlStore, open_store
+from batchyard.store.integrity import check_integrity
+from batchyard.store.repair import repair
+from batchyard.testing.store_builders import T0
+from store_damage import FORGED, IS_A_BATCHTESTS, MICROS, TO_POST, a_finished_batch, corrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.proves("integrity")
+
+DEEP = "[" * 100_000
+
+
+def named(value: object) -> str:
+    """Name a test: some of these values are very long."""
+    return str(value)[:70]
+
+
+@pytest.fixture
+def store(store_target: str) -> Iterator[SqlStore]:
+    """Give a store with two finished batches."""
+    with open_store(store_target) as opened:
+        a_finished_batch(opened, "b1")
+        a_finished_batch(opened, "b2")
+        yield opened
+
+
+def of_b1(table: str, column: str, value: str, where: str = "") -> str:
+    key = "id" if table == "batches" else "batch_id"
+    return f"UPDATE {table} SET {column} = {value} WHERE {key} = 'b1'{where}"  # noqa: S608 - these tests' own
+
+
+DOCUMENTS = [
+    *(
+        of_b1("documents", "spec", f"'{text}'")
+        for text in ("[]", "null", "3", '"x"', "{}", "{", "", '{"spec": 3}', DEEP)
+    ),
+    of_b1("documents", "spec", "REPLACE(spec, 'apiVersion', 'version')"),
+    of_b1("documents", "spec", """REPLACE(spec, '"include"', '"exclude"')"""),
+    of_b1("documents", "spec", """REPLACE(spec, '"cases":[', '"cases":[3,')"""),
+    *(of_b1("documents", "status", f"'{text}'") for text in ("[]", "null", "3", "{", "", '{"trials": 3}', DEEP)),
+]
+BATCHES = [
+    of_b1("batches", "phase", "'Undone'"),
+    of_b1("batches", "accepted_at", "9000000000000000000"),
+    of_b1("batches", "completed_at", "-9000000000000000000"),
+    of_b1("batches", "audit_entries", "-1"),
+    of_b1("batches", "total", "-1"),
+]
+RESULTS = [
+    of_b1("attempts", "metrics", "'{'"),
+    of_b1("attempts", "metrics", "'3'"),
+    of_b1("attempts", "scores", "'[3]'"),
+    of_b1("attempts", "scores", """'[{"evaluator": "x", "score": 1, "metrics": 3}]'"""),
+    of_b1("attempts", "metrics", """'{"tokens": "many"}'"""),
+    of_b1("attempts", "scores", """'[{"evaluator": "x", "score": "good"}]'"""),
+    of_b1("attempts", "boundaries", "'{}'"),
+    of_b1("attempts", "boundaries", """'[{"node": 3}]'"""),
+    of_b1("attempts", "output", "'{'"),
+    of_b1("attempts", "outcome", "'Better'"),
+    of_b1("attempts", "started_at", "9000000000000000000"),
+]
+ENTRIES = [
+    of_b1("audit_entries", column, value, " AND seq = 2")
+    for column, value in (
+        ("details", "'3'"),
+        ("details", "'{'"),
+        ("details", """'{"a": NaN}'"""),
+        ("details", f"'{DEEP}'"),
+        ("at", "9000000000000000000"),
+        ("type", "'Praised'"),
+        ("severity", "'Fine'"),
+    )
+]
+TRAILS = [
+    FORGED,
+    of_b1("batches", "audit_entries", "4"),
+    of_b1("batches", "audit_entries", "9"),
+    of_b1("batches", "audit_head", "'x'"),
+    "DELETE FROM audit_entries WHERE batch_id = 'b1' AND seq = 5",
+]
+FINDINGS = [
+    *((statement, "unreadable_document") for statement in DOCUMENTS),
+    *((statement, "unreadable_batch") for statement in BATCHES),
+    *((statement, "unreadable_results") for statement in RESULTS),
+    *((statement, "audit_chain") for statement in ENTRIES),
+    *(
+        (statement, "no_status")
+        for statement in (of_b1("documents", "status", "'{}'"), of_b1("documents", "status", "NULL"))
+    ),
+]
+"""Each with the kind of finding that it makes."""
+
+MISTYPED = [
+    of_b1("batches", "accepted_at", "'soon'"),
+    of_b1("batches", "audit_entries", "'abc'"),
+    of_b1("batches", "name", "x'ff'"),
+    of_b1("attempts", "duration_seconds", "'long'"),
+    of_b1("attempts", "score", "'good'"),
+    of_b1("audit_entries", "at", "'then'", " AND seq = 2"),
+    of_b1("audit_entries", "message", "x'ff'", " AND seq = 2"),
+]
+"""What SQLite keeps in a column of another type, and PostgreSQL refuses."""
+
+
+@pytest.mark.parametrize(("statement", "kind"), FINDINGS, ids=named)
+def test_a_damaged_row_is_a_critical_finding_and_hides_no_other_batch(
+    store: SqlStore, statement: str, kind: str
+) -> None:
+    corrupt(store, statement, "DELETE FROM audit_entries WHERE batch_id = 'b2' AND seq = 3")
+
+    found = {(one.severity.value, one.kind, one.batch_id) for one in check_integrity(store, T0)}
+
+    assert {("critical", kind, "b1"), ("critical", "audit_chain", "b2")} <= found
+
+
+@pytest.mark.parametrize("statement", MISTYPED, ids=named)
+def test_so_is_one_that_holds_what_its_column_is_not_for(tmp_path: Path, statement: str) -> None:
+    with open_store(str(tmp_path / "store.db")) as store:
+        a_finished_batch(store, "b1")
+        a_finished_batch(store, "b2")
+        corrupt(store, statement, "DELETE FROM audit_entries WHERE batch_id = 'b2' AND seq = 3")
+
+        found = {(one.severity.value, one.batch_id) for one in check_integrity(store, T0)}
+
+    assert {("critical", "b1"), ("critical", "b2")} <= found
+
+
+@pytest.mark.parametrize("statement", [*DOCUMENTS, *BATCHES], ids=named)
+def test_a_damaged_batch_cannot_be_read_and_another_one_can(store: SqlStore, statement: str) -> None:
+    corrupt(store, statement)
+
+    with pytest.raises(RecordDamaged, match=r"batch b1.*restore a back-up, see docs/database.md"):
+        (LoadedBatch.of(store.batch("b1")), status_of(store.batch("b1")))
+    assert LoadedBatch.of(store.batch("b2")).batch.metadata.name == "docs-search"
+
+
+@pytest.mark.parametrize("statement", [of_b1("documents", "status", "'[]'"), *BATCHES], ids=named)
+def test_a_damaged_batch_is_left_out_of_a_list_and_said_to_be(store: SqlStore, statement: str) -> None:
+    corrupt(store, statement)
+    damaged: list[RecordDamaged] = []
+
+    listed = [record.id for record in store.batches(damaged=damaged)]
+
+    assert (listed, len(damaged)) == (["b2"], 1)
+    with pytest.raises(RecordDamaged, match="batch b1"):
+        store.batches()
+
+
+# -- repair ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statement", [*TRAILS, *ENTRIES, BATCHES[0]], ids=named)
+def test_nothing_is_added_to_a_trail_that_does_not_verify(store: SqlStore, statement: str) -> None:
+    corrupt(store, statement, *TO_MEND)
+    before = rows_of(store, "b1")
+
+    done, failed = repair(store, check_integrity(store, T0), T0)
+
+    assert rows_of(store, "b1") == before
+    assert [batch_id for batch_id, _ in done] == ["b2"]
+    assert failed == []
+    assert verify_chain(store.audit_entries("b2"), store.batch("b2").audit_head) == ""
+
+
+def test_a_batch_that_cannot_be_written_is_said_and_the_next_is_mended(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "store.db")) as store:
+        a_finished_batch(store, "b1")
+        a_finished_batch(store, "b2")
+        corrupt(store, *TO_MEND, REFUSED)
+
+        done, failed = repair(store, check_integrity(store, T0), T0)
+
+        assert [batch_id for batch_id, _ in done] == ["b2"]
+        assert [(batch_id, "not this one" in why) for batch_id, why in failed] == [("b1", True)]
+
+
+TO_MEND = (
+    IS_A_BATCHTESTS,
+    IS_A_BATCHTESTS.replace("'b1'", "'b2'").replace("'u1'", "'u2'"),
+    TO_POST.format(seq=1, created=MICROS, parked="TRUE"),
+    TO_POST.format(seq=1, created=MICROS, parked="TRUE").replace("'b1'", "'b2'"),
+)
+REFUSED = (
+    "CREATE TRIGGER refused BEFORE UPDATE ON outbox WHEN NEW.batch_id = 'b1' "
+    "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+)
+
+
+def rows_of(store: SqlStore, batch_id: str) -> list[object]:
+    found: list[object] = []
+    with store.engine.connect() as connection:
+        for table, key in (("batches", "id"), ("outbox", "batch_id"), ("audit_entries", "batch_id")):
+            found += connection.exec_driver_sql(f"SELECT * FROM {table} WHERE {key} = '{batch_id}'").all()  # noqa: S608
+    return found
