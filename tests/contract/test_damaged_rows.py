@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.cli.audit import verify_batch
+from batchyard.cli.options import Origin, Output
 from batchyard.engine.sources import LoadedBatch
 from batchyard.engine.stored_status import status_of
 from batchyard.model.audit import verify_chain
@@ -13,12 +15,14 @@ from batchyard.model.errors import RecordDamaged
 from batchyard.store import SqlStore, open_store
 from batchyard.store.integrity import check_integrity
 from batchyard.store.repair import repair
-from batchyard.testing.store_builders import T0
+from batchyard.testing.store_builders import T0, a_running_batch, an_entry
 from store_damage import FORGED, IS_A_BATCHTESTS, MICROS, TO_POST, a_finished_batch, corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from batchyard.model.audit import SealedEntry
 
 pytestmark = pytest.mark.proves("integrity")
 
@@ -207,3 +211,35 @@ def rows_of(store: SqlStore, batch_id: str) -> list[object]:
         for table, key in (("batches", "id"), ("outbox", "batch_id"), ("audit_entries", "batch_id")):
             found += connection.exec_driver_sql(f"SELECT * FROM {table} WHERE {key} = '{batch_id}'").all()  # noqa: S608
     return found
+
+
+# -- the trail of one batch ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statement", TRAILS, ids=named)
+def test_audit_verify_says_of_any_change_to_a_trail_that_it_is_broken(
+    store: SqlStore, store_target: str, statement: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corrupt(store, statement)
+
+    code = verify_batch("b1", "", Origin(store=store_target), Output.TEXT)
+
+    assert (code, "b1: BROKEN: " in capsys.readouterr().out) == (1, True)
+
+
+def test_audit_verify_takes_no_entry_that_a_running_batch_adds_meanwhile_for_a_forged_one(
+    store: SqlStore, store_target: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = a_running_batch(store, "b3")
+    store.commit(session, entries=[an_entry(1, "b3")])
+    read, asked = SqlStore.audit_entries, []
+
+    def read_late(self: SqlStore, batch_id: str, **limits: int) -> Iterator[SealedEntry]:
+        asked.append(batch_id)
+        store.commit(session, entries=[an_entry(1 + len(asked), "b3")])
+        return read(self, batch_id, **limits)
+
+    monkeypatch.setattr(SqlStore, "audit_entries", read_late)
+    code = verify_batch("b3", "", Origin(store=store_target), Output.TEXT)
+
+    assert (code, "b3: intact: 1 entries" in capsys.readouterr().out, len(asked)) == (0, True, 2)

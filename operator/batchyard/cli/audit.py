@@ -91,7 +91,7 @@ def verify_batch(reference: str, head: str, origin: Origin, output: Output) -> i
         else:
             # Up to what the head was read for: a batch that runs goes on adding entries.
             entries = batch.store.audit_entries(record.id, limit=record.audit_entries)
-            fault = _chain_fault(entries, head or record.audit_head, batch.anchor) or _surplus(batch.store, record)
+            fault = _chain_fault(entries, record, head, batch.anchor) or _surplus(batch.store, record)
     told: dict[str, JSON] = {
         "entries": record.audit_entries, "dropped": record.audit_dropped, "head": record.audit_head
     }  # fmt: skip
@@ -113,20 +113,23 @@ def _anchored(anchor: AuditStatus | None, hidden: str) -> str:
     return f"the BatchTest's status anchors it at entry {anchor.entries}"
 
 
-def _chain_fault(entries: Iterator[SealedEntry], head: str, anchor: AuditStatus | None) -> str:
-    found = ""
+def _chain_fault(entries: Iterator[SealedEntry], record: BatchRecord, head: str, anchor: AuditStatus | None) -> str:
+    found, last = "", 0
 
     def watched() -> Iterator[SealedEntry]:
-        nonlocal found
+        nonlocal found, last
         for sealed in entries:
+            last = sealed.seq
             if anchor is not None and sealed.seq == anchor.entries:
                 found = sealed.hash
             yield sealed
 
     try:
-        fault = verify_chain(watched(), head)
+        fault = verify_chain(watched(), head or record.audit_head)
     except RecordDamaged as err:
         return str(err)
+    if not fault and last != record.audit_entries:
+        fault = f"the batch counts {record.audit_entries} entries, but the trail ends at entry {last}"
     if fault or anchor is None or not anchor.entries:
         return fault
     # The status follows the trail at its own pace, so it names an entry, hardly ever the newest.
