@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from command_line import Bench, command, workflow
+from command_line import TESTS, Bench, command, workflow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +110,29 @@ def test_progress_is_drawn_and_the_table_follows_it(bench: Bench) -> None:
     assert "━" in shown
     assert shown.rindex("1/2 50%") < shown.rindex(CURSOR_BACK) < shown.rindex("combination")
     assert "2 of 2 trials finished: 2 Passed" in shown[shown.rindex("combination") :]
+
+
+def test_every_note_stays_on_the_screen_whole(bench: Bench) -> None:
+    reads = {"dependsOn": [], "reads": ["branching:LOCK"]}
+    alone = {"name": "n4", "dependsOn": ["last"]}
+    file = bench.write(
+        workflow={
+            "factory": "branching:build",
+            "source": {"path": str(TESTS / "workflows")},
+            "sharedPrefix": {"nodes": [{"name": "n1", "dependsOn": []}, alone, {"name": "n8", **reads}]},
+        },
+        variants={"matrix": {"first": ["a"], "last": ["0", "1"]}},
+        cases=[{"name": "one", "input": {"log": str(bench.folder / "log")}}],
+    )
+
+    screen = on_a_terminal(bench, "run", file, columns=60)
+    code = screen.end()
+
+    assert code == 0
+    shown = re.sub(r"\s+", " ", COLOUR.sub("", screen.text))
+    assert "note: node n4 is not shared: no two combinations are the same up to and with it" in shown
+    assert re.search(r"note: node n8 is not shared: .*lock", shown)
+    assert "…" not in shown
 
 
 def test_ctrl_c_is_answered_on_the_screen_and_the_cursor_comes_back(bench: Bench) -> None:

@@ -6,15 +6,17 @@ import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 
 from batchyard.cli import terminal, words
-from batchyard.cli.notices import notices, sharing_notices
+from batchyard.cli.notices import limits_of_sharing, notices, sharing_notices
 from batchyard.cli.tables import print_result
 from batchyard.engine.ports import BatchRecord
+from batchyard.engine.sources import LoadedBatch
 from batchyard.model.matrix import Plan
 from batchyard.model.outcome import Phase
 from batchyard.model.parse import parse_batch_test
@@ -260,11 +262,41 @@ def test_what_a_local_run_does_in_its_own_way_is_said_once(values: dict[str, Any
 
 @pytest.mark.parametrize("details", [{}, {"shared": ["load"]}, {"notShared": {}}])
 def test_where_every_declared_node_is_shared_nothing_is_said(details: dict[str, Any]) -> None:
-    assert list(sharing_notices(details, "b1")) == []
+    assert list(sharing_notices(details)) == []
 
 
-def test_of_many_nodes_that_are_not_shared_the_first_are_named_and_the_rest_counted() -> None:
-    said = list(sharing_notices({"notShared": {f"n{number}": "a lock" for number in range(7)}}, "b1"))
+def test_nodes_that_are_not_shared_are_named_by_the_reason() -> None:
+    why = {f"n{number}": "a lock" for number in range(10)} | {"rank": "an open file"}
 
-    assert said[:5] == [f"node n{number} is not shared: a lock" for number in range(5)]
-    assert said[5:] == ["2 more nodes are not shared: batchyard audit list b1 --type BatchStarted --output json"]
+    assert list(sharing_notices({"notShared": why})) == [
+        "nodes n0, n1, n2, n3, n4, n5, n6, n7, and 2 more are not shared: a lock",
+        "node rank is not shared: an open file",
+    ]
+
+
+def test_a_graph_whose_beginning_has_no_fingerprint_is_said_to_share_nothing() -> None:
+    (said,) = sharing_notices({"notShared": {"__start__": "a lock"}})
+
+    assert said == "nothing is shared, because of where the graph begins or what its state is: a lock"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, []),
+        ({"variants": {"include": [{"name": "only", "variants": {"a": "1"}}]}}, ["one combination only"]),
+        ({"cases": [{"name": "first", "input": {}, "answers": [{"value": 1}]}, {"name": "second", "input": {}}]},
+         ["1 of 2 cases have answers"]),
+    ],
+)  # fmt: skip
+def test_what_the_file_itself_keeps_from_sharing_is_said(values: dict[str, Any], said: list[str]) -> None:
+    shared = {"nodes": [{"name": "load", "dependsOn": []}]}
+    document = batch_test(
+        **{"variants": {"matrix": {"a": ["1", "2"]}}, "cases": [{"name": "first", "input": {}}], **values}
+    )
+    document["spec"]["workflow"]["sharedPrefix"] = shared
+    loaded = LoadedBatch.from_json(document, Path("/"))
+
+    found = list(limits_of_sharing(loaded.batch.spec, loaded.plan))
+
+    assert [part in sentence for part, sentence in zip(said, found, strict=True)] == [True] * len(said)

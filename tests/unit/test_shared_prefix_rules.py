@@ -61,6 +61,18 @@ def backlog_of(case: Case, folder: Path) -> tuple[Backlog, SharedPrefixes]:
     return Backlog(plan, "b", 1, prefixes=prefixes), prefixes
 
 
+def test_nodes_that_no_two_combinations_have_in_common_are_told_with_the_reason(tmp_path: Path) -> None:
+    shapes = [Shape({START: "s", "a": mark, "b": "same"}, {START: ("a",), "a": ("b",)}) for mark in "12"]
+    plan, keeper = Plan(COMBINATIONS, (Case("one", {}),)), PrefixFolder(tmp_path / "kept")
+
+    told = SharedPrefixes(plan, shapes, keeper).told()
+    beginning = SharedPrefixes(plan, shapes, keeper, {START: "a lock"}).told()
+
+    alone = "no two combinations are the same up to and with it"
+    assert told == {"shared": [], "notShared": {"a": alone, "b": alone}}
+    assert beginning["notShared"] == {START: "a lock"}
+
+
 def test_a_trial_waits_for_the_one_it_follows_and_goes_on_from_what_that_left(tmp_path: Path) -> None:
     backlog, prefixes = backlog_of(Case("one", {}), tmp_path / "kept")
     first = backlog.next_order(0.0)

@@ -45,6 +45,10 @@ class LiveView:
         """Show a line under the rest from now on."""
         self._note = text
 
+    def say(self, text: str) -> None:
+        """Write a line above the display, where it stays."""
+        self._live.console.print(Text(printable(text)), soft_wrap=True)
+
     def close(self) -> None:
         """Take the display off the screen."""
         self._live.stop()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchyard.decide.prefixes import START
+from batchyard.model.rules import shortened_list
 from batchyard.model.spec_environment import Isolation, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchyard.config import RayConfig
+    from batchyard.model.matrix import Plan
     from batchyard.model.spec import BatchTestSpec
     from batchyard.model.trial import JSON
-
-_NODES_NAMED = 5
 
 
 def notices(spec: BatchTestSpec, ray: RayConfig | None = None) -> Iterator[str]:
@@ -56,18 +57,29 @@ def _is_same_place(spec: BatchTestSpec, ray: RayConfig | None) -> bool:
     return ray is not None or parity.isolation is spec.environment.isolation
 
 
-def sharing_notices(started: Mapping[str, JSON], batch_id: str) -> Iterator[str]:
-    """Yield one sentence for each node that was declared in ``sharedPrefix`` and is not shared, for the first few.
+def limits_of_sharing(spec: BatchTestSpec, plan: Plan) -> Iterator[str]:
+    """Yield why nodes that are declared in ``sharedPrefix`` are not shared, as far as the file itself says."""
+    if spec.workflow.shared_prefix is None:
+        return
+    if len(plan.combinations) < 2:
+        yield "spec.workflow.sharedPrefix shares nothing: there is one combination only"
+    elif answered := sum(bool(case.answers) for case in plan.cases):
+        yield f"{answered} of {len(plan.cases)} cases have answers: their trials share nothing"
+
+
+def sharing_notices(started: Mapping[str, JSON]) -> Iterator[str]:
+    """Yield a sentence for each reason why nodes that were declared in ``sharedPrefix`` are not shared.
 
     ``started`` is what the batch's entry ``BatchStarted`` or ``BatchResumed`` has for its details.
     """
     not_shared = started.get("notShared")
-    if not isinstance(not_shared, dict):
-        return
-    for node, why in list(not_shared.items())[:_NODES_NAMED]:
-        yield f"node {node} is not shared: {why}"
-    if len(not_shared) > _NODES_NAMED:
-        yield (
-            f"{len(not_shared) - _NODES_NAMED} more nodes are not shared: "
-            f"batchyard audit list {batch_id} --type BatchStarted --output json"
-        )
+    nodes_by_reason: dict[str, list[str]] = {}
+    for node, why in not_shared.items() if isinstance(not_shared, dict) else ():
+        nodes_by_reason.setdefault(why, []).append(node)
+    for why, nodes in nodes_by_reason.items():
+        if START in nodes:
+            yield f"nothing is shared, because of where the graph begins or what its state is: {why}"
+            nodes.remove(START)
+        if nodes:
+            verb = "node {} is" if len(nodes) == 1 else "nodes {} are"
+            yield f"{verb.format(shortened_list(nodes))} not shared: {why}"

@@ -58,6 +58,10 @@ class PlainView:
         """Write a line, from within a signal handler perhaps."""
         say_at_once(text)
 
+    def say(self, text: str) -> None:
+        """Write a line."""
+        say_at_once(text)
+
     def close(self) -> None:
         """Nothing is left to take away."""
 
@@ -83,6 +87,10 @@ class SilentView:
 
     def note(self, text: str) -> None:
         """Write a line, from within a signal handler perhaps."""
+        say_at_once(text)
+
+    def say(self, text: str) -> None:
+        """Write a line."""
         say_at_once(text)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from batchyard.cli.earlier import NOTHING_EARLIER, Earlier, changed_since, write
 from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.live import LiveView
-from batchyard.cli.notices import notices, sharing_notices
+from batchyard.cli.notices import limits_of_sharing, notices, sharing_notices
 from batchyard.cli.options import Output, Runner
 from batchyard.cli.plain import PlainView, SilentView
 from batchyard.cli.progress import HEARD, Progress
@@ -54,7 +54,11 @@ class View(Protocol):
     """Shows progress, or not."""
 
     def note(self, text: str) -> None:
-        """Show a line, now, from whatever thread."""
+        """Show a line, now, from whatever thread, until another one is shown or the showing ends."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
         ...
 
     def close(self) -> None:
@@ -109,7 +113,8 @@ def run_file(
     loaded = load(file)
     ray = place.ray(loaded.batch)
     if not quiet:
-        for notice in notices(loaded.batch.spec, ray):
+        spec = loaded.batch.spec
+        for notice in (*notices(spec, ray), *limits_of_sharing(spec, loaded.plan)):
             terminal.say(f"note: {notice}")
     # Ctrl-C is heard from here on, so that it always gives back what was begun.
     with Interrupts() as interrupts, LocalEngine(ray=ray) as engine:
@@ -225,8 +230,8 @@ class Front:
         finished = self.store.counts(record.id) if record.epoch else {}
 
         def tell_sharing(event: Event) -> None:
-            for notice in sharing_notices(event.details, record.id):
-                view.note(terminal.printable(f"note: {notice}"))
+            for notice in sharing_notices(event.details):
+                view.say(terminal.printable(f"note: {notice}"))
 
         def listen(running: Running) -> None:
             nonlocal view

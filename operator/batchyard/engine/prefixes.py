@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from batchyard.decide.prefixes import Agreement, Shape, agreed, shared_part
+from batchyard.decide.prefixes import START, Agreement, Shape, agreed, shared_part
 from batchyard.engine.attempts import Beginning
 
 if TYPE_CHECKING:
@@ -81,9 +81,14 @@ class SharedPrefixes:
 
     def told(self) -> dict[str, JSON]:
         """Return which nodes are shared by any two combinations, and why others that were declared are not."""
-        details: dict[str, JSON] = {"shared": sorted(self._agreement.shared_nodes())}
-        if self._not_shared:
-            details["notShared"] = dict(self._not_shared)
+        shared = self._agreement.shared_nodes()
+        marked = {node for shape in self._shapes for node in shape.marks if node != START}
+        if START in self._not_shared:
+            marked.clear()  # it says why
+        alone = dict.fromkeys(sorted(marked - shared), "no two combinations are the same up to and with it")
+        details: dict[str, JSON] = {"shared": sorted(shared)}
+        if not_shared := {**alone, **self._not_shared}:
+            details["notShared"] = not_shared
         return details
 
     def begin(self) -> None:
