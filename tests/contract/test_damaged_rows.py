@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from batchyard.model.audit import SealedEntry
 
-pytestmark = pytest.mark.proves("integrity")
-
 DEEP = "[" * 100_000
 
 
@@ -121,6 +119,7 @@ MISTYPED = [
 """What SQLite keeps in a column of another type, and PostgreSQL refuses."""
 
 
+@pytest.mark.proves("integrity")
 @pytest.mark.parametrize(("statement", "kind"), FINDINGS, ids=named)
 def test_a_damaged_row_is_a_critical_finding_and_hides_no_other_batch(
     store: SqlStore, statement: str, kind: str
@@ -168,6 +167,7 @@ def test_a_damaged_batch_is_left_out_of_a_list_and_said_to_be(store: SqlStore, s
 # -- repair ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("integrity")
 @pytest.mark.parametrize("statement", [*TRAILS, *ENTRIES, BATCHES[0]], ids=named)
 def test_nothing_is_added_to_a_trail_that_does_not_verify(store: SqlStore, statement: str) -> None:
     corrupt(store, statement, *TO_MEND)

@@ -16,8 +16,6 @@ from command_line import Bench, workflow
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.proves("integrity")
-
 GOOD, DAMAGED = "good", "damaged"
 CHILD = """
 import contextlib, io, json, sys
@@ -92,6 +90,7 @@ def test_a_damaged_batch_is_an_error_of_its_place_that_says_what_to_do(bench: Be
         assert "unexpected" not in err, line
 
 
+@pytest.mark.proves("integrity")
 def test_the_other_batches_are_shown_and_run_beside_a_damaged_one(bench: Bench) -> None:
     change(bench, "UPDATE documents SET status = '[]' WHERE batch_id = :id")
 
