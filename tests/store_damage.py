@@ -36,7 +36,7 @@ FORGED = (
 
 
 def a_finished_batch(store: SqlStore, batch_id: str = "b1", *, days: int = 30) -> Session:
-    store.create_batch(replace(a_batch(batch_id), total=2, spec=a_spec(days=days)))
+    store.create_batch(replace(a_batch(batch_id), total=2, spec=a_spec(days=days, cases=2)))
     session = store.open_session(batch_id, OWNER, T0)
     results = [(a_result(0), True), (a_result(1, 1, Outcome.ERRORED), False), (a_result(1, 2, Outcome.TIMED_OUT), True)]
     begun, done = (replace(an_entry(n, batch_id), type=EventType.BATCH_STARTED, trial_id="") for n in (0, 4))

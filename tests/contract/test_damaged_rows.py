@@ -54,6 +54,7 @@ DOCUMENTS = [
     of_b1("documents", "spec", "REPLACE(spec, 'apiVersion', 'version')"),
     of_b1("documents", "spec", """REPLACE(spec, '"include"', '"exclude"')"""),
     of_b1("documents", "spec", """REPLACE(spec, '"cases":[', '"cases":[3,')"""),
+    of_b1("documents", "spec", """REPLACE(spec, '"repeats":1', '"repeats":2')"""),
     *(of_b1("documents", "status", f"'{text}'") for text in ("[]", "null", "3", "{", "", '{"trials": 3}', DEEP)),
 ]
 BATCHES = [
@@ -66,7 +67,11 @@ BATCHES = [
 RESULTS = [
     of_b1("attempts", "metrics", "'{'"),
     of_b1("attempts", "metrics", "'3'"),
+    of_b1("attempts", "metrics", "'{\"tokens\": Infinity}'"),
+    of_b1("attempts", "metrics", f"'{{\"tokens\": {10**400}}}'"),
     of_b1("attempts", "scores", "'[3]'"),
+    of_b1("attempts", "scores", f"""'[{{"evaluator": "x", "score": {10**400}}}]'"""),
+    of_b1("attempts", "boundaries", """'[{"node": "a", "status": "completed", "duration_seconds": Infinity}]'"""),
     of_b1("attempts", "scores", """'[{"evaluator": "x", "score": 1, "metrics": 3}]'"""),
     of_b1("attempts", "metrics", """'{"tokens": "many"}'"""),
     of_b1("attempts", "scores", """'[{"evaluator": "x", "score": "good"}]'"""),
@@ -93,6 +98,7 @@ TRAILS = [
     of_b1("batches", "audit_entries", "4"),
     of_b1("batches", "audit_entries", "9"),
     of_b1("batches", "audit_head", "'x'"),
+    of_b1("batches", "audit_pruned_at", "1"),
     "DELETE FROM audit_entries WHERE batch_id = 'b1' AND seq = 5",
 ]
 FINDINGS = [
@@ -112,11 +118,12 @@ MISTYPED = [
     of_b1("batches", "audit_entries", "'abc'"),
     of_b1("batches", "name", "x'ff'"),
     of_b1("attempts", "duration_seconds", "'long'"),
+    of_b1("attempts", "duration_seconds", "9e999"),
     of_b1("attempts", "score", "'good'"),
     of_b1("audit_entries", "at", "'then'", " AND seq = 2"),
     of_b1("audit_entries", "message", "x'ff'", " AND seq = 2"),
 ]
-"""What SQLite keeps in a column of another type, and PostgreSQL refuses."""
+"""What SQLite keeps in a column that is not for it, and PostgreSQL refuses."""
 
 
 @pytest.mark.proves("integrity")

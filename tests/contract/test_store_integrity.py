@@ -17,7 +17,7 @@ from batchyard.store.findings import FindingSeverity, Remedy
 from batchyard.store.integrity import check_integrity
 from batchyard.store.opening import open_cluster_store
 from batchyard.store.repair import back_up, repair
-from batchyard.store.retention import prune
+from batchyard.store.retention import MICROS_A_DAY, prune
 from batchyard.testing.store_builders import T0, a_result, a_running_batch, an_entry
 from store_damage import FORGED, IS_A_BATCHTESTS, MICROS, TO_POST, a_finished_batch, corrupt
 
@@ -42,6 +42,8 @@ def test_a_sound_store_has_no_findings(store: SqlStore) -> None:
     assert check_integrity(store, T0) == []
 
 
+PRUNED = f"UPDATE batches SET audit_pruned_at = {MICROS + 31 * MICROS_A_DAY}"  # noqa: S608
+"""A trail whose time was over, and whose entries are there."""
 WRONG_STATUS = """UPDATE documents SET status = '{"trials": {"total": 2, "passed": 0, "failed": 1, "timedOut": 1}}'"""
 ADDED = (
     "INSERT INTO attempts SELECT batch_id, {ordinal}, 9, final, trial_id, combination, case_name, repeat, epoch, "
@@ -68,7 +70,9 @@ ADDED = (
         ("UPDATE batches SET audit_head = 'x'", "critical", "audit_chain", "b1"),
         ("UPDATE batches SET audit_entries = 4", "critical", "audit_count", "b1"),
         (FORGED, "critical", "audit_count", "b1"),
-        ("UPDATE batches SET audit_pruned_at = 1", "warning", "audit_pruned", "b1"),
+        ("UPDATE batches SET audit_pruned_at = 1", "critical", "pruned_early", "b1"),
+        (PRUNED, "warning", "audit_pruned", "b1"),
+        ("UPDATE batches SET epoch = 7", "critical", "session_count", "b1"),
         ("UPDATE documents SET spec = '{'", "critical", "unreadable_document", "b1"),
         ("UPDATE documents SET status = '{'", "critical", "unreadable_document", "b1"),
         ("DELETE FROM attempts WHERE ordinal = 0", "critical", "missing_results", "b1"),
@@ -170,7 +174,7 @@ def test_a_damaged_file_is_found(tmp_path: Any) -> None:
         "UPDATE attempts SET batch_id = 'gone'",
         "UPDATE sessions SET batch_id = 'gone'",
         WRONG_STATUS,
-        "UPDATE batches SET audit_pruned_at = 1",
+        PRUNED,
         TO_POST.format(seq=9, created=MICROS, parked="FALSE"),
         TO_POST.format(seq=1, created=MICROS, parked="TRUE"),
     ],
@@ -196,6 +200,7 @@ def test_what_is_found_and_can_be_mended_is_found_no_more(store: SqlStore, state
         "DELETE FROM attempts WHERE ordinal = 0",
         "UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0",
         "UPDATE batches SET audit_entries = 4",
+        "UPDATE batches SET audit_pruned_at = 1",
         "UPDATE batches SET phase = 'Running'",
     ],
 )

@@ -114,13 +114,17 @@ class LoadedBatch:
         """Return the batch that a store keeps, from its record with the spec. Raises ``RecordDamaged``."""
         fault: object
         try:
-            return cls.from_json(record.spec, Path(record.base or "/"))
+            loaded = cls.from_json(record.spec, Path(record.base or "/"))
         except ValidationError as err:
             fault = in_brief(err)
         except KeyError as err:
             fault = f"{err} is missing"
         except (ValueError, TypeError, AttributeError, SpecInvalid) as err:
             fault = err
+        else:
+            if len(loaded.plan) == record.total:
+                return loaded
+            fault = f"it makes {len(loaded.plan)} trials, and the batch has {record.total}"
         raise RecordDamaged.of(f"the specification of batch {record.id}", fault)
 
 

@@ -7,6 +7,7 @@ JSON of a document. Not for what a row means (``rows``).
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -28,6 +29,7 @@ UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, Re
 
 TEXT, NUMBER, NOTHING = frozenset({str}), frozenset({int, float}), frozenset({type(None)})
 
+_MOST = sys.float_info.max
 _SHOWN = 40
 
 
@@ -52,17 +54,17 @@ def as_written(table: sa.Table, about: Callable[[Row], str]) -> Callable[[Read[T
 
 
 def check_kinds(row: Row, kinds: Kinds) -> None:
-    """Raise ``TypeError`` if a value is not of one of its kinds; names without any are fine, as are missing ones."""
+    """Raise ``TypeError`` if a value is not of one of its kinds, or no finite number; names without any are fine."""
     for name, value in row.items():
         allowed = kinds.get(name)
-        if allowed and type(value) not in allowed:
+        if allowed and (type(value) not in allowed or (type(value) in NUMBER and not -_MOST <= value <= _MOST)):
             raise TypeError(f"{name} is {_shown(value)}")
 
 
 def numbers(name: str, values: Mapping[str, float]) -> Mapping[str, float]:
-    """Return the values, which must all be numbers. Raises ``TypeError``."""
+    """Return the values, which must all be finite numbers. Raises ``TypeError``."""
     for key, value in values.items():
-        if type(value) not in NUMBER:
+        if type(value) not in NUMBER or not -_MOST <= value <= _MOST:
             raise TypeError(f"{key} of {name} is {_shown(value)}")
     return values
 

@@ -19,6 +19,8 @@ from batchyard.store import rows
 from batchyard.store.faults import place_of, reported
 from batchyard.store.findings import Finding, FindingSeverity, Remedy
 from batchyard.store.paging import paged
+from batchyard.store.retention import MICROS_A_DAY
+from batchyard.store.rows import to_micros
 from batchyard.store.tables import IS_FINAL, attempts, audit_entries, batches, documents, sessions
 from batchyard.store.told_results import ToldResults
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from batchyard.store.as_written import Row
     from batchyard.store.sql import SqlStore
 
-UNTOLD = frozenset({"audit_chain", "audit_count", "unreadable_batch"})
+UNTOLD = frozenset({"audit_chain", "audit_count", "pruned_early", "unreadable_batch"})
 """The kinds of findings because of which nothing can be told in a batch's trail any more."""
 
 _SHOWN = 20
@@ -58,6 +60,7 @@ def _row(store: SqlStore, batch_id: str) -> sa.Row[Any] | None:
     )
     entries = sa.select(sa.func.count()).where(audit_entries.c.batch_id == batches.c.id)
     final = sa.select(sa.func.count()).where(attempts.c.batch_id == batches.c.id, IS_FINAL)
+    newest = sa.select(sa.func.coalesce(sa.func.max(sessions.c.epoch), 0)).where(sessions.c.batch_id == batches.c.id)
     query = sa.select(
         batches,
         documents.c.spec,
@@ -65,6 +68,7 @@ def _row(store: SqlStore, batch_id: str) -> sa.Row[Any] | None:
         for_execution.label("for_execution"),
         entries.scalar_subquery().label("stored_entries"),
         final.scalar_subquery().label("final_results"),
+        newest.scalar_subquery().label("newest_session"),
     ).outerjoin(documents)
     with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
         return connection.execute(query.where(batches.c.id == batch_id)).first()
@@ -76,8 +80,11 @@ def _looked_at(store: SqlStore, row: Row) -> Iterator[Finding]:
     except RecordDamaged as err:
         yield Finding(FindingSeverity.CRITICAL, "unreadable_batch", row["id"], str(err))
         return
-    against = [*_trail_and_results(store, batch, row["stored_entries"])]
+    against = [*_trail_and_results(store, row, batch)]
     yield from against
+    if row["newest_session"] != batch.epoch:
+        message = f"it counts {batch.epoch} sessions, but the newest is {row['newest_session']}; {_RESTORE}"
+        yield Finding(FindingSeverity.CRITICAL, "session_count", batch.id, message)
     if row["spec"] is None:
         yield Finding(FindingSeverity.CRITICAL, "no_document", batch.id, "its specification is missing")
         return
@@ -102,10 +109,10 @@ def _looked_at(store: SqlStore, row: Row) -> Iterator[Finding]:
         yield from _counts(store, batch, told, sound=not against)
 
 
-def _trail_and_results(store: SqlStore, batch: BatchRecord, stored_entries: int) -> Iterator[Finding]:
+def _trail_and_results(store: SqlStore, row: Row, batch: BatchRecord) -> Iterator[Finding]:
     """Find what is wrong with a batch's trail, results that cannot be read, and those not as a sound trail tells."""
     told = ToldResults()
-    faults = [*_trail(store, batch, stored_entries, told)]
+    faults = [*_trail(store, row, batch, told)]
     yield from faults
     unreadable: list[str] = []
     results, contradicted = results_of(store, batch.id, unreadable), []
@@ -135,9 +142,17 @@ def results_of(store: SqlStore, batch_id: str, unreadable: list[str]) -> Iterato
         yield row
 
 
-def _trail(store: SqlStore, batch: BatchRecord, stored_entries: int, told: ToldResults) -> Iterator[Finding]:
+def _trail(store: SqlStore, row: Row, batch: BatchRecord, told: ToldResults) -> Iterator[Finding]:
+    stored_entries = row["stored_entries"]
     if batch.audit_pruned_at is not None:
-        if stored_entries:
+        kept_until = to_micros(batch.completed_at or batch.accepted_at) + row["audit_retention_days"] * MICROS_A_DAY
+        if not batch.phase.final or row["audit_pruned_at"] < kept_until:
+            # Whoever wrote that may want the entries to go.
+            message = (
+                f"its audit trail counts as deleted before its time, {stored_entries} entries are left; {_RESTORE}"
+            )
+            yield Finding(FindingSeverity.CRITICAL, "pruned_early", batch.id, message)
+        elif stored_entries:
             message = "its audit trail counts as deleted, but there are entries"
             yield Finding(FindingSeverity.WARNING, "audit_pruned", batch.id, message, Remedy.DELETE_TRAIL)
         return

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from batchyard.store.sql import SqlStore
 
-_MICROS_A_DAY = 24 * 60 * 60 * 1_000_000
+MICROS_A_DAY = 24 * 60 * 60 * 1_000_000
 
 # Days in microseconds do not fit the integer that the days are.
-_RETENTION = sa.cast(batches.c.audit_retention_days, sa.BigInteger) * sa.literal(_MICROS_A_DAY, sa.BigInteger)
+_RETENTION = sa.cast(batches.c.audit_retention_days, sa.BigInteger) * sa.literal(MICROS_A_DAY, sa.BigInteger)
 
 _OVER = (
     batches.c.phase.in_([phase for phase in Phase if phase.final]),

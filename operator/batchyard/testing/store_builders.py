@@ -22,8 +22,8 @@ T0 = datetime(2026, 3, 1, 12, 30, 15, 123457, tzinfo=UTC)
 OWNER, OTHER = Owner(host="here", pid=4711, started="1"), Owner(host="there", pid=4711, started="2")
 
 
-def a_spec(name: str = "docs-search", *, days: int = 30) -> JSON:
-    """Return a whole BatchTest that keeps its trail for so many days."""
+def a_spec(name: str = "docs-search", *, days: int = 30, cases: int = 10) -> JSON:
+    """Return a whole BatchTest of so many trials that keeps its trail for so many days."""
     return {
         "apiVersion": "batchyard.dev/v1alpha1",
         "kind": "BatchTest",
@@ -32,7 +32,7 @@ def a_spec(name: str = "docs-search", *, days: int = 30) -> JSON:
             "description": "größer 🙂",
             "workflow": {"factory": "docs_search.graph:build", "source": {"path": "."}},
             "variants": {"include": [{"name": "bm25-first", "variants": {"retriever": "bm25"}}]},
-            "cases": [{"name": f"case-{number}", "input": {}} for number in range(10)],
+            "cases": [{"name": f"case-{number}", "input": {}} for number in range(cases)],
             "repeats": 1,
             "audit": {"retentionDays": days},
         },
