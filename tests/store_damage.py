@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchyard.engine.ports import BatchUpdate
+from batchyard.engine.sources import digest_of
 from batchyard.events.audit import OUTCOME_OF
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from batchyard.store import SqlStore
 
 DONE = BatchUpdate(Phase.SUCCEEDED, completed_at=T0, status={"trials": {"total": 2, "passed": 1, "timedOut": 1}})
+ENDS = {0: EventType.BATCH_STARTED, 4: EventType.BATCH_FINISHED}
 MICROS = to_micros(T0)
 TO_POST = (
     "INSERT INTO outbox (batch_id, seq, created_at, tries, next_at, parked, last_error) "
@@ -36,10 +38,12 @@ FORGED = (
 
 
 def a_finished_batch(store: SqlStore, batch_id: str = "b1", *, days: int = 30) -> Session:
-    store.create_batch(replace(a_batch(batch_id), total=2, spec=a_spec(days=days, cases=2)))
+    spec = a_spec(days=days, cases=2)
+    store.create_batch(replace(a_batch(batch_id), total=2, spec=spec, spec_digest=digest_of(spec)))
     session = store.open_session(batch_id, OWNER, T0)
     results = [(a_result(0), True), (a_result(1, 1, Outcome.ERRORED), False), (a_result(1, 2, Outcome.TIMED_OUT), True)]
-    begun, done = (replace(an_entry(n, batch_id), type=EventType.BATCH_STARTED, trial_id="") for n in (0, 4))
+    begun, done = (replace(an_entry(n, batch_id), type=kind, trial_id="") for n, kind in ENDS.items())
+    done = replace(done, details={"verdict": "Succeeded"})
     entries = [begun, *(_told(n, batch_id, result) for n, (result, _) in enumerate(results, 1)), done]
     store.commit(session, results=results, entries=entries, batch=DONE)
     store.close_session(session, "done", T0)

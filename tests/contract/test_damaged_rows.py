@@ -48,6 +48,15 @@ def of_b1(table: str, column: str, value: str, where: str = "") -> str:
 
 DOCUMENTS = [
     *(
+        of_b1("documents", "spec", f"REPLACE(spec, '\"kind\":', '{also},\"kind\":')")
+        for also in (
+            '"forkedFrom":5',
+            '"carriesFrom":[3]',
+            '"twin":{"of":"x","only":[0,99]}',
+            '"twin":{"of":3,"only":null}',
+        )
+    ),
+    *(
         of_b1("documents", "spec", f"'{text}'")
         for text in ("[]", "null", "3", '"x"', "{}", "{", "", '{"spec": 3}', DEEP)
     ),
@@ -65,6 +74,7 @@ BATCHES = [
     of_b1("batches", "total", "-1"),
 ]
 RESULTS = [
+    of_b1("attempts", "case_name", "'another'"),
     of_b1("attempts", "metrics", "'{'"),
     of_b1("attempts", "metrics", "'3'"),
     of_b1("attempts", "metrics", "'{\"tokens\": Infinity}'"),
@@ -95,6 +105,8 @@ ENTRIES = [
 ]
 TRAILS = [
     FORGED,
+    FORGED.replace(" 6, ", " 0, "),
+    FORGED.replace(" 6, ", " -3, "),
     of_b1("batches", "audit_entries", "4"),
     of_b1("batches", "audit_entries", "9"),
     of_b1("batches", "audit_head", "'x'"),
@@ -117,6 +129,13 @@ MISTYPED = [
     of_b1("batches", "accepted_at", "'soon'"),
     of_b1("batches", "audit_entries", "'abc'"),
     of_b1("batches", "name", "x'ff'"),
+    of_b1("batches", "message", "CAST(x'ff' AS TEXT)"),
+    of_b1("documents", "status", "CAST(x'ff' AS TEXT)"),
+    of_b1("attempts", "message", "CAST(x'ff' AS TEXT)"),
+    of_b1("audit_entries", "message", "CAST(x'ff' AS TEXT)", " AND seq = 2"),
+    of_b1("sessions", "host", "CAST(x'ff' AS TEXT)"),
+    of_b1("sessions", "pid", "'x'"),
+    of_b1("batches", "base", "CAST(x'2f00' AS TEXT)"),
     of_b1("attempts", "duration_seconds", "'long'"),
     of_b1("attempts", "duration_seconds", "9e999"),
     of_b1("attempts", "score", "'good'"),
@@ -171,6 +190,43 @@ def test_a_damaged_batch_is_left_out_of_a_list_and_said_to_be(store: SqlStore, s
         store.batches()
 
 
+def test_a_batch_without_its_specification_is_said_in_a_list(store: SqlStore) -> None:
+    corrupt(store, "DELETE FROM documents WHERE batch_id = 'b1'")
+    damaged: list[RecordDamaged] = []
+
+    listed = [record.id for record in store.batches(damaged=damaged)]
+
+    assert listed == ["b2"]
+    assert "batch b1 was changed or damaged: its specification is missing" in str(damaged[0])
+    with pytest.raises(RecordDamaged, match="its specification is missing"):
+        store.batch("b1")
+
+
+def test_an_open_session_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "store.db")) as store:
+        a_running_batch(store, "b1")
+        a_running_batch(store, "b2")
+        corrupt(store, of_b1("sessions", "pid", "'x'"))
+        damaged: list[RecordDamaged] = []
+
+        found = [session.batch_id for session in store.open_sessions(damaged)]
+
+        assert (found, len(damaged)) == (["b2"], 1)
+
+
+@pytest.mark.parametrize("table", ["attempts", "audit_entries", "documents", "sessions"])
+def test_rows_whose_batch_has_no_name_are_found_and_left(tmp_path: Path, table: str) -> None:
+    with open_store(str(tmp_path / "store.db")) as store:
+        a_finished_batch(store, "b1")
+        corrupt(store, of_b1(table, "batch_id", "x'00ff'"))
+
+        findings = check_integrity(store, T0)
+        done = repair(store, findings, T0)
+
+    assert ("dangling_rows", repr(b"\x00\xff")) in {(one.kind, one.batch_id) for one in findings}
+    assert done == ([], [])
+
+
 # -- repair ----------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +242,17 @@ def test_nothing_is_added_to_a_trail_that_does_not_verify(store: SqlStore, state
     assert [batch_id for batch_id, _ in done] == ["b2"]
     assert failed == []
     assert verify_chain(store.audit_entries("b2"), store.batch("b2").audit_head) == ""
+
+
+@pytest.mark.parametrize("also", ["NaN", "Infinity", "1e400", '"\\ud800"'])
+def test_a_status_is_mended_whatever_else_is_in_it(store: SqlStore, also: str) -> None:
+    wrong = f"""{{"trials": {{"total": 2, "passed": 0, "failed": 1, "timedOut": 1}}, "message": {also}}}"""
+    corrupt(store, of_b1("documents", "status", f"'{wrong}'"), *TO_MEND)
+
+    done, failed = repair(store, check_integrity(store, T0), T0)
+
+    assert "b2" in {batch_id for batch_id, _ in done}
+    assert failed == []
 
 
 def test_a_batch_that_cannot_be_written_is_said_and_the_next_is_mended(tmp_path: Path) -> None:

@@ -42,6 +42,11 @@ def test_a_sound_store_has_no_findings(store: SqlStore) -> None:
     assert check_integrity(store, T0) == []
 
 
+NOBODYS = (
+    "INSERT INTO sessions (batch_id, epoch, host, pid, started, opened_at, heartbeat_at, closed_at) "
+    "SELECT 'gone', epoch, host, pid, started, opened_at, heartbeat_at, closed_at FROM sessions"
+)
+"""A row of no batch, while none lacks any."""
 PRUNED = f"UPDATE batches SET audit_pruned_at = {MICROS + 31 * MICROS_A_DAY}"  # noqa: S608
 """A trail whose time was over, and whose entries are there."""
 WRONG_STATUS = """UPDATE documents SET status = '{"trials": {"total": 2, "passed": 0, "failed": 1, "timedOut": 1}}'"""
@@ -70,8 +75,14 @@ ADDED = (
         ("UPDATE batches SET audit_head = 'x'", "critical", "audit_chain", "b1"),
         ("UPDATE batches SET audit_entries = 4", "critical", "audit_count", "b1"),
         (FORGED, "critical", "audit_count", "b1"),
-        ("UPDATE batches SET audit_pruned_at = 1", "critical", "pruned_early", "b1"),
-        (PRUNED, "warning", "audit_pruned", "b1"),
+        ("UPDATE batches SET audit_pruned_at = 1", "critical", "audit_pruned", "b1"),
+        (PRUNED, "critical", "audit_pruned", "b1"),
+        ("UPDATE batches SET phase = 'Failed'", "critical", "changed_verdict", "b1"),
+        ("UPDATE batches SET spec_digest = 'x'", "critical", "unreadable_document", "b1"),
+        ("UPDATE documents SET spec = REPLACE(spec, 'größer', 'anders')", "critical", "unreadable_document", "b1"),
+        ("UPDATE sessions SET opened_at = 9000000000000000000", "critical", "unreadable_rows", "b1"),
+        ("UPDATE attempts SET combination = 'x'", "critical", "unreadable_results", "b1"),
+        ("UPDATE attempts SET weight = 9", "critical", "unreadable_results", "b1"),
         ("UPDATE batches SET epoch = 7", "critical", "session_count", "b1"),
         ("UPDATE documents SET spec = '{'", "critical", "unreadable_document", "b1"),
         ("UPDATE documents SET status = '{'", "critical", "unreadable_document", "b1"),
@@ -171,10 +182,8 @@ def test_a_damaged_file_is_found(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE attempts SET batch_id = 'gone'",
-        "UPDATE sessions SET batch_id = 'gone'",
+        NOBODYS,
         WRONG_STATUS,
-        PRUNED,
         TO_POST.format(seq=9, created=MICROS, parked="FALSE"),
         TO_POST.format(seq=1, created=MICROS, parked="TRUE"),
     ],
@@ -197,10 +206,15 @@ def test_what_is_found_and_can_be_mended_is_found_no_more(store: SqlStore, state
     [
         "UPDATE audit_entries SET message = 'x' WHERE seq = 3",
         "UPDATE audit_entries SET batch_id = 'gone'",
+        "UPDATE attempts SET batch_id = 'gone'",
+        "UPDATE sessions SET batch_id = 'gone'",
+        "UPDATE documents SET batch_id = 'gone'",
+        "UPDATE batches SET id = 'renamed'",
         "DELETE FROM attempts WHERE ordinal = 0",
         "UPDATE attempts SET outcome = 'Failed' WHERE ordinal = 0",
         "UPDATE batches SET audit_entries = 4",
         "UPDATE batches SET audit_pruned_at = 1",
+        PRUNED,
         "UPDATE batches SET phase = 'Running'",
     ],
 )

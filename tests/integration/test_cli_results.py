@@ -285,18 +285,25 @@ def test_db_check_ends_with_1_if_rows_lost_their_batch(own: Bench) -> None:
 
 
 def test_db_check_repairs_after_it_made_a_copy_and_says_what_is_left(own: Bench) -> None:
+    (name,) = [one["id"] for one in own.json("list")["batches"]]
     with closing(sqlite3.connect(own.store)) as database, database:
-        database.execute("UPDATE attempts SET batch_id = 'gone' WHERE ordinal = 0")
+        database.execute("INSERT INTO documents SELECT 'gone', spec, status FROM documents")
+        database.execute("UPDATE attempts SET batch_id = 'lost' WHERE ordinal = 0")
 
-    told = own.json("db", "check", "--repair", exit_code=1)
+    refused = own.json("db", "check", "--repair", exit_code=1)
+    with closing(sqlite3.connect(own.store)) as database, database:
+        database.execute("UPDATE attempts SET batch_id = ? WHERE ordinal = 0", (name,))
+    told = own.json("db", "check", "--repair")
 
     assert [(one["batch"], one["what"]) for one in told["repaired"]] == [
         ("gone", "rows that belonged to nothing were deleted")
     ]
     assert Path(told["backup"]).is_file()
-    # The batch has lost a result with it, which no repair makes up.
-    left = {finding["kind"] for finding in told["left"] if finding["severity"] == "critical"}
-    assert left == {"contradicted_results", "missing_results"}
+    assert told["left"] == []
+    # What seems to be nobody's is left while a batch lacks a result, which no repair makes up.
+    assert refused["repaired"] == []
+    left = {finding["kind"] for finding in refused["left"] if finding["severity"] == "critical"}
+    assert left == {"contradicted_results", "dangling_rows", "foreign_key", "missing_results"}
 
 
 def test_another_programs_database_is_refused_with_4(bench: Bench, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_every_note_stays_on_the_screen_whole(bench: Bench) -> None:
 
     assert code == 0
     shown = re.sub(r"\s+", " ", COLOUR.sub("", screen.text))
-    assert "note: node n4 is not shared: no two combinations are the same up to and with it" in shown
+    assert "note: node n4 is not shared: no two combinations agree on it and on all nodes before it, which" in shown
     assert re.search(r"note: node n8 is not shared: .*lock", shown)
     assert "…" not in shown
 

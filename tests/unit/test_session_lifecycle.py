@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from batchyard.engine.lifecycle import Reaped
     from batchyard.engine.ports import BatchStore, OpenSession
+    from batchyard.model.errors import RecordDamaged
 
 HERE, MINE = "here", Owner("here", 1, "100")
 RUNNING = {7: "700"}
@@ -124,8 +125,8 @@ def test_a_session_that_went_on_elsewhere_meanwhile_is_passed_by() -> None:
     bench = Bench(Owner(HERE, 8, "800"))
 
     class TakenOver(FakeStore):
-        def open_sessions(self) -> Sequence[OpenSession]:
-            found = super().open_sessions()
+        def open_sessions(self, damaged: list[RecordDamaged] | None = None) -> Sequence[OpenSession]:
+            found = super().open_sessions(damaged)
             self.open_session("b1", Owner("there", 9, "900"), bench.clock.now())
             return found
 

@@ -68,7 +68,7 @@ def test_nodes_that_no_two_combinations_have_in_common_are_told_with_the_reason(
     told = SharedPrefixes(plan, shapes, keeper).told()
     beginning = SharedPrefixes(plan, shapes, keeper, {START: "a lock"}).told()
 
-    alone = "no two combinations are the same up to and with it"
+    alone = "no two combinations agree on it and on all nodes before it, which must be declared too"
     assert told == {"shared": [], "notShared": {"a": alone, "b": alone}}
     assert beginning["notShared"] == {START: "a lock"}
 

@@ -67,4 +67,4 @@ def write_change(store: SqlStore, batch_id: str, loaded: LoadedBatch, changed: s
     """Write down that a batch goes on with something else than it began with; only who runs it may say so."""
     if loaded.setting is not None:
         mixed = replace(loaded.setting, unknown=f"it was resumed after a change: {changed}")
-        SqlPastResults(store).write_setting(batch_id, replace(loaded, setting=mixed).to_json())
+        SqlPastResults(store).write_setting(batch_id, mixed)

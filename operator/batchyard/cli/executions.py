@@ -27,6 +27,7 @@ from batchyard.decide.finish import (
 )
 from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.sources import LoadedBatch, load
+from batchyard.engine.stored_results import of_plan
 from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.executions.held import Held, HeldFolders
 from batchyard.executions.moves import NOTHING_ASKED, Moves, Source, target_of
@@ -82,7 +83,8 @@ def list_executions(reference: str, named_store: str, output: Output, *, limit: 
     with stores.with_batch(named_store, reference) as (store, record):
         files = files_folder(stores.target(named_store))
         loaded = LoadedBatch.of(record)
-        kept = KeptAttempts(files, record.id, loaded).all(store.results(record.id, final_only=False))
+        results = of_plan(store.results(record.id, final_only=False), loaded.plan, record.id)
+        kept = KeptAttempts(files, record.id, loaded).all(results)
         shown = [*all_held(HeldFolders(files), record.id), *islice(kept, limit or len(loaded.plan))]
     execution_tables.print_list(record.id, shown, output)
     return EXIT_SUCCEEDED

@@ -13,7 +13,7 @@ from batchyard.engine.stored_spec import keep_of
 from batchyard.kept_threads import collect_objects
 from batchyard.local_files import KeptThreads, checkpoint_files, files_folder, objects_folder
 from batchyard.local_sessions import this_process
-from batchyard.model.errors import RecordDamaged
+from batchyard.model.errors import StoreError
 from batchyard.model.execution import Keep
 from batchyard.model.rules import shortened_list
 from batchyard.store.findings import Finding, FindingSeverity, Remedy
@@ -50,7 +50,7 @@ def _lost_states(store: SqlStore, files: Path) -> Iterator[Finding]:
     # A database on a server has batches of other machines too, whose files are there.
     host = "" if store.engine.dialect.name == "sqlite" else this_process().host
     for batch_id in batches_run_here(store, host):
-        if not KeptThreads(files, batch_id).are_there and _kept_states(store, batch_id):
+        if _are_lost(store, files, batch_id):
             message = (
                 f"it kept the states of its trials, but its folder in {files} is gone: no execution can go on from "
                 "them, and no batch begin from them; restore that folder from a back-up, see docs/database.md"
@@ -58,12 +58,14 @@ def _lost_states(store: SqlStore, files: Path) -> Iterator[Finding]:
             yield Finding(FindingSeverity.WARNING, "lost_states", batch_id, message)
 
 
-def _kept_states(store: SqlStore, batch_id: str) -> bool:
+def _are_lost(store: SqlStore, files: Path, batch_id: str) -> bool:
     try:
+        if KeptThreads(files, batch_id).are_there:
+            return False
         keep = keep_of(store.batch(batch_id))
         return keep == Keep.ALWAYS or (keep == Keep.ON_FAILURE and bool(store.failures(batch_id, limit=1)))
-    except RecordDamaged:
-        return False  # the check of the store tells of it
+    except (StoreError, OSError):
+        return False  # of a batch that cannot be read, or an id that names no folder, the check of the store tells
 
 
 def _lost_files(files: Path, lost: Mapping[Path, Mapping[str, tuple[str, ...]]]) -> Iterator[Finding]:

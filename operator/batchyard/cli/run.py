@@ -27,6 +27,7 @@ from batchyard.engine.parity import Elsewhere
 from batchyard.engine.settings import setting_of
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.local_files import files_folder, written_files
+from batchyard.model.errors import SpecInvalid
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Reason
 from batchyard.model.spec_environment import Isolation, Provider
@@ -149,6 +150,10 @@ def resume_batch(reference: str, named_store: str, output: Output, place: Place,
         where, written = place_name(here(loaded, ray)), written_files(target)
         changed = "" if record.phase.final else changed_since(loaded, where, written)
         with Interrupts() as interrupts, LocalEngine(ray=ray) as engine:
+            # Else every trial that is left would fail for good, for what may be mended.
+            faults = [] if record.phase.final else engine.check(loaded)
+            if faults:
+                raise SpecInvalid(f"batch {record.id} is left as it is", faults)
             front = Front(engine, store, target, interrupts, quiet=quiet)
             return _carry_out(front, record, loaded, output, changed)
 

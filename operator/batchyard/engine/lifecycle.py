@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from batchyard.decide.sessions import Liveness, liveness
 from batchyard.engine.ports import BatchUpdate
 from batchyard.model.audit import AuditEntry
-from batchyard.model.errors import StaleSession
+from batchyard.model.errors import RecordDamaged, StaleSession
 from batchyard.model.events import EventType, severity_of
 from batchyard.model.outcome import Reason
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from batchyard.clock import Clock
     from batchyard.engine.ports import BatchRecord, BatchStore, OpenSession, Owner
+
+_log = structlog.get_logger(__name__)
 
 SILENT_SECONDS = 30.0
 """A session of another machine that has not been heard of for this long is conspicuous."""
@@ -72,8 +76,15 @@ class SessionLifecycleManager:
         self._this, self._started_at, self._presumed_dead = this, started_at, presumed_dead_seconds
 
     def sessions(self) -> Sequence[tuple[OpenSession, Liveness]]:
-        """Return every open session with what is known of its process. Raises ``StoreError``."""
-        return [(session, self.liveness(session.owner, session.heard_at)) for session in self._store.open_sessions()]
+        """Return every open session with what is known of its process; one that cannot be read is logged.
+
+        Raises ``StoreError``.
+        """
+        damaged: list[RecordDamaged] = []
+        found = self._store.open_sessions(damaged)
+        for err in damaged:
+            _log.warning("a session cannot be read", error=str(err))
+        return [(session, self.liveness(session.owner, session.heard_at)) for session in found]
 
     def reap(self, batch_id: str | None = None) -> Sequence[Reaped]:
         """End the abandoned sessions, of one batch if it is named: with a reason, an entry and what they had left.

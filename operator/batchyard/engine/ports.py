@@ -120,8 +120,11 @@ class BatchStore(Protocol):
         """Return the owner and last heartbeat of the session that was never closed, if there is one."""
         ...
 
-    def open_sessions(self) -> Sequence[OpenSession]:
-        """Return every session that was never closed and belongs to no BatchTest of a cluster, oldest first."""
+    def open_sessions(self, damaged: list[RecordDamaged] | None = None) -> Sequence[OpenSession]:
+        """Return every session that was never closed and belongs to no BatchTest of a cluster, oldest first.
+
+        Those of them that cannot be read go to ``damaged``; without it, the first is raised.
+        """
         ...
 
     def heartbeat(self, session: Session, now: datetime) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batchyard.model.matrix import Plan
     from batchyard.model.trial import JSON
 
+_ALONE = "no two combinations agree on it and on all nodes before it, which must be declared too"
 _log = structlog.get_logger(__name__)
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -85,7 +86,7 @@ class SharedPrefixes:
         marked = {node for shape in self._shapes for node in shape.marks if node != START}
         if START in self._not_shared:
             marked.clear()  # it says why
-        alone = dict.fromkeys(sorted(marked - shared), "no two combinations are the same up to and with it")
+        alone = dict.fromkeys(sorted(marked - shared), _ALONE)
         details: dict[str, JSON] = {"shared": sorted(shared)}
         if not_shared := {**alone, **self._not_shared}:
             details["notShared"] = not_shared

@@ -18,6 +18,7 @@ from batchyard.engine.conclusion import NOT_RUN_CHUNK, PHASE_OF, conclude
 from batchyard.engine.dispatch import TrialLoop
 from batchyard.engine.ports import BatchRecord, BatchStore, BatchUpdate, ResultWriter, Session
 from batchyard.engine.records import not_run
+from batchyard.engine.stored_results import of_plan
 from batchyard.engine.summary import Summary
 from batchyard.model.errors import StaleSession, StoreError
 from batchyard.model.events import Event, EventType
@@ -107,7 +108,7 @@ class BatchSession(TrialLoop):
         if self._session.epoch == 1:
             return
         final: set[tuple[int, int]] = set()
-        for result in self._store.results(self._record.id):
+        for result in of_plan(self._store.results(self._record.id), self._plan, self._record.id):
             self._backlog.finish(result.ordinal)
             self._summary.add(result)
             self._summary.carried += self._was_carried(result)

@@ -98,7 +98,12 @@ class LoadedBatch:
         batch = BatchTest.model_validate_json(json.dumps(bare))
         cases = tuple(case_of(CaseSpec.model_validate_json(json.dumps(case))) for case in spec["cases"])
         loaded = loaded_from(batch, cases, base)
+        whole = len(loaded.plan)
         only = None if twin["only"] is None else tuple(twin["only"])
+        if only is not None and not all(type(one) is int and 0 <= one < whole for one in only):
+            raise ValueError(f"twin.only names trials beyond the {whole} that there are")
+        if not all(isinstance(name, str) for name in (forked_from, twin["of"], *carries_from)):
+            raise TypeError("forkedFrom, twin.of or carriesFrom names no batch")
         plan = replace(loaded.plan, only=only)
         return replace(
             loaded,
@@ -196,7 +201,7 @@ def loaded_from(batch: BatchTest, cases: tuple[Case, ...], base: Path) -> Loaded
     spec = batch.spec.model_copy(update={"cases": (), "cases_from": ()})
     bare = batch.model_copy(update={"spec": spec})
     plan = Plan(expand_combinations(spec.variants), cases, spec.repeats, spec.initial_state)
-    return LoadedBatch(bare, plan, base, _digest(_resolved(bare, cases)))
+    return LoadedBatch(bare, plan, base, digest_of(_resolved(bare, cases)))
 
 
 def _resolved(batch: BatchTest, cases: Sequence[Case]) -> dict[str, JSON]:
@@ -205,7 +210,13 @@ def _resolved(batch: BatchTest, cases: Sequence[Case]) -> dict[str, JSON]:
     return document
 
 
-def _digest(document: dict[str, JSON]) -> str:
+def with_setting(document: dict[str, JSON], setting: Setting) -> dict[str, JSON]:
+    """Return a batch's document, as ``to_json`` gives it, with another setting."""
+    return {**document, _SETTING: setting.to_json()}
+
+
+def digest_of(document: dict[str, JSON]) -> str:
+    """Return the digest of a BatchTest as ``to_json`` gives it, by whichever version that was written."""
     spec = {key: value for key, value in document["spec"].items() if key not in _CHANGEABLE}
     content = json.dumps([document["metadata"]["name"], spec], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()

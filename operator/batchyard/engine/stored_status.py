@@ -40,10 +40,12 @@ def by_results(record: BatchRecord, finished: int, results: Iterable[AttemptResu
         return record
     # What only few batches need is loaded only for them.
     from batchyard.engine.sources import LoadedBatch
+    from batchyard.engine.stored_results import of_plan
     from batchyard.engine.summary import Summary
 
-    summary = Summary(LoadedBatch.of(record).plan)
-    for result in results:
+    plan = LoadedBatch.of(record).plan
+    summary = Summary(plan)
+    for result in of_plan(results, plan, record.id):
         summary.add(result)
     summary.retried, summary.carried = counts.retried, counts.carried_over
     message = record.message if record.reason else summary.progress()

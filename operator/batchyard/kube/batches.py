@@ -16,6 +16,7 @@ from batchyard.engine.carrying import origin_of
 from batchyard.engine.cluster_ports import EnvironmentRecord, EnvironmentState
 from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.sources import LoadedBatch
+from batchyard.engine.stored_results import of_plan
 from batchyard.engine.summary import Summary
 from batchyard.events.lines import log_entry
 from batchyard.kube.in_step import keep_carried, keep_results, keep_state
@@ -351,7 +352,7 @@ class Batches:
         full = self.store.batch(batch_id)
         loaded = LoadedBatch.of(full)
         summary, final = Summary(loaded.plan, loaded.batch.spec.gate), bytearray(full.total)
-        for result in self.store.results(batch_id):
+        for result in of_plan(self.store.results(batch_id), loaded.plan, batch_id):
             final[result.ordinal] = 1
             summary.add(result)
             summary.carried += bool(loaded.carries_from) and bool(origin_of(result, batch_id))

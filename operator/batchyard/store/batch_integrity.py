@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from batchyard.engine.sources import LoadedBatch
+from batchyard.engine.conclusion import PHASE_OF
+from batchyard.engine.sources import LoadedBatch, digest_of
+from batchyard.engine.stored_results import of_plan
 from batchyard.engine.stored_status import status_of
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import RecordDamaged
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchyard.engine.ports import BatchRecord
+    from batchyard.model.matrix import Plan
     from batchyard.model.trial import JSON
     from batchyard.store.as_written import Row
     from batchyard.store.sql import SqlStore
 
-UNTOLD = frozenset({"audit_chain", "audit_count", "pruned_early", "unreadable_batch"})
+UNTOLD = frozenset({"audit_chain", "audit_count", "audit_pruned", "unreadable_batch"})
 """The kinds of findings because of which nothing can be told in a batch's trail any more."""
 
 _SHOWN = 20
@@ -80,7 +83,8 @@ def _looked_at(store: SqlStore, row: Row) -> Iterator[Finding]:
     except RecordDamaged as err:
         yield Finding(FindingSeverity.CRITICAL, "unreadable_batch", row["id"], str(err))
         return
-    against = [*_trail_and_results(store, row, batch)]
+    unreadable, plan = _documents(row, batch)
+    against = [*_trail_and_results(store, row, batch, plan)]
     yield from against
     if row["newest_session"] != batch.epoch:
         message = f"it counts {batch.epoch} sessions, but the newest is {row['newest_session']}; {_RESTORE}"
@@ -88,14 +92,12 @@ def _looked_at(store: SqlStore, row: Row) -> Iterator[Finding]:
     if row["spec"] is None:
         yield Finding(FindingSeverity.CRITICAL, "no_document", batch.id, "its specification is missing")
         return
-    never_run = row["for_execution"] and batch.started_at is None
-    ran = batch.phase.final and batch.total > 0 and not never_run
+    ran = batch.phase.final and _ran(row, batch)
     if ran and row["final_results"] < batch.total:
         few = f"only {row['final_results']} of {batch.total} trials have a final result"
         yield Finding(
             FindingSeverity.CRITICAL, "missing_results", batch.id, f"it is {batch.phase}, but {few}; {_RESTORE}"
         )
-    unreadable = [*_documents(row, batch)]
     yield from unreadable
     if unreadable:
         return
@@ -109,18 +111,20 @@ def _looked_at(store: SqlStore, row: Row) -> Iterator[Finding]:
         yield from _counts(store, batch, told, sound=not against)
 
 
-def _trail_and_results(store: SqlStore, row: Row, batch: BatchRecord) -> Iterator[Finding]:
+def _trail_and_results(store: SqlStore, row: Row, batch: BatchRecord, plan: Plan | None) -> Iterator[Finding]:
     """Find what is wrong with a batch's trail, results that cannot be read, and those not as a sound trail tells."""
     told = ToldResults()
     faults = [*_trail(store, row, batch, told)]
     yield from faults
     unreadable: list[str] = []
-    results, contradicted = results_of(store, batch.id, unreadable), []
+    results, contradicted = results_of(store, batch.id, unreadable, plan), []
     verified = batch.audit_pruned_at is None and "audit_chain" not in {one.kind for one in faults}
     if verified and batch.phase.final:
         contradicted = [*told.contradictions(results, all_told=not batch.audit_dropped)]
     else:
         deque(results, maxlen=0)
+    if verified:
+        yield from _retold(row, batch, told)
     if contradicted:
         more = f"; and {len(contradicted) - _SHOWN} more" if len(contradicted) > _SHOWN else ""
         message = f"its results contradict its audit trail: {'; '.join(contradicted[:_SHOWN])}{more}; {_RESTORE}"
@@ -130,13 +134,37 @@ def _trail_and_results(store: SqlStore, row: Row, batch: BatchRecord) -> Iterato
         yield Finding(FindingSeverity.CRITICAL, "unreadable_results", batch.id, message)
 
 
-def results_of(store: SqlStore, batch_id: str, unreadable: list[str]) -> Iterator[Row]:
-    """Yield every row, so that the table is read but once; what cannot be read of them goes to ``unreadable``."""
+def _retold(row: Row, batch: BatchRecord, told: ToldResults) -> Iterator[Finding]:
+    """Find a specification or a verdict that is not the one that a sound trail tells of."""
+    if told.spec_digest not in {"", batch.spec_digest}:
+        message = f"its specification is not the one that its audit trail says was accepted; {_RESTORE}"
+        yield Finding(FindingSeverity.CRITICAL, "changed_document", batch.id, message)
+    if not batch.phase.final or not _ran(row, batch):
+        return
+    phase = PHASE_OF[told.verdict] if told.verdict else None
+    if phase not in {None, batch.phase} or (phase is None and not batch.audit_dropped):
+        said = f"says {told.verdict}" if told.verdict else "tells of no end"
+        message = f"it is {batch.phase}, and its audit trail {said}; {_RESTORE}"
+        yield Finding(FindingSeverity.CRITICAL, "changed_verdict", batch.id, message)
+
+
+def _ran(row: Row, batch: BatchRecord) -> bool:
+    """Return whether the batch had trials to run: not one that was refused or written down for an execution."""
+    return batch.total > 0 and not (row["for_execution"] and batch.started_at is None)
+
+
+def results_of(store: SqlStore, batch_id: str, unreadable: list[str], plan: Plan | None = None) -> Iterator[Row]:
+    """Yield every row, so that the table is read but once; what cannot be read of them goes to ``unreadable``.
+
+    So does one that is not of the trial of the ``plan`` whose number it has.
+    """
     key = (attempts.c.ordinal, attempts.c.attempt)
     query = attempts.select().where(attempts.c.batch_id == batch_id)
     for row in paged(store.engine, place_of(store.engine.url), query, key=key, after=(-1, -1), size=_PAGE):
         try:
-            rows.attempt_from(row)
+            result = rows.attempt_from(row)
+            if plan is not None:
+                deque(of_plan([result], plan, batch_id), maxlen=0)
         except RecordDamaged as err:
             unreadable.append(str(err))
         yield row
@@ -146,15 +174,12 @@ def _trail(store: SqlStore, row: Row, batch: BatchRecord, told: ToldResults) -> 
     stored_entries = row["stored_entries"]
     if batch.audit_pruned_at is not None:
         kept_until = to_micros(batch.completed_at or batch.accepted_at) + row["audit_retention_days"] * MICROS_A_DAY
-        if not batch.phase.final or row["audit_pruned_at"] < kept_until:
-            # Whoever wrote that may want the entries to go.
-            message = (
-                f"its audit trail counts as deleted before its time, {stored_entries} entries are left; {_RESTORE}"
-            )
-            yield Finding(FindingSeverity.CRITICAL, "pruned_early", batch.id, message)
-        elif stored_entries:
-            message = "its audit trail counts as deleted, but there are entries"
-            yield Finding(FindingSeverity.WARNING, "audit_pruned", batch.id, message, Remedy.DELETE_TRAIL)
+        early = not batch.phase.final or row["audit_pruned_at"] < kept_until
+        if early or stored_entries:
+            # Nothing deletes the entries for that: whoever wrote it may want just this.
+            why = "its time was not over" if early else f"{stored_entries} entries are there"
+            message = f"its audit trail counts as deleted, but {why}; {_RESTORE}"
+            yield Finding(FindingSeverity.CRITICAL, "audit_pruned", batch.id, message)
         return
     if stored_entries != batch.audit_entries:
         message = f"it counts {batch.audit_entries} audit entries, but {stored_entries} are stored; {_RESTORE}"
@@ -169,15 +194,25 @@ def _trail(store: SqlStore, row: Row, batch: BatchRecord, told: ToldResults) -> 
         yield Finding(FindingSeverity.CRITICAL, "audit_chain", batch.id, f"its audit trail does not verify: {fault}")
 
 
-def _documents(row: Row, batch: BatchRecord) -> Iterator[Finding]:
-    """Find a specification or a status that cannot be read; one that was never accepted has any specification."""
-    for name, read in (("spec", LoadedBatch.of if batch.total else None), ("status", status_of)):
-        try:
-            record = rows.batch_from({**row, "spec": None, "status": None, name: row[name]})
-            if read is not None:
-                read(record)
-        except RecordDamaged as err:
-            yield Finding(FindingSeverity.CRITICAL, "unreadable_document", batch.id, str(err))
+def _documents(row: Row, batch: BatchRecord) -> tuple[list[Finding], Plan | None]:
+    """Find a specification or a status that cannot be read; return the plan too, if there is one.
+
+    A batch that was never accepted has any specification, and no plan.
+    """
+    found, plan = [], None
+    try:
+        record = rows.batch_from({**row, "status": None})
+        if batch.total and record.spec is not None:
+            plan = LoadedBatch.of(record).plan
+            if digest_of(record.spec) != batch.spec_digest:
+                raise RecordDamaged.of(f"the specification of batch {batch.id}", "it is not the one that was accepted")
+    except RecordDamaged as err:
+        found.append(Finding(FindingSeverity.CRITICAL, "unreadable_document", batch.id, str(err)))
+    try:
+        status_of(rows.batch_from({**row, "spec": None}))
+    except RecordDamaged as err:
+        found.append(Finding(FindingSeverity.CRITICAL, "unreadable_document", batch.id, str(err)))
+    return found, plan
 
 
 def _counts(store: SqlStore, batch: BatchRecord, told: Mapping[str, JSON], *, sound: bool) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from batchyard.engine.sources import with_setting
 from batchyard.model.errors import StoreError
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.store import rows
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from batchyard.engine.carrying import Pair
     from batchyard.engine.ports import BatchRecord, Session
     from batchyard.model.audit import AuditEntry
-    from batchyard.model.trial import JSON, AttemptResult
+    from batchyard.model.setting import Setting
+    from batchyard.model.trial import AttemptResult
     from batchyard.store.sql import SqlStore
 
 _PAGE = 500
@@ -119,10 +121,11 @@ class SqlPastResults:
             .limit(limit)
         )
         with reported(self._place, "read"), self._store.engine.connect() as connection:
-            return rows.batches_from(connection.execute(newest).mappings(), damaged=[])
+            return rows.readable(rows.batch_from, connection.execute(newest).mappings(), damaged=[])
 
-    def write_setting(self, batch_id: str, document: JSON) -> None:
-        """Write a batch's document anew, because what it runs with is not what it was any more."""
+    def write_setting(self, batch_id: str, setting: Setting) -> None:
+        """Write into a batch's document what it runs with from now on; all else stays as it was accepted."""
+        document = with_setting(self._store.batch(batch_id).spec, setting)
         change = documents.update().where(documents.c.batch_id == batch_id)
         with (
             reported(self._place, "write what the batch runs with"),

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from batchyard.engine.cluster_ports import ClusterRef, EnvironmentRecord, EnvironmentState, Trail
+from batchyard.engine.cluster_ports import ClusterRef, EnvironmentRecord, Trail
 from batchyard.model.errors import BatchNotFound, SegmentOutOfOrder, StaleLeader, StoreError
 from batchyard.model.outcome import Phase
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
-from batchyard.store.as_written import Row, as_written
 from batchyard.store.carrying import SqlPastResults, copy_rows
 from batchyard.store.cluster_events import ClusterEvents, add_to_outbox
 from batchyard.store.lookup import finals_of
@@ -52,7 +50,6 @@ if TYPE_CHECKING:
 _TOKEN_KEY = "token-key"  # noqa: S105 - the name of a setting
 _ONLY = 1
 _FINAL = tuple(phase.value for phase in Phase if phase.final)
-_MOMENTS = ("requested_at", "ready_at", "started_at", "heard_at", "ended_at", "released_at")
 
 
 # Made once: every transaction of an operator asks.
@@ -192,8 +189,8 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         """Return what ``batches`` does, only of those in a namespace unless it is "", and their BatchTests."""
         where = [getattr(cluster_batches.c, name).label(f"test_{name}") for name in ("namespace", "name", "uid")]
         query = (
-            sa.select(batches, documents.c.status, *where)
-            .join(documents, documents.c.batch_id == batches.c.id)
+            sa.select(batches, documents.c.status, documents.c.batch_id.label("documented"), *where)
+            .outerjoin(documents, documents.c.batch_id == batches.c.id)
             .outerjoin(cluster_batches, cluster_batches.c.batch_id == batches.c.id)
             .where(_in(namespace))
             .order_by(*NEWEST_FIRST)
@@ -202,7 +199,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         with self._read() as connection:
             found = connection.execute(query).mappings().all()
         tests = {row["id"]: _test_of(row) for row in found}
-        return [(record, tests[record.id]) for record in rows.batches_from(found, damaged)]
+        return [(record, tests[record.id]) for record in rows.readable(rows.listed_from, found, damaged)]
 
     def open_batches(self) -> Sequence[tuple[str, ClusterRef]]:
         """Return every batch that is not over, or one of whose places is not released."""
@@ -231,7 +228,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         """Return the batch's places, oldest first."""
         query = environments.select().where(environments.c.batch_id == batch_id).order_by(environments.c.attempt)
         with self._read() as connection:
-            return [_environment_from(row) for row in connection.execute(query).mappings()]
+            return [rows.environment_from(row) for row in connection.execute(query).mappings()]
 
     def past(self) -> PastResults:
         """Return what reads the results of finished batches without what is large in them."""
@@ -278,7 +275,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         return left_out
 
     def _put_environment(self, connection: sa.Connection, environment: EnvironmentRecord) -> None:
-        connection.execute(self._put, _environment_row(environment))
+        connection.execute(self._put, rows.environment_row(environment))
 
 
 def _in(namespace: str) -> sa.ColumnElement[bool]:
@@ -327,20 +324,3 @@ def _take_segment(connection: sa.Connection, batch_id: str, attempt: int, number
     if newest is None or number != newest + 1:
         raise SegmentOutOfOrder((newest or 0) + 1)
     connection.execute(environments.update().where(*mine), {"segments": number})
-
-
-def _environment_row(environment: EnvironmentRecord) -> dict[str, Any]:
-    row: dict[str, Any] = asdict(environment)
-    for name in _MOMENTS:
-        row[name] = None if row[name] is None else rows.to_micros(row[name])
-    for name in ("name", "identity", "reason", "message"):
-        row[name] = plain_text(row[name])
-    return row | {"state": environment.state.value}
-
-
-@as_written(environments, lambda row: f"place {row['attempt']} of batch {row['batch_id']}")
-def _environment_from(row: Row) -> EnvironmentRecord:
-    fields: dict[str, Any] = dict(row)
-    for name in _MOMENTS:
-        fields[name] = None if fields[name] is None else rows.from_micros(fields[name])
-    return EnvironmentRecord(**{**fields, "state": EnvironmentState(fields["state"])})

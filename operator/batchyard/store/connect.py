@@ -90,6 +90,7 @@ def _set_up_sqlite(engine: sa.Engine, *, foreign_keys: bool) -> None:
     def configure(connection: sqlite3.Connection, _record: object) -> None:
         # Python's driver would begin transactions by itself, too late and never for DDL.
         connection.isolation_level = None
+        connection.text_factory = _text
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
             raise StoreError(
@@ -104,6 +105,14 @@ def _set_up_sqlite(engine: sa.Engine, *, foreign_keys: bool) -> None:
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get("batchyard_begin", "BEGIN"))
+
+
+def _text(raw: bytes) -> str | bytes:
+    """Return text, or as bytes what is none: whoever reads that row says so, and every other one can be read."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def prepare_file(url: URL) -> None:

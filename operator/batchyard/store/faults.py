@@ -71,7 +71,7 @@ def reported(place: Place, action: str) -> Iterator[None]:
     """Raise ``StoreError`` (``StoreBusy`` if it may pass) for a database error within, saying what was being done."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error, OSError) as err:
+    except (SQLAlchemyError, sqlite3.Error, OSError, OverflowError) as err:
         raise error_for(place, action, err) from err
 
 

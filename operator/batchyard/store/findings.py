@@ -18,7 +18,6 @@ class Remedy(StrEnum):
     """What mends a finding: one of the things that ``repair`` does, a person, or nothing because nothing is broken."""
 
     DELETE_ORPHANS = "deleteOrphans"
-    DELETE_TRAIL = "deleteTrail"
     UPDATE_STATUS = "updateStatus"
     RETRY_EVENTS = "retryEvents"
     COLLECT_FILES = "collectFiles"

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from batchyard.model.errors import RecordDamaged
 from batchyard.model.outcome import Phase
+from batchyard.store import rows
+from batchyard.store.as_written import Row, as_written
 from batchyard.store.batch_integrity import UNTOLD, batch_findings
 from batchyard.store.faults import place_of, reported
 from batchyard.store.findings import Finding, FindingSeverity, Remedy
@@ -29,13 +32,22 @@ from batchyard.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from batchyard.store.sql import SqlStore
 
 OWNED = (documents, sessions, attempts, outbox, environments, cluster_batches)
 """The tables whose rows are nothing without their batch."""
+
+_READERS: Mapping[sa.Table, Callable[[Row], object]] = {
+    sessions: rows.open_session_from,
+    environments: rows.environment_from,
+    outbox: as_written(outbox, lambda row: f"event {row['seq']} of batch {row['batch_id']}")(lambda row: row),
+    cluster_batches: as_written(cluster_batches, lambda row: f"BatchTest {row['name']} of batch {row['batch_id']}")(
+        lambda row: row
+    ),
+}
 
 _SHOWN = 20
 _STUCK_MICROS = 60 * 60 * 1_000_000
@@ -47,14 +59,24 @@ def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
     Takes time in proportion to the store's size: every audit entry's hash is computed again, every result read.
     """
     with reported(place_of(store.engine.url), "check the database"), store.engine.connect() as connection:
-        findings = [*_damage(connection), *_dangling(connection)]
+        findings = [*_damage(connection), *_dangling(connection), *_unreadable_rows(connection)]
         findings += [*_surplus_results(connection), *_unknown_epochs(connection), *_unfinished(connection)]
         findings += [*_orphaned_events(connection), *_waiting_events(connection, to_micros(now))]
         known = connection.scalars(sa.select(batches.c.id)).all()
     for batch_id in known:
-        findings += batch_findings(store, batch_id)
+        if isinstance(batch_id, str):
+            findings += batch_findings(store, batch_id)
+        else:
+            findings.append(
+                Finding(FindingSeverity.CRITICAL, "unreadable_batch", _named(batch_id), "its id is no text")
+            )
     # What is mended of a batch is told in its trail, and nothing is added to one that does not verify.
     untold = {finding.batch_id for finding in findings if finding.kind in UNTOLD}
+    if any(one.severity is FindingSeverity.CRITICAL and one.batch_id in known for one in findings):
+        # Rows that seem to be nobody's may be what a batch lacks.
+        untold |= {one.batch_id for one in findings if one.kind == "dangling_rows"}
+    # Of these only the batch's own row is missing, and the rest may show what it was.
+    untold |= {one.batch_id for one in findings if one.kind == "dangling_rows" and one.remedy is Remedy.MANUAL}
     return [replace(one, remedy=Remedy.MANUAL) if one.batch_id in untold else one for one in findings]
 
 
@@ -79,8 +101,28 @@ def _dangling(connection: sa.Connection) -> Iterator[Finding]:
         for row in connection.execute(lost.limit(_SHOWN)):
             message = f'{row.rows} rows of "{table.name}" belong to a batch that does not exist'
             # Entries may be all that tells of it.
-            remedy = Remedy.MANUAL if table is audit_entries else Remedy.DELETE_ORPHANS
-            yield Finding(FindingSeverity.CRITICAL, "dangling_rows", row.batch_id, message, remedy)
+            by_hand = table is audit_entries or not isinstance(row.batch_id, str)
+            remedy = Remedy.MANUAL if by_hand else Remedy.DELETE_ORPHANS
+            yield Finding(FindingSeverity.CRITICAL, "dangling_rows", _named(row.batch_id), message, remedy)
+
+
+def _unreadable_rows(connection: sa.Connection) -> Iterator[Finding]:
+    """Find what is not as it was written in the tables that are read as a whole nowhere else."""
+    for table, read in _READERS.items():
+        faults: dict[str, list[str]] = {}
+        for row in connection.execute(table.select()).mappings():
+            try:
+                read(row)
+            except RecordDamaged as err:
+                faults.setdefault(_named(row["batch_id"]), []).append(str(err))
+        for batch_id, found in faults.items():
+            message = f'{len(found)} rows of "{table.name}" cannot be read; the first: {found[0]}'
+            yield Finding(FindingSeverity.CRITICAL, "unreadable_rows", batch_id, message)
+
+
+def _named(batch_id: object) -> str:
+    """Return a batch's id as it is shown, also if it is none."""
+    return batch_id if isinstance(batch_id, str) else repr(batch_id)
 
 
 def _surplus_results(connection: sa.Connection) -> Iterator[Finding]:

@@ -12,14 +12,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import orjson
 import sqlalchemy as sa
 
 from batchyard.model.audit import AuditEntry
-from batchyard.model.errors import StoreError
+from batchyard.model.errors import RecordDamaged, StoreError
 from batchyard.model.events import EventType, severity_of
 from batchyard.model.outcome import Outcome
 from batchyard.store import rows
+from batchyard.store.as_written import UNREADABLE, parsed
 from batchyard.store.batch_integrity import status_key
 from batchyard.store.chain import append, read_chain
 from batchyard.store.connect import for_writing
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _DONE = {
     Remedy.DELETE_ORPHANS: "rows that belonged to nothing were deleted",
-    Remedy.DELETE_TRAIL: "entries that were left of a deleted audit trail were deleted",
     Remedy.UPDATE_STATUS: "the counts of the status were made those of the stored results",
     Remedy.RETRY_EVENTS: "Kubernetes events that were given up or stuck are to be posted again",
 }
@@ -99,9 +98,6 @@ def _mend(connection: sa.Connection, batch_id: str, remedy: Remedy) -> bool:
     match remedy:
         case Remedy.DELETE_ORPHANS:
             return _delete_orphans(connection, batch_id)
-        case Remedy.DELETE_TRAIL:
-            gone = audit_entries.delete().where(audit_entries.c.batch_id == batch_id, _is_pruned(batch_id))
-            return connection.execute(gone).rowcount > 0
         case Remedy.UPDATE_STATUS:
             return _update_status(connection, batch_id)
         case _:
@@ -122,7 +118,10 @@ def _delete_orphans(connection: sa.Connection, batch_id: str) -> bool:
 
 def _update_status(connection: sa.Connection, batch_id: str) -> bool:
     text = connection.scalar(sa.select(documents.c.status).where(documents.c.batch_id == batch_id))
-    status = orjson.loads(text) if text else None
+    try:
+        status = parsed("status", text, dict) if text else None
+    except UNREADABLE as err:
+        raise RecordDamaged.of(f"the status of batch {batch_id}", err) from err
     told = status.get("trials") if isinstance(status, dict) else None
     if not isinstance(status, dict) or not isinstance(told, dict):
         return False
@@ -150,7 +149,3 @@ def _tell(connection: sa.Connection, batch_id: str, mended: list[Remedy], now: d
 
 def _exists(connection: sa.Connection, batch_id: str) -> bool:
     return connection.scalar(sa.select(batches.c.id).where(batches.c.id == batch_id)) is not None
-
-
-def _is_pruned(batch_id: str) -> sa.ColumnElement[bool]:
-    return sa.exists().where(batches.c.id == batch_id, batches.c.audit_pruned_at.is_not(None))

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from batchyard.engine.cluster_ports import EnvironmentRecord, EnvironmentState
 from batchyard.engine.ports import BatchRecord, BatchUpdate, OpenSession, Owner
 from batchyard.model.audit import AuditEntry, SealedEntry
 from batchyard.model.errors import RecordDamaged, StoreError
@@ -18,14 +19,27 @@ from batchyard.model.events import EventType, Severity
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.plain_json import plain_text
 from batchyard.model.trial import JSON, AttemptResult, EvaluatorScore, NodeBoundary
-from batchyard.store.as_written import NOTHING, NUMBER, TEXT, Kinds, Row, as_written, check_kinds, numbers, parsed
-from batchyard.store.tables import attempts, audit_entries, batches, sessions
+from batchyard.store.as_written import (
+    NOTHING,
+    NUMBER,
+    TEXT,
+    Kinds,
+    Read,
+    Row,
+    T,
+    as_written,
+    check_kinds,
+    numbers,
+    parsed,
+)
+from batchyard.store.tables import attempts, audit_entries, batches, environments, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Values: TypeAlias = dict[str, Any]
 
+_MOMENTS = ("requested_at", "ready_at", "started_at", "heard_at", "ended_at", "released_at")
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DEFAULT_RETENTION_DAYS = 30
@@ -255,6 +269,25 @@ def open_session_from(row: Row) -> OpenSession:
     )
 
 
+def environment_row(environment: EnvironmentRecord) -> Values:
+    """Return the row of one place."""
+    row: Values = asdict(environment)
+    for name in _MOMENTS:
+        row[name] = None if row[name] is None else to_micros(row[name])
+    for name in ("name", "identity", "reason", "message"):
+        row[name] = plain_text(row[name])
+    return row | {"state": environment.state.value}
+
+
+@as_written(environments, lambda row: f"place {row['attempt']} of batch {row['batch_id']}")
+def environment_from(row: Row) -> EnvironmentRecord:
+    """Return the place that a row holds. Raises ``RecordDamaged`` if it was changed."""
+    fields: Values = dict(row)
+    for name in _MOMENTS:
+        fields[name] = None if fields[name] is None else from_micros(fields[name])
+    return EnvironmentRecord(**{**fields, "state": EnvironmentState(fields["state"])})
+
+
 def batch_changes(update: BatchUpdate) -> Values:
     """Return the columns that an update changes; its status is in another table."""
     changes = {
@@ -272,6 +305,8 @@ def batch_from(row: Row) -> BatchRecord:
     for name in ("total", "epoch", "audit_entries", "audit_dropped"):
         if row[name] < 0:
             raise ValueError(f"{name} is {row[name]}")
+    if "\0" in row["base"]:
+        raise ValueError("base is no path")
     spec, status = row.get("spec"), row.get("status")
     return BatchRecord(
         id=row["id"],
@@ -296,17 +331,24 @@ def batch_from(row: Row) -> BatchRecord:
     )
 
 
-def batches_from(found: Iterable[Row], damaged: list[RecordDamaged] | None) -> list[BatchRecord]:
-    """Return the batches that rows hold; those that cannot be read go to ``damaged``, or the first one is raised."""
-    read = []
+def readable(read: Read[T], found: Iterable[Row], damaged: list[RecordDamaged] | None) -> list[T]:
+    """Return what rows hold; those that cannot be read go to ``damaged``, or the first one is raised."""
+    made = []
     for row in found:
         try:
-            read.append(batch_from(row))
+            made.append(read(row))
         except RecordDamaged as err:
             if damaged is None:
                 raise
             damaged.append(err)
-    return read
+    return made
+
+
+def listed_from(row: Row) -> BatchRecord:
+    """Return the batch that a row holds, joined with its documents; ``documented`` is None without them."""
+    if row["documented"] is None:
+        raise RecordDamaged.of(f"batch {row['id']}", "its specification is missing")
+    return batch_from(row)
 
 
 def outcome_from(batch_id: str, text: str) -> Outcome:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from batchyard.engine.ports import BatchRecord, BatchUpdate, OpenSession, Owner, Session
-from batchyard.model.errors import BatchAmbiguous, BatchNotFound, StaleSession, StoreError
+from batchyard.model.errors import BatchAmbiguous, BatchNotFound, RecordDamaged, StaleSession, StoreError
 from batchyard.model.outcome import Outcome
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batchyard.model.audit import AuditEntry, SealedEntry
-    from batchyard.model.errors import RecordDamaged
     from batchyard.model.trial import AttemptResult
 
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NEEDS_INPUT, Outcome.ERRORED)
@@ -122,14 +121,18 @@ class SqlStore:
 
         Those of them that cannot be read go to ``damaged``; without it, the first is raised.
         """
-        newest = sa.select(batches, documents.c.status).join(documents).order_by(*NEWEST_FIRST).limit(limit)
+        listed = sa.select(batches, documents.c.status, documents.c.batch_id.label("documented"))
+        newest = listed.outerjoin(documents).order_by(*NEWEST_FIRST).limit(limit)
         with self._read() as connection:
-            return rows.batches_from(connection.execute(newest).mappings(), damaged)
+            return rows.readable(rows.listed_from, connection.execute(newest).mappings(), damaged)
 
     def _batch(self, connection: sa.Connection, reference: str, among: sa.ColumnElement[bool]) -> BatchRecord:
         batch_id = self._resolve(connection, reference, among)
         query = sa.select(batches, documents.c.spec, documents.c.status).join(documents).where(batches.c.id == batch_id)
-        return rows.batch_from(connection.execute(query).mappings().one())
+        found = connection.execute(query).mappings().first()
+        if found is None:
+            raise RecordDamaged.of(f"batch {batch_id}", "its specification is missing")
+        return rows.batch_from(found)
 
     def _resolve(self, connection: sa.Connection, reference: str, among: sa.ColumnElement[bool]) -> str:
         ids = sa.select(batches.c.id).where(among)
@@ -180,12 +183,15 @@ class SqlStore:
         found = rows.open_session_from(row)
         return found.owner, found.heard_at
 
-    def open_sessions(self) -> Sequence[OpenSession]:
-        """Return every session that was never closed and belongs to no BatchTest of a cluster, oldest first."""
+    def open_sessions(self, damaged: list[RecordDamaged] | None = None) -> Sequence[OpenSession]:
+        """Return every session that was never closed and belongs to no BatchTest of a cluster, oldest first.
+
+        Those of them that cannot be read go to ``damaged``; without it, the first is raised.
+        """
         elsewhere = sa.select(cluster_batches.c.batch_id)
         query = sessions.select().where(IS_OPEN, sessions.c.batch_id.not_in(elsewhere)).order_by(sessions.c.opened_at)
         with self._read() as connection:
-            return [rows.open_session_from(row) for row in connection.execute(query).mappings()]
+            return rows.readable(rows.open_session_from, connection.execute(query).mappings(), damaged)
 
     def heartbeat(self, session: Session, now: datetime) -> None:
         """Say that the session lives. Raises ``StaleSession`` if another took over."""
@@ -362,8 +368,8 @@ class SqlStore:
     def audit_entries(self, batch_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[SealedEntry]:
         """Yield the batch's entries with ``seq`` over ``after``, oldest first, in pages."""
         query = audit_entries.select().where(audit_entries.c.batch_id == batch_id)
-        key = (audit_entries.c.seq,)
-        page = paged(self._engine, self._place, query, key=key, after=(after,), size=_ENTRIES_PAGE, limit=limit)
+        key, behind = (audit_entries.c.seq,), (after or BEFORE_ANY,)
+        page = paged(self._engine, self._place, query, key=key, after=behind, size=_ENTRIES_PAGE, limit=limit)
         return (rows.entry_from(row) for row in page)
 
     # -- connections ---------------------------------------------------------------------------------------------
@@ -379,4 +385,6 @@ class SqlStore:
             yield connection
 
 
+BEFORE_ANY = -(2**63)
+"""Where a trail is read from as a whole: entries that somebody put before the first are found too."""
 NEWEST_FIRST = (batches.c.accepted_at.desc(), batches.c.id.desc())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from batchyard.events.audit import OUTCOME_OF
 from batchyard.model.events import EventType
-from batchyard.model.outcome import Outcome
+from batchyard.model.outcome import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +31,10 @@ class ToldResults:
         """Begin with nothing told."""
         self._told: dict[tuple[str, int], _Told] = {}
         self._late = False
+        self.spec_digest = ""
+        """What the batch was when it was accepted, "" if that is not told."""
+        self.verdict: Verdict | None = None
+        """How it ended, None if that is not told."""
 
     def heard(self, entries: Iterable[SealedEntry]) -> Iterator[SealedEntry]:
         """Pass entries on, and note what they tell."""
@@ -43,6 +47,10 @@ class ToldResults:
             # An operator's: an entry of each of these results may stand before it, although none of them counts.
             self._late = True
             return
+        if entry.type is EventType.BATCH_ACCEPTED:
+            self.spec_digest = str(entry.details.get("specDigest", ""))
+        elif entry.type is EventType.BATCH_FINISHED:
+            self.verdict = next((one for one in Verdict if one == entry.details.get("verdict")), None)
         outcome = OUTCOME_OF.get(entry.type)
         if outcome is None and entry.type is EventType.TRIAL_CARRIED_OVER:
             outcome = next((one for one in Outcome if one == entry.details.get("outcome")), None)

@@ -82,7 +82,7 @@ class FakeStore:
         """Return who has the batch and when that was last heard."""
         return self._of(batch_id).owner
 
-    def open_sessions(self) -> Sequence[OpenSession]:
+    def open_sessions(self, damaged: list[RecordDamaged] | None = None) -> Sequence[OpenSession]:
         """Return the sessions that were never closed."""
         return [
             OpenSession(batch_id, kept.record.epoch, kept.owner[0], kept.owner[1], kept.owner[1])

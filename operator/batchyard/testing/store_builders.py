@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from batchyard.engine.ports import BatchRecord, BatchStore, Owner, Session
+from batchyard.engine.sources import digest_of
 from batchyard.model.audit import AuditEntry
 from batchyard.model.events import EventType, Severity
 from batchyard.model.outcome import Outcome
@@ -22,7 +23,7 @@ T0 = datetime(2026, 3, 1, 12, 30, 15, 123457, tzinfo=UTC)
 OWNER, OTHER = Owner(host="here", pid=4711, started="1"), Owner(host="there", pid=4711, started="2")
 
 
-def a_spec(name: str = "docs-search", *, days: int = 30, cases: int = 10) -> JSON:
+def a_spec(name: str = "docs-search", *, days: int = 30, cases: int = 10) -> dict[str, JSON]:
     """Return a whole BatchTest of so many trials that keeps its trail for so many days."""
     return {
         "apiVersion": "batchyard.dev/v1alpha1",
@@ -32,7 +33,7 @@ def a_spec(name: str = "docs-search", *, days: int = 30, cases: int = 10) -> JSO
             "description": "größer 🙂",
             "workflow": {"factory": "docs_search.graph:build", "source": {"path": "."}},
             "variants": {"include": [{"name": "bm25-first", "variants": {"retriever": "bm25"}}]},
-            "cases": [{"name": f"case-{number}", "input": {}} for number in range(cases)],
+            "cases": [{"name": f"case-{number}", "input": {}, "weight": 2.0} for number in range(cases)],
             "repeats": 1,
             "audit": {"retentionDays": days},
         },
@@ -45,7 +46,7 @@ def a_batch(batch_id: str = "b1", name: str = "docs-search", *, minutes: int = 0
         id=batch_id,
         name=name,
         spec=a_spec(name),
-        spec_digest="5" * 64,
+        spec_digest=digest_of(a_spec(name)),
         base="/somewhere",
         total=10,
         accepted_at=T0 + timedelta(minutes=minutes),
