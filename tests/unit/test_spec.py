@@ -204,3 +204,13 @@ def test_a_fault_of_one_part_does_not_hide_those_of_rules_elsewhere() -> None:
         "spec.deadlines.nodeSeconds",
         "spec.gate.baseline.combination",
     ]
+
+
+def test_a_list_whose_only_item_is_wrong_is_not_said_to_be_empty() -> None:
+    document = parse_batch_test(MINIMAL, "minimal.yaml").model_dump(mode="json", by_alias=True)
+    document["spec"]["workflow"]["sharedPrefix"] = {"nodes": [{"name": "load"}]}
+
+    with pytest.raises(SpecInvalid) as refused:
+        parse_batch_test(json.dumps(document), "batch.json")
+
+    assert [fault.path for fault in refused.value.faults] == ["spec.workflow.sharedPrefix.nodes[0].dependsOn"]

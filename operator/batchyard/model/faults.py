@@ -71,6 +71,8 @@ _SECRET_FIELDS = {"env", "env_vars", "envvars"}
 def model_faults(error: ValidationError, model: type[BaseModel], root: str = "") -> Iterator[Fault]:
     """Yield a fault for each of pydantic's errors about ``model``, whose file stands at ``root``."""
     for detail in error.errors(include_url=False):
+        if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+            continue  # pydantic counts the items that are right: what is wrong with the others is said of them
         loc = tuple(part for part in detail["loc"] if part != "[key]")
         path = root
         for part in loc:
