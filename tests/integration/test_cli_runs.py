@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,32 @@ def test_an_interrupted_run_ends_with_130_and_resume_runs_only_the_rest(bench: B
     assert [(trial["id"], trial["attempt"]) for trial in resumed["trials"]] == [("yes/quick/0", 1), ("yes/slow/0", 2)]
     assert resumed["batch"]["phase"] == "Succeeded"
     assert bench.run("audit", "verify", "small").returncode == 0
+
+
+def test_resume_runs_nothing_while_the_code_is_gone_and_goes_on_when_it_is_back(bench: Bench, tmp_path: Path) -> None:
+    gate, begun, code = tmp_path / "gate", tmp_path / "begun", tmp_path / "code"
+    code.mkdir()
+    shutil.copy(TESTS / "workflows" / "gate.py", code / "gate.py")
+    file = bench.write(
+        workflow={"factory": "gate:build", "source": {"path": "code"}},
+        cases=[{"name": "slow", "input": {"open": str(gate), "begun": str(begun)}}],
+        deadlines={"graceSeconds": 0},
+    )
+    process = bench.start("run", file, "--quiet")
+    wait_for(begun, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    code.rename(tmp_path / "elsewhere")
+
+    refused = bench.run("resume", "small")
+    left = bench.json("show", "small")["counts"]
+
+    (tmp_path / "elsewhere").rename(code)
+    gate.touch()
+    resumed = bench.json("resume", "small")
+    assert (refused.returncode, "is left as it is" in refused.stderr) == (2, True)
+    assert left["failed"] == left["errored"] == 0
+    assert (resumed["batch"]["phase"], resumed["counts"]["passed"]) == ("Succeeded", resumed["batch"]["total"])
 
 
 def test_a_second_interrupt_ends_at_once_with_130(bench: Bench, tmp_path: Path) -> None:
