@@ -299,7 +299,7 @@ def test_db_check_repairs_after_it_made_a_copy_and_says_what_is_left(own: Bench)
         ("gone", "rows that belonged to nothing were deleted")
     ]
     assert Path(told["backup"]).is_file()
-    assert told["left"] == []
+    assert [one["kind"] for one in told["left"] if one["severity"] == "critical"] == []
     # What seems to be nobody's is left while a batch lacks a result, which no repair makes up.
     assert refused["repaired"] == []
     left = {finding["kind"] for finding in refused["left"] if finding["severity"] == "critical"}

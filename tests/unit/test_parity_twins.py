@@ -12,7 +12,7 @@ import pytest
 from batchyard.decide.parity import sample, with_parity
 from batchyard.engine.parity import Elsewhere, Run, compare, parity_entries, parity_status, twin
 from batchyard.engine.ports import BatchRecord
-from batchyard.engine.sources import LoadedBatch, loaded_from
+from batchyard.engine.sources import LoadedBatch, digest_of, loaded_from
 from batchyard.judge.parity import ParityConfig
 from batchyard.model.errors import NotComparable
 from batchyard.model.outcome import Phase
@@ -73,6 +73,14 @@ def test_a_sample_larger_than_the_batch_is_all_of_it() -> None:
 
 
 # -- the twin --------------------------------------------------------------------------------------------------------
+
+
+def test_a_twins_digest_is_of_what_it_runs_itself() -> None:
+    batch = loaded("one")
+
+    other = twin(batch, THREADS, of="demo-1", only=(0,))
+
+    assert other.digest == digest_of(other.to_json()) != batch.digest
 
 
 def test_a_twin_runs_the_chosen_trials_elsewhere_and_has_no_gate_or_check_of_its_own() -> None:

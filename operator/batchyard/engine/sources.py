@@ -57,23 +57,29 @@ class LoadedBatch:
     """A BatchTest ready to run.
 
     ``batch`` is without its cases, which are all in ``plan.cases``, wherever they were written. ``base`` is the
-    folder that relative paths are relative to. ``digest`` (SHA-256) is of everything that decides what is run:
-    the spec and the cases' contents, but not the fields that may change while a batch runs. ``forked_from`` is the id
-    of the batch that ``spec.forkFrom`` named when this one was accepted, "" if none or before that. ``twin_of`` is the
-    batch whose trials, or some of them (``plan.only``), are run again to compare. ``setting`` is what else decides
-    its trials, if that was looked at; ``carries_from`` are the batches whose results stand for trials of this one.
-    ``own_files`` are the files that it was read from.
+    folder that relative paths are relative to. ``forked_from`` is the id of the batch that ``spec.forkFrom`` named when
+    this one was accepted, "" if none or before that. ``twin_of`` is the batch whose trials, or some of them
+    (``plan.only``), are run again to compare. ``setting`` is what else decides its trials, if that was looked at;
+    ``carries_from`` are the batches whose results stand for trials of this one. ``own_files`` are the files that it was
+    read from.
     """
 
     batch: BatchTest
     plan: Plan
     base: Path
-    digest: str
     forked_from: str = ""
     twin_of: str = ""
     setting: Setting | None = None
     carries_from: tuple[str, ...] = ()
     own_files: tuple[Path, ...] = field(default=(), compare=False)
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of everything that decides what is run, made anew each time.
+
+        It is of the name, the spec and the cases' contents, but not of the fields that may change while a batch runs.
+        """
+        return digest_of(_resolved(self.batch, self.plan.cases))
 
     def to_json(self) -> dict[str, JSON]:
         """Return the BatchTest as JSON with all its cases inline, so that no file is needed to go on with it."""
@@ -201,7 +207,7 @@ def loaded_from(batch: BatchTest, cases: tuple[Case, ...], base: Path) -> Loaded
     spec = batch.spec.model_copy(update={"cases": (), "cases_from": ()})
     bare = batch.model_copy(update={"spec": spec})
     plan = Plan(expand_combinations(spec.variants), cases, spec.repeats, spec.initial_state)
-    return LoadedBatch(bare, plan, base, digest_of(_resolved(bare, cases)))
+    return LoadedBatch(bare, plan, base)
 
 
 def _resolved(batch: BatchTest, cases: Sequence[Case]) -> dict[str, JSON]:
