@@ -7,8 +7,9 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from batchyard.clock import SystemClock
+from batchyard.engine.sources import digest_of
 from batchyard.store import GroupCommitWriter, open_store, schema
-from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, an_entry
+from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, a_spec, an_entry
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -43,7 +44,8 @@ def write_a_batch(target: str, batch_id: str, size: int, together: Barrier, answ
     """Write a whole batch, one commit a result, at the same time as others; answer "" or what went wrong."""
     try:
         with open_store(target) as store:
-            store.create_batch(replace(a_batch(batch_id), total=size))
+            spec = a_spec(cases=size)
+            store.create_batch(replace(a_batch(batch_id), total=size, spec=spec, spec_digest=digest_of(spec)))
             session = store.open_session(batch_id, OWNER, T0)
             together.wait()
             for ordinal in range(size):
