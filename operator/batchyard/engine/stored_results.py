@@ -15,8 +15,20 @@ if TYPE_CHECKING:
 _NAMES = ("trial", "combination", "case", "repeat", "weight")
 
 
-def misplacement(plan: Plan, result: AttemptResult) -> str:
-    """Return what shows that a result is not of the trial whose number it has, "" if it is."""
+def check_place(result: AttemptResult, plan: Plan, batch_id: str) -> None:
+    """Raise ``RecordDamaged`` if a result is not of the trial whose number it has."""
+    if fault := _misplacement(result, plan):
+        raise RecordDamaged.of(f"the row of trial {result.trial_id} in batch {batch_id}", fault)
+
+
+def of_plan(results: Iterable[AttemptResult], plan: Plan, batch_id: str) -> Iterator[AttemptResult]:
+    """Yield the results, each of which must be of the trial whose number it has. Raises ``RecordDamaged``."""
+    for result in results:
+        check_place(result, plan, batch_id)
+        yield result
+
+
+def _misplacement(result: AttemptResult, plan: Plan) -> str:
     if not 0 <= result.ordinal < len(plan):
         return f"the batch has no trial number {result.ordinal}"
     trial = plan.trial(result.ordinal)
@@ -26,11 +38,3 @@ def misplacement(plan: Plan, result: AttemptResult) -> str:
         if right != has:
             return f"its {name} is {has!r}, and that of trial number {result.ordinal} is {right!r}"
     return ""
-
-
-def of_plan(results: Iterable[AttemptResult], plan: Plan, batch_id: str) -> Iterator[AttemptResult]:
-    """Yield the results, each of which must be of the trial whose number it has. Raises ``RecordDamaged``."""
-    for result in results:
-        if fault := misplacement(plan, result):
-            raise RecordDamaged.of(f"the row of trial {result.trial_id} in batch {batch_id}", fault)
-        yield result

@@ -45,8 +45,7 @@ def repeats_of(record: BatchRecord) -> int:
 
 def written_of(record: BatchRecord) -> tuple[str, ...]:
     """Return the files that the batch's run wrote beside its code."""
-    setting = record.spec.get("setting") if isinstance(record.spec, dict) else None
-    found = setting.get("written") if isinstance(setting, dict) else None
+    found = _inside(record.spec, "setting", "written")
     return tuple(path for path in found if isinstance(path, str)) if isinstance(found, list) else ()
 
 
@@ -66,7 +65,10 @@ def _case(spelled: dict[str, JSON]) -> Case | None:
 
 
 def _at(record: BatchRecord, *names: str) -> JSON:
-    found = record.spec
-    for name in ("spec", *names):
+    return _inside(record.spec, "spec", *names)
+
+
+def _inside(found: JSON, *names: str) -> JSON:
+    for name in names:
         found = found.get(name) if isinstance(found, dict) else None
     return found

@@ -68,13 +68,17 @@ class StoreError(BatchyardError):
     """The store cannot be opened, upgraded, read or written."""
 
 
+RESTORE = "restore a back-up, see docs/database.md"
+"""What to do where data was lost or changed."""
+
+
 class RecordDamaged(StoreError):
     """A row of the store is not as Batchyard wrote it: the store works, what it keeps was changed."""
 
     @classmethod
     def of(cls, what: str, fault: object) -> RecordDamaged:
         """Return the error for something in the store, with what shows that it is not as it was written."""
-        return cls(f"store: {what} was changed or damaged: {fault}; restore a back-up, see docs/database.md")
+        return cls(f"store: {what} was changed or damaged: {fault}; {RESTORE}")
 
 
 class SchemaTooNew(StoreError):

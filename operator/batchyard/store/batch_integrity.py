@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from batchyard.engine.conclusion import PHASE_OF
 from batchyard.engine.sources import LoadedBatch, digest_of
-from batchyard.engine.stored_results import of_plan
+from batchyard.engine.stored_results import check_place
 from batchyard.engine.stored_status import status_of
 from batchyard.model.audit import verify_chain
-from batchyard.model.errors import RecordDamaged
+from batchyard.model.errors import RESTORE, RecordDamaged
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.store import rows
 from batchyard.store.faults import place_of, reported
@@ -40,7 +40,6 @@ UNTOLD = frozenset({"audit_chain", "audit_count", "audit_pruned", "unreadable_ba
 
 _SHOWN = 20
 _PAGE = 200
-_RESTORE = "restore a back-up, see docs/database.md"
 
 
 def batch_findings(store: SqlStore, batch_id: str) -> list[Finding]:
@@ -83,11 +82,11 @@ def _looked_at(store: SqlStore, row: Row) -> Iterator[Finding]:
     except RecordDamaged as err:
         yield Finding(FindingSeverity.CRITICAL, "unreadable_batch", row["id"], str(err))
         return
-    unreadable, plan = _documents(row, batch)
+    unreadable, plan, status = _documents(row, batch)
     against = [*_trail_and_results(store, row, batch, plan)]
     yield from against
     if row["newest_session"] != batch.epoch:
-        message = f"it counts {batch.epoch} sessions, but the newest is {row['newest_session']}; {_RESTORE}"
+        message = f"it counts {batch.epoch} sessions, but the newest is {row['newest_session']}; {RESTORE}"
         yield Finding(FindingSeverity.CRITICAL, "session_count", batch.id, message)
     if row["spec"] is None:
         yield Finding(FindingSeverity.CRITICAL, "no_document", batch.id, "its specification is missing")
@@ -96,15 +95,14 @@ def _looked_at(store: SqlStore, row: Row) -> Iterator[Finding]:
     if ran and row["final_results"] < batch.total:
         few = f"only {row['final_results']} of {batch.total} trials have a final result"
         yield Finding(
-            FindingSeverity.CRITICAL, "missing_results", batch.id, f"it is {batch.phase}, but {few}; {_RESTORE}"
+            FindingSeverity.CRITICAL, "missing_results", batch.id, f"it is {batch.phase}, but {few}; {RESTORE}"
         )
     yield from unreadable
     if unreadable:
         return
-    status = rows.batch_from({**row, "spec": None}).status or {}
-    told = status.get("trials")
+    told = (status or {}).get("trials")
     if ran and not isinstance(told, dict):
-        message = f"it is {batch.phase}, but its status tells of no trials; {_RESTORE}"
+        message = f"it is {batch.phase}, but its status tells of no trials; {RESTORE}"
         yield Finding(FindingSeverity.CRITICAL, "no_status", batch.id, message)
     elif batch.phase.final and isinstance(told, dict) and "unreadable_results" not in {one.kind for one in against}:
         # While a batch runs, its status may lag behind its results.
@@ -127,7 +125,7 @@ def _trail_and_results(store: SqlStore, row: Row, batch: BatchRecord, plan: Plan
         yield from _retold(row, batch, told)
     if contradicted:
         more = f"; and {len(contradicted) - _SHOWN} more" if len(contradicted) > _SHOWN else ""
-        message = f"its results contradict its audit trail: {'; '.join(contradicted[:_SHOWN])}{more}; {_RESTORE}"
+        message = f"its results contradict its audit trail: {'; '.join(contradicted[:_SHOWN])}{more}; {RESTORE}"
         yield Finding(FindingSeverity.CRITICAL, "contradicted_results", batch.id, message)
     if unreadable:
         message = f"{len(unreadable)} of its results cannot be read; the first: {unreadable[0]}"
@@ -137,14 +135,14 @@ def _trail_and_results(store: SqlStore, row: Row, batch: BatchRecord, plan: Plan
 def _retold(row: Row, batch: BatchRecord, told: ToldResults) -> Iterator[Finding]:
     """Find a specification or a verdict that is not the one that a sound trail tells of."""
     if told.spec_digest not in {"", batch.spec_digest}:
-        message = f"its specification is not the one that its audit trail says was accepted; {_RESTORE}"
+        message = f"its specification is not the one that its audit trail says was accepted; {RESTORE}"
         yield Finding(FindingSeverity.CRITICAL, "changed_document", batch.id, message)
     if not batch.phase.final or not _ran(row, batch):
         return
     phase = PHASE_OF[told.verdict] if told.verdict else None
     if phase not in {None, batch.phase} or (phase is None and not batch.audit_dropped):
         said = f"says {told.verdict}" if told.verdict else "tells of no end"
-        message = f"it is {batch.phase}, and its audit trail {said}; {_RESTORE}"
+        message = f"it is {batch.phase}, and its audit trail {said}; {RESTORE}"
         yield Finding(FindingSeverity.CRITICAL, "changed_verdict", batch.id, message)
 
 
@@ -164,7 +162,7 @@ def results_of(store: SqlStore, batch_id: str, unreadable: list[str], plan: Plan
         try:
             result = rows.attempt_from(row)
             if plan is not None:
-                deque(of_plan([result], plan, batch_id), maxlen=0)
+                check_place(result, plan, batch_id)
         except RecordDamaged as err:
             unreadable.append(str(err))
         yield row
@@ -178,11 +176,11 @@ def _trail(store: SqlStore, row: Row, batch: BatchRecord, told: ToldResults) -> 
         if early or stored_entries:
             # Nothing deletes the entries for that: whoever wrote it may want just this.
             why = "its time was not over" if early else f"{stored_entries} entries are there"
-            message = f"its audit trail counts as deleted, but {why}; {_RESTORE}"
+            message = f"its audit trail counts as deleted, but {why}; {RESTORE}"
             yield Finding(FindingSeverity.CRITICAL, "audit_pruned", batch.id, message)
         return
     if stored_entries != batch.audit_entries:
-        message = f"it counts {batch.audit_entries} audit entries, but {stored_entries} are stored; {_RESTORE}"
+        message = f"it counts {batch.audit_entries} audit entries, but {stored_entries} are stored; {RESTORE}"
         yield Finding(FindingSeverity.CRITICAL, "audit_count", batch.id, message)
     # Up to what the head was read for: a batch that runs goes on adding entries.
     entries = store.audit_entries(batch.id, limit=batch.audit_entries)
@@ -194,12 +192,12 @@ def _trail(store: SqlStore, row: Row, batch: BatchRecord, told: ToldResults) -> 
         yield Finding(FindingSeverity.CRITICAL, "audit_chain", batch.id, f"its audit trail does not verify: {fault}")
 
 
-def _documents(row: Row, batch: BatchRecord) -> tuple[list[Finding], Plan | None]:
-    """Find a specification or a status that cannot be read; return the plan too, if there is one.
+def _documents(row: Row, batch: BatchRecord) -> tuple[list[Finding], Plan | None, JSON]:
+    """Find a specification or a status that cannot be read; return the plan and the status too, if there are any.
 
     A batch that was never accepted has any specification, and no plan.
     """
-    found, plan = [], None
+    found, plan, status = [], None, None
     try:
         record = rows.batch_from({**row, "status": None})
         if batch.total and record.spec is not None:
@@ -209,10 +207,12 @@ def _documents(row: Row, batch: BatchRecord) -> tuple[list[Finding], Plan | None
     except RecordDamaged as err:
         found.append(Finding(FindingSeverity.CRITICAL, "unreadable_document", batch.id, str(err)))
     try:
-        status_of(rows.batch_from({**row, "spec": None}))
+        record = rows.batch_from({**row, "spec": None})
+        status_of(record)
+        status = record.status
     except RecordDamaged as err:
         found.append(Finding(FindingSeverity.CRITICAL, "unreadable_document", batch.id, str(err)))
-    return found, plan
+    return found, plan, status
 
 
 def _counts(store: SqlStore, batch: BatchRecord, told: Mapping[str, JSON], *, sound: bool) -> Iterator[Finding]:

@@ -62,7 +62,7 @@ def check_integrity(store: SqlStore, now: datetime) -> list[Finding]:
         findings = [*_damage(connection), *_dangling(connection), *_unreadable_rows(connection)]
         findings += [*_surplus_results(connection), *_unknown_epochs(connection), *_unfinished(connection)]
         findings += [*_orphaned_events(connection), *_waiting_events(connection, to_micros(now))]
-        known = connection.scalars(sa.select(batches.c.id)).all()
+        known = dict.fromkeys(connection.scalars(sa.select(batches.c.id)))
     for batch_id in known:
         if isinstance(batch_id, str):
             findings += batch_findings(store, batch_id)
