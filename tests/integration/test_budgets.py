@@ -166,6 +166,23 @@ def test_a_batch_over_its_budget_ends_what_runs_and_leaves_the_rest_unrun(bench:
     assert [one.entry.details for one in ran.audited("BudgetExceeded")] == [{"scope": "batch", "kind": "tokens"}]
 
 
+@pytest.mark.parametrize(
+    ("allowed", "reason"),
+    [({"tokens": TOKENS}, Reason.TOKEN_BUDGET_EXCEEDED), ({"steps": 2}, Reason.STEP_BUDGET_EXCEEDED)],
+)
+def test_an_answer_to_a_trial_over_its_budget_begins_no_node(bench: BatchBench, allowed: JSON, reason: Reason) -> None:
+    ran = run_acts(
+        bench,
+        ("spends_too_much_and_asks",),
+        cases=[{"name": "one", "input": {}, "answers": [{"value": "yes"}]}],
+        budgets={"trial": allowed},
+    )
+
+    result = result_of(ran, "spends_too_much_and_asks")
+    assert (result.outcome, result.reason) == (Outcome.FAILED, reason)
+    assert (result.metrics["tokens"], result.metrics["steps"]) == (1300, 2)
+
+
 def test_a_thread_over_its_budget_is_asked_to_stop_and_does(bench: BatchBench) -> None:
     ran = run_acts(
         bench,

@@ -240,6 +240,12 @@ def test_of_states_too_large_to_keep_the_digests_are_compared() -> None:
     assert check([left], [left]).equivalent
 
 
+def test_a_state_that_has_a_key_of_that_name_was_not_cut() -> None:
+    left, right = (a_trial(output={"truncated": True, "metrics": {"seconds": time}}) for time in (1, 2))
+
+    assert check([left], [right]).equivalent
+
+
 def test_long_values_are_shown_short() -> None:
     left, right = (a_trial(output={"text": letter * 5000}) for letter in "xy")
 

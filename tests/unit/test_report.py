@@ -195,3 +195,24 @@ def test_a_stop_is_asked_for_when_the_last_step_begins(page: UsagePage) -> None:
     meter.node_started()
 
     assert (before, asked) == ([], [2])
+
+
+def test_a_budget_that_is_spent_already_asks_for_the_stop_of_what_begins_now(page: UsagePage) -> None:
+    meter, asked = Meter(page, Metering(Allowance(tokens=100))), []
+    meter.on_spent(lambda: asked.append("before the answer"))
+    meter.report({"tokens": 101})
+
+    meter.on_spent(lambda: asked.append("after it"))
+
+    assert asked == ["before the answer", "after it"]
+
+
+def test_budgets_are_counted_however_many_other_names_were_reported(page: UsagePage) -> None:
+    meter, asked = Meter(page, Metering(Allowance(tokens=10))), []
+    meter.on_spent(lambda: asked.append(page.shown[-1].tokens))
+    for number in range(200):
+        meter.report({f"doc_{number}": 1})
+
+    meter.report({"tokens": 11})
+
+    assert (asked, len(meter.metrics()), meter.metrics()["tokens"]) == ([11], 102, 11)

@@ -264,6 +264,22 @@ def test_without_uv_it_says_what_to_install(tmp_path: Path) -> None:
         find_uv(str(tmp_path))
 
 
+def test_nothing_goes_but_environments_whatever_else_is_in_the_folder(bench: EnvironmentBench) -> None:
+    for other in ("thesis", ".config", "cafe", "0123456789abcdef0123456789abcdef.old", ".making-bread"):
+        (bench.root / other).mkdir(parents=True)
+        (bench.root / other / "environment.json").write_text('{"packages": [], "python": "3.12", "bytes": 1}')
+        (bench.root / other / "kept.txt").touch()
+    (bench.root / "thesis" / "environment.json").unlink()
+    half = bench.root / f".making-{'0' * 32}-x"
+    half.mkdir()
+    before = sorted(place for place in bench.root.rglob("*") if place != half)
+
+    removed = prune(bench.root, NOTHING, CLOCK.now())
+
+    assert (list(removed), kept(bench.root)) == ([], [])
+    assert sorted(bench.root.rglob("*")) == before
+
+
 def test_what_is_in_use_stays_and_the_rest_goes_oldest_first(bench: EnvironmentBench) -> None:
     wheels = [a_wheel(bench.folder, version=f"{number}.0") for number in range(3)]
     with bench.opened() as environments:

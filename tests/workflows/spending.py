@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 import batchyard
@@ -87,6 +88,11 @@ def _spends_too_much_at_the_end(state: State) -> None:
     batchyard.report(cost=12.5)
 
 
+def _spends_too_much_and_asks(state: State) -> State:
+    batchyard.report(tokens=1300)
+    return {"text": interrupt("more?")}
+
+
 def _burns_and_ignores_stops(state: State) -> NoReturn:
     _ignore_polite_signals()
     while True:
@@ -129,6 +135,7 @@ ACTS: Mapping[str, Any] = {
     "goes_on_and_spends": _goes_on_and_spends,
     "goes_on_asking": _goes_on_asking,
     "spends_too_much_at_the_end": _spends_too_much_at_the_end,
+    "spends_too_much_and_asks": _spends_too_much_and_asks,
     "burns_and_ignores_stops": _burns_and_ignores_stops,
     "reports_and_takes_its_time": _reports_and_takes_its_time,
     "is_stuck_in_c": _is_stuck_in_c,

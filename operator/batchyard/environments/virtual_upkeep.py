@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ BUILDING = ".making-"
 """How the folders of environments under way begin; what follows is the key and something random."""
 
 _DESCRIPTION = "environment.json"
+# The folder may be any that somebody named, with anything else in it.
+_OURS = re.compile(rf"(?:{re.escape(BUILDING)}(?P<making>[0-9a-f]{{32}})-.*|(?P<key>[0-9a-f]{{32}}))")
 GIB = 1024**3
 
 
@@ -57,7 +60,8 @@ def mark_used(place: Path) -> None:
 
 def kept(root: Path) -> list[Kept]:
     """Return what is kept below ``root``, what was used last first."""
-    found = [one for place in root.glob(f"*/{_DESCRIPTION}") if (one := _kept(root, place)) is not None]
+    places = (place for place in root.glob(f"*/{_DESCRIPTION}") if _OURS.fullmatch(place.parent.name))
+    found = [one for place in places if (one := _kept(root, place)) is not None]
     return sorted(found, key=lambda one: one.used_at, reverse=True)
 
 
@@ -114,12 +118,13 @@ def _remove(root: Path, key: str) -> bool:
 
 def _remove_half_made(root: Path) -> None:
     for folder in root.glob("*/"):
-        if is_made(folder):
+        ours = _OURS.fullmatch(folder.name)
+        if ours is None or is_made(folder):
             continue
-        key = folder.name.removeprefix(BUILDING).partition("-")[0]
-        lock = EnvironmentLock(root, key)
+        lock = EnvironmentLock(root, ours["making"] or ours["key"])
         try:
             if lock.alone_at_once():
                 shutil.rmtree(folder, ignore_errors=True)
+                lock.remove()
         finally:
             lock.release()

@@ -181,7 +181,8 @@ def is_timing(metric: str) -> bool:
 
 
 def _is_cut(output: JSON) -> bool:
-    return isinstance(output, dict) and output.get("truncated") is True
+    # A workflow's own state may have a key of that name too.
+    return isinstance(output, dict) and output.get("truncated") is True and output.keys() <= {"truncated", "bytes"}
 
 
 def _ending(result: AttemptResult) -> str:

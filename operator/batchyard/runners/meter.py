@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _MOST_NAMES = 100
+_KINDS = frozenset(Kind)
 _NO_NAMES: Mapping[str, float] = {}
 
 
@@ -59,8 +60,9 @@ class Meter:
         self._on_spent: Callable[[], None] | None = None
 
     def on_spent(self, call: Callable[[], None]) -> None:
-        """Have ``call`` made, once, when the budget is exceeded or its last step has begun."""
+        """Have ``call`` made, once, when the budget is exceeded or its last step has begun: now, if that has been."""
         self._on_spent = call
+        self._stop_if_spent()
 
     # -- what is heard -----------------------------------------------------------------------------------------
 
@@ -127,7 +129,8 @@ class Meter:
             if self._over:
                 return
             for name, number in numbers.items():
-                if name in sums or len(sums) < _MOST_NAMES:
+                # Budgets hold however many other names there are.
+                if name in sums or name in _KINDS or len(sums) < _MOST_NAMES:
                     sums[name] += number
             self._show()
         self._stop_if_spent()
@@ -159,6 +162,6 @@ def _amount(name: str, value: object) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"batchyard.report({name}={value!r}): is not finite; report what was really used")
-    if number < 0 and name in set(Kind):
+    if number < 0 and name in _KINDS:
         raise ValueError(f"batchyard.report({name}={value!r}): is less than nothing; report what was used since")
     return number
