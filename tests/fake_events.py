@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
-    from batchyard.model.errors import StoreError
+    from batchyard.model.errors import RecordDamaged, StoreError
 
 T = TypeVar("T")
 
@@ -91,9 +91,13 @@ class FakeOutbox(FakeMirrorStore):
     def __init__(self, items: Sequence[OutboxItem] = ()) -> None:
         super().__init__()
         self.waiting = [Row(item, T0) for item in items]
+        self.unreadable: list[RecordDamaged] = []
 
-    def outbox_due(self, now: datetime, limit: int) -> Sequence[OutboxItem]:
+    def outbox_due(self, now: datetime, limit: int, damaged: list[RecordDamaged] | None = None) -> Sequence[OutboxItem]:
         self._check()
+        if damaged is not None:
+            damaged.extend(self.unreadable)
+        self.unreadable = []
         held: set[str] = set()
         due: list[OutboxItem] = []
         for row in self.waiting:

@@ -30,11 +30,11 @@ class Watcher:
     def __init__(self) -> None:
         self.ran: list[str] = []
 
-    def node_started(self, node: str) -> None:
+    def node_started(self, node: str, task: str) -> None:
         """Note the node."""
         self.ran.append(node)
 
-    def node_finished(self, node: str) -> None:
+    def node_finished(self, node: str, task: str) -> None:
         """Hear it, and do nothing."""
 
     def on_stop(self, stop: StopRequest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from batchyard.model.audit import verify_chain
 from batchyard.model.errors import RecordDamaged
 from batchyard.store import SqlStore, open_store
 from batchyard.store.integrity import check_integrity
+from batchyard.store.opening import open_cluster_store
 from batchyard.store.repair import repair
 from batchyard.testing.store_builders import T0, a_running_batch, an_entry
 from store_damage import FORGED, IS_A_BATCHTESTS, MICROS, TO_POST, a_finished_batch, corrupt
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from batchyard.model.audit import SealedEntry
 
 DEEP = "[" * 100_000
+UNPOSTABLE = [
+    "UPDATE audit_entries SET type = 'Unheard' WHERE batch_id = 'b1' AND seq = 2",
+    "UPDATE audit_entries SET details = '{' WHERE batch_id = 'b1' AND seq = 2",
+    "UPDATE outbox SET created_at = 9000000000000000000 WHERE batch_id = 'b1' AND seq = 2",
+]
 
 
 def named(value: object) -> str:
@@ -317,3 +324,23 @@ def test_audit_verify_takes_no_entry_that_a_running_batch_adds_meanwhile_for_a_f
     code = verify_batch("b3", "", Origin(store=store_target), Output.TEXT)
 
     assert (code, "b3: intact: 1 entries" in capsys.readouterr().out, len(asked)) == (0, True, 2)
+
+
+@pytest.mark.proves("outbox", "integrity")
+@pytest.mark.parametrize("change", UNPOSTABLE, ids=named)
+def test_an_event_that_cannot_be_read_is_given_up_and_holds_up_no_other(store_target: str, change: str) -> None:
+    with open_store(store_target) as store:
+        a_finished_batch(store)
+        to_post = [TO_POST.format(seq=seq, created=MICROS, parked="FALSE") for seq in (1, 2, 3)]
+        corrupt(store, IS_A_BATCHTESTS, *to_post, change)
+
+    damaged: list[RecordDamaged] = []
+    with closing(open_cluster_store(store_target)) as cluster_store:
+        due = [item.seq for item in cluster_store.outbox_due(T0, 10, damaged)]
+        again = [item.seq for item in cluster_store.outbox_due(T0, 10)]
+        given_up = cluster_store.outbox_stats()[2]
+        found = [one.message for one in check_integrity(cluster_store, T0) if one.kind == "parked_events"]
+
+    assert (due, again, given_up) == ([1, 3], [1, 3], 1)
+    assert "of batch b1 was changed or damaged" in str(damaged[0])
+    assert "1 Kubernetes events were given up; the last time: " in found[0]

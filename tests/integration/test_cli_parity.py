@@ -86,3 +86,33 @@ def test_a_place_that_is_not_there_leaves_parity_unknown_until_it_is(bench: Benc
     assert json.loads(done.stdout)["batch"]["phase"] == "Succeeded"
     assert "parity was not verified" in done.stderr
     assert "batchyard resume small-" in done.stderr
+
+
+def spending(bench: Bench, **spec: Any) -> str:
+    """Write a batch of eight trials, of whose twin the first uses up what all may use."""
+    cases = [{"name": name, "input": {"notes": str(bench.folder / "notes")}} for name in "abcdefgh"]
+    return bench.write(
+        workflow=workflow("ninth_time"), variants={"matrix": {"only": ["this"]}}, cases=cases, parallelism=1,
+        budgets={"batch": {"tokens": 100}}, **spec,
+    )  # fmt: skip
+
+
+def test_a_run_elsewhere_that_ended_early_leaves_parity_unknown_and_resume_runs_it_again(bench: Bench) -> None:
+    done = bench.run("run", spending(bench, parity={"enabled": True, "isolation": "Thread", "sampleSize": 8}))
+
+    assert done.returncode == 4, done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if "parity was not verified" in line]
+    assert "BatchBudgetExceeded" in told
+    assert "try again with: batchyard resume small-" in told
+    again = bench.run("resume", "small", "-q")
+    assert again.returncode == 0, again.stderr
+    assert "parity PASS  against InProcess/Thread: 8 trials compared, all equal" in again.stdout
+
+
+def test_a_file_one_of_whose_runs_ended_early_is_not_compared_and_its_exit_code_says_why(bench: Bench) -> None:
+    done = bench.run("parity", spending(bench), "--against", "inprocess/thread", "-q")
+
+    assert done.returncode == 3, done.stderr
+    assert "parity was not checked: batch small-parity-against-" in done.stderr
+    assert "BatchBudgetExceeded" in done.stderr
+    assert done.stdout == ""

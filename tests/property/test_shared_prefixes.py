@@ -182,10 +182,10 @@ class Counting:
 
     count: Counter[str] = field(default_factory=Counter)
 
-    def node_started(self, node: str) -> None:
+    def node_started(self, node: str, task: str) -> None:
         self.count[node] += 1
 
-    def node_finished(self, node: str) -> None:
+    def node_finished(self, node: str, task: str) -> None:
         """Nothing is to be done."""
 
     def on_stop(self, stop: StopRequest) -> None:

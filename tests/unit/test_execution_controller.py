@@ -119,7 +119,7 @@ def test_a_stop_outranks_a_pause() -> None:
     controller.create("e", {}, {"count": 0})
 
     class StopsInOne(ListeningProbe):
-        def node_started(self, node: str) -> None:
+        def node_started(self, node: str, task: str) -> None:
             if node == "one":
                 controller.stop("e")
                 controller.pause("e")

@@ -14,7 +14,7 @@ from batchyard.decide.delivery import MOST_REFUSALS
 from batchyard.kube.health import Health, Part
 from batchyard.kube.recorder import IDLE_SECONDS, OutboxPublisher
 from batchyard.metrics import Metrics
-from batchyard.model.errors import StaleLeader, StoreError
+from batchyard.model.errors import RecordDamaged, StaleLeader, StoreError
 from batchyard.model.events import EventType
 from batchyard.testing.fake_clock import FakeClock
 from fake_events import FakeOutbox, FakePoster, an_item, in_this_thread, until
@@ -283,9 +283,9 @@ def test_the_loop_posts_when_it_is_woken_and_sleeps_otherwise() -> None:
     asked: list[float] = []
 
     class Counting(FakeOutbox):
-        def outbox_due(self, now: Any, limit: int) -> Sequence[OutboxItem]:
+        def outbox_due(self, now: Any, limit: int, damaged: list[RecordDamaged] | None = None) -> Sequence[OutboxItem]:
             asked.append(limit)
-            return super().outbox_due(now, limit)
+            return super().outbox_due(now, limit, damaged)
 
     async def scenario() -> Mapping[str, Any]:
         outbox = Counting()
@@ -303,6 +303,16 @@ def test_the_loop_posts_when_it_is_woken_and_sleeps_otherwise() -> None:
         return bench.poster.events
 
     assert len(asyncio.run(scenario())) == 1
+
+
+def test_an_event_that_cannot_be_read_holds_up_no_other_and_is_counted_as_given_up() -> None:
+    bench = Bench([an_item()])
+    bench.outbox.unreadable = [RecordDamaged("entry 3 of batch b1 cannot be read")]
+
+    bench.round()
+
+    assert (len(bench.poster.events), bench.health.age(Part.OUTBOX)) == (1, 0)
+    assert bench.counted()["EventUndeliverable", "parked"] == 1
 
 
 def test_an_answer_is_kept_only_in_part() -> None:

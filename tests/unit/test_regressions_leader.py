@@ -260,12 +260,12 @@ class Page:
     """Where a probe tells which node runs."""
 
     def __init__(self) -> None:
-        self.node = ""
+        self.node, self.since_ns = "", 0
         self.stop_asked = False
 
     def set_node(self, node: str, since_ns: int) -> None:
         assert bool(node) == bool(since_ns)
-        self.node = node
+        self.node, self.since_ns = node, since_ns
 
     def set_usage(self, used: Usage, at_ns: int) -> None:
         raise AssertionError("nothing was reported")
@@ -274,13 +274,13 @@ class Page:
 def test_a_thread_left_behind_neither_clears_nor_sets_the_node_of_the_next_run() -> None:
     page = Page()
     left = SlotProbe(page, Meter(page))
-    left.node_started("old")
+    left.node_started("old", "old")
     left.retire()
-    SlotProbe(page, Meter(page)).node_started("new")
+    SlotProbe(page, Meter(page)).node_started("new", "new")
 
-    left.node_finished("old")
+    left.node_finished("old", "old")
     after_its_end = page.node
-    left.node_started("older")
+    left.node_started("older", "older")
 
     assert (after_its_end, page.node) == ("new", "new")
 
@@ -288,7 +288,7 @@ def test_a_thread_left_behind_neither_clears_nor_sets_the_node_of_the_next_run()
 def test_a_run_that_is_over_shows_no_node() -> None:
     page = Page()
     probe = SlotProbe(page, Meter(page))
-    probe.node_started("old")
+    probe.node_started("old", "old")
 
     probe.retire()
 
@@ -303,6 +303,21 @@ def test_a_stop_of_the_next_run_does_not_reach_the_one_before() -> None:
     SlotProbe(page, Meter(page)).on_stop(lambda: asked.append("next"))
     page.stop_asked = True
 
-    left.node_started("old")
+    left.node_started("old", "old")
 
     assert asked == []
+
+
+def test_a_node_that_hangs_is_the_one_shown_while_others_of_its_name_come_and_go_beside_it() -> None:
+    page = Page()
+    probe = SlotProbe(page, Meter(page))
+    probe.node_started("fetch", "hangs")
+    since = page.since_ns
+
+    for task in ("first", "second"):
+        probe.node_started("fetch", task)
+        probe.node_finished("fetch", task)
+
+    assert (page.node, page.since_ns) == ("fetch", since)
+    probe.node_finished("fetch", "hangs")
+    assert page.node == ""

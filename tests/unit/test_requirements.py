@@ -18,6 +18,9 @@ from batchyard.model.requirement import Requirement, parse_requirement, required
         ("a@https://example.org/a-1.0.tar.gz", "a", ""),
         ("a @ https://${TOKEN}@example.org/a-1.0.whl", "a", ""),
         ("a @ git+ssh://git@example.org/a.git", "a", ""),
+        ("a @ https://${NAME}@example.org/a.whl", "a", ""),
+        ("a @ https://${NAME}:${WORD}@example.org/a.whl", "a", ""),
+        ("a @ git+https://oauth2:${WORD}@example.org/a.git", "a", ""),
         ("./wheels/my_motto-1.0-py3-none-any.whl", "my-motto", "./wheels/my_motto-1.0-py3-none-any.whl"),
         ("../my-motto-1.0.tar.gz", "my-motto", "../my-motto-1.0.tar.gz"),
         ("/projects/motto", "", "/projects/motto"),
@@ -38,6 +41,8 @@ def test_a_requirement_tells_its_package_and_its_file(text: str, name: str, path
         (" numpy", "has space around it"),
         ("numpy\n--pre", "or lines in it"),
         ("a @ https://me:secret@example.org/a.whl", "has a password in it"),
+        ("a @ https://${NAME}:secret@example.org/a.whl", "has a password in it"),
+        ("a @ https://secret@example.org/a.whl", "has a password in it"),
         ("Batchyard==2", "is what runs the trials"),
     ],
 )

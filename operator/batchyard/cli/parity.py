@@ -16,16 +16,18 @@ from batchyard.cli import document, stores, tables, terminal, words
 from batchyard.cli.failures import invalid
 from batchyard.cli.interrupts import Interrupts
 from batchyard.cli.options import Origin, Output, Preset
-from batchyard.cli.parity_check import run_of, run_twin
+from batchyard.cli.parity_check import ended_early, run_of, run_twin
 from batchyard.cli.run import Front, Place, place_name
 from batchyard.cli.sessions import end_abandoned
 from batchyard.compose import LocalEngine
-from batchyard.decide.finish import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED
+from batchyard.decide.finish import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, exit_code
 from batchyard.decide.parity import sample
 from batchyard.engine.forks import bound
 from batchyard.engine.parity import Elsewhere, Run, compare, config_of, place_of, twin
 from batchyard.engine.sources import LoadedBatch, load
 from batchyard.judge.parity import ParityConfig
+from batchyard.local_files import files_folder
+from batchyard.model.outcome import Verdict
 from batchyard.model.spec_environment import Isolation, Provider
 from batchyard.store.opening import open_store
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from batchyard.cli.options import KubeOrigin
+    from batchyard.engine.ports import BatchRecord
     from batchyard.judge.parity_report import Discrepancy, ParityReport
     from batchyard.model.spec_evaluation import Parity
     from batchyard.model.trial import JSON, AttemptResult
@@ -65,16 +68,26 @@ def check_file(
             front = Front(engine, store, target, interrupts, quiet=quiet)
             loaded = bound(store, loaded)
             first = twin(loaded, here, only=only)
-            record = engine.accept(store, first)
+            record = engine.accept(store, first, files_folder(target))
             second = twin(loaded, there, of=record.id, only=only, suffix=_SECOND)
             front.say(f"comparing {place_name(here)} with {place_name(there)}")
             if not front.go(record, first):
                 return EXIT_INTERRUPTED
+            one = store.batch(record.id)
+            if early := ended_early(one):
+                return _not_compared(one, early)
             other = run_twin(front, record, second)
             if other is None:
                 return EXIT_INTERRUPTED
-            runs = run_of(store, store.batch(record.id), first), run_of(store, other, second)
+            if early := ended_early(other):
+                return _not_compared(other, early)
+            runs = run_of(store, one, first), run_of(store, other, second)
             return _compared(runs, _config(parity, preset), output)
+
+
+def _not_compared(record: BatchRecord, why: str) -> int:
+    terminal.say(f"batchyard: parity was not checked: {why}")
+    return exit_code(Verdict(record.phase.value), record.reason)
 
 
 def check_batches(

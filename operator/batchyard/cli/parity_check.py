@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 from batchyard.cli import stores
 from batchyard.cli.run import Place, place_name
 from batchyard.clock import SystemClock
 from batchyard.compose import LocalEngine
+from batchyard.decide.parity import is_comparable
 from batchyard.engine.parity import (
     Elsewhere,
     Run,
@@ -25,8 +27,10 @@ from batchyard.engine.parity import (
 )
 from batchyard.engine.ports import BatchUpdate
 from batchyard.engine.sources import LoadedBatch
+from batchyard.local_files import files_folder
 from batchyard.local_sessions import this_process
 from batchyard.model.errors import BatchNotFound, EnvironmentUnavailable, SpecInvalid
+from batchyard.model.outcome import Reason
 from batchyard.store.lookup import finals_of
 
 if TYPE_CHECKING:
@@ -47,16 +51,31 @@ def verify(front: Front, record: BatchRecord, loaded: LoadedBatch) -> bool:
     try:
         second = run_twin(front, record, other)
     except (EnvironmentUnavailable, SpecInvalid) as err:
-        status = uncompared_status(stores.status_of(record), "EnvironmentFailed", str(err), SystemClock().now())
-        _write(front.store, record, status)
-        front.say(f"parity was not verified: {err}; try again with: batchyard resume {record.id}")
+        _leave_open(front, record, str(err))
         return True
     if second is None:
         front.say(f"the batch is finished, its parity is not verified yet; go on with: batchyard resume {record.id}")
         return False
+    if early := ended_early(second):
+        _leave_open(front, record, early)
+        return True
     report = compare(run_of(front.store, record, loaded), run_of(front.store, second, other), config_of(parity))
     _conclude(front.store, record, there, second.id, report)
     return True
+
+
+def _leave_open(front: Front, record: BatchRecord, why: str) -> None:
+    status = uncompared_status(stores.status_of(record), Reason.ENVIRONMENT_FAILED, why, SystemClock().now())
+    _write(front.store, record, status)
+    front.say(f"parity was not verified: {why}; try again with: batchyard resume {record.id}")
+
+
+def ended_early(record: BatchRecord) -> str:
+    """Return why the trials of a finished batch cannot be compared, "" if it came to an end of its own making."""
+    if is_comparable(record.phase, record.reason):
+        return ""
+    why = f"batch {record.id} ended early: {record.reason or record.phase}"
+    return f"{why}: {record.message}" if record.message else why
 
 
 def run_twin(front: Front, record: BatchRecord, other: LoadedBatch) -> BatchRecord | None:
@@ -65,18 +84,31 @@ def run_twin(front: Front, record: BatchRecord, other: LoadedBatch) -> BatchReco
     Raises ``EnvironmentUnavailable``, and ``SpecInvalid`` if it cannot be run there at all.
     """
     with _engine_for(front, other) as engine:
-        # The suffix is the batch's own: who comes back after a crash finds it.
-        suffix = record.id.rpartition("-")[2]
-        try:
-            second = front.store.batch(f"{other.batch.metadata.name}-{suffix}")
-        except BatchNotFound:
+        second, suffix = _twin_there(front.store, other.batch.metadata.name, record.id.rpartition("-")[2])
+        if second is None:
             faults = engine.check(other)
             if faults:
                 raise SpecInvalid(f"batch {record.id} elsewhere", faults) from None
-            second = engine.accept(front.store, other, suffix=suffix)
+            second = engine.accept(front.store, other, files_folder(front.target), suffix=suffix)
         if not second.phase.final and not front.on(engine).go(second, other):
             return None
     return front.store.batch(second.id)
+
+
+def _twin_there(store: SqlStore, name: str, suffix: str) -> tuple[BatchRecord | None, str]:
+    """Return the twin to go on with or to compare, or None and the suffix of the next one.
+
+    The suffix is the batch's own, so that who comes back after a crash finds it, with a number after an early end.
+    """
+    for number in count(1):
+        numbered = suffix if number == 1 else f"{suffix}-{number}"
+        try:
+            found = store.batch(f"{name}-{numbered}")
+        except BatchNotFound:
+            break
+        if not (found.phase.final and ended_early(found)):
+            return found, numbered
+    return None, numbered
 
 
 def _engine_for(front: Front, other: LoadedBatch) -> AbstractContextManager[LocalEngine]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from batchyard.engine.carrying import PastResults, Step
     from batchyard.engine.ports import BatchRecord, BatchUpdate, Session
     from batchyard.model.audit import AuditEntry, SealedEntry
+    from batchyard.model.errors import RecordDamaged
     from batchyard.model.outcome import Outcome
     from batchyard.model.trial import AttemptResult
 
@@ -178,8 +179,11 @@ class ClusterStore(BatchStore, Protocol):
         """
         ...
 
-    def outbox_due(self, now: datetime, limit: int) -> Sequence[OutboxItem]:
-        """Return what is to be posted now, oldest first; of a batch nothing overtakes what is older."""
+    def outbox_due(self, now: datetime, limit: int, damaged: list[RecordDamaged] | None = None) -> Sequence[OutboxItem]:
+        """Return what is to be posted now, oldest first; of a batch nothing overtakes what is older.
+
+        What cannot be read is parked, since it would hold up all others for ever, and goes to ``damaged``.
+        """
         ...
 
     def outbox_posted(self, items: Sequence[OutboxItem]) -> None:

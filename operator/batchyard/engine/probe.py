@@ -11,12 +11,12 @@ class Probe(Protocol):
     Calls are cheap (no I/O) and never raise.
     """
 
-    def node_started(self, node: str) -> None:
-        """Hear that a top-level node begins."""
+    def node_started(self, node: str, task: str) -> None:
+        """Hear that a top-level node begins; ``task`` tells it from other visits of it that run beside it."""
         ...
 
-    def node_finished(self, node: str) -> None:
-        """Hear that the node ended, in whatever way."""
+    def node_finished(self, node: str, task: str) -> None:
+        """Hear that this visit of the node ended, in whatever way."""
         ...
 
     def on_stop(self, stop: StopRequest) -> None:

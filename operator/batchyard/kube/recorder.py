@@ -21,7 +21,7 @@ from batchyard.kube.health import Health, Part
 from batchyard.kube.token_bucket import TokenBucket
 from batchyard.metrics import Told
 from batchyard.model.audit import AuditEntry
-from batchyard.model.errors import StaleLeader, StoreError
+from batchyard.model.errors import RecordDamaged, StaleLeader, StoreError
 from batchyard.model.events import EventType, severity_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Poster(Protocol):
 class Outbox(Protocol):
     """The part of ``ClusterStore`` that is needed here."""
 
-    def outbox_due(self, now: datetime, limit: int) -> Sequence[OutboxItem]:
+    def outbox_due(self, now: datetime, limit: int, damaged: list[RecordDamaged] | None = None) -> Sequence[OutboxItem]:
         """Return what is to be posted now; of a batch nothing overtakes what is older."""
         ...
 
@@ -133,7 +133,11 @@ class OutboxPublisher:
             return self._paused_until - now
         self._buckets = {batch_id: bucket for batch_id, bucket in self._buckets.items() if not bucket.is_full(now)}
         try:
-            items = await self._in_thread(lambda: self._store.outbox_due(self._clock.now(), self._window))
+            damaged: list[RecordDamaged] = []
+            items = await self._in_thread(lambda: self._store.outbox_due(self._clock.now(), self._window, damaged))
+            for fault in damaged:
+                self._metrics.kubernetes_event(EventType.EVENT_UNDELIVERABLE, Told.PARKED)
+                _log.warning("an event cannot be read, and is given up", why=str(fault))
             wait = await self._post_all(items)
         except StaleLeader:
             raise

@@ -15,7 +15,8 @@ REQUIREMENT_START = r"^(\.{1,2}/|/|[A-Za-z0-9])"
 
 _NAMED = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[A-Za-z0-9._,\s-]*\])?\s*(.*)$")
 _VERSION = re.compile(r"^\(?\s*(===|==|<=|>=|!=|~=|<|>)\s*[^\s=<>~!]")
-_WITH_PASSWORD = re.compile(r"://(?!\$\{)[^/@\s]+@")
+# What stands last before the @ is the secret, be it a password or a lone token; a variable is none.
+_WITH_PASSWORD = re.compile(r"://(?!(?:[^:/@\s]+:)?\$\{\w+\}@)[^/@\s]+@")
 _ENDINGS = (".whl", ".tar.gz", ".zip")
 _LOCAL = ("./", "../", "/")
 

@@ -107,7 +107,7 @@ class SlotProbe:
         self._slot = slot
         self._meter = meter
         self._lock = threading.Lock()  # guards _running; nodes of one step run in parallel threads
-        self._running: list[tuple[str, int]] = []
+        self._running: dict[str, tuple[str, int]] = {}  # of each visit its node and when that began, oldest first
         self._stop: StopRequest | None = None
         self._over = False
         slot.set_node("", 0)
@@ -119,21 +119,18 @@ class SlotProbe:
             self._stop = None
             self._slot.set_node("", 0)
 
-    def node_started(self, node: str) -> None:
+    def node_started(self, node: str, task: str) -> None:
         """Remember when the node began."""
         with self._lock:
-            self._running.append((node, time.monotonic_ns()))
+            self._running[task] = node, time.monotonic_ns()
             self._show()
         self._meter.node_started()
         self._pass_on_stop()
 
-    def node_finished(self, node: str) -> None:
+    def node_finished(self, node: str, task: str) -> None:
         """Show the next longest-running node, if any."""
         with self._lock:
-            for index, (name, _) in enumerate(self._running):
-                if name == node:
-                    del self._running[index]
-                    break
+            self._running.pop(task, None)
             self._show()
         self._meter.node_finished()
         self._pass_on_stop()
@@ -146,7 +143,7 @@ class SlotProbe:
 
     def _show(self) -> None:
         if not self._over:
-            self._slot.set_node(*(self._running[0] if self._running else ("", 0)))
+            self._slot.set_node(*next(iter(self._running.values()), ("", 0)))
 
     def _pass_on_stop(self) -> None:
         stop = self._stop

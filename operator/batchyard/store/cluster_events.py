@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from batchyard.engine.cluster_ports import ClusterRef, Mirrored, OutboxItem
+from batchyard.model.errors import RecordDamaged
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
+from batchyard.store.as_written import UNREADABLE
 from batchyard.store.chain import append, read_chain
 from batchyard.store.sql import SqlStore
 from batchyard.store.tables import audit_entries, cluster_batches, mirrored, outbox, watch_positions
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from batchyard.store.as_written import Row
+
+_LONGEST_ERROR = 500
 _REMEMBERED_MICROS = 3 * 60 * 60 * 1_000_000
 """How long a mirrored event is known by its key: longer than the cluster itself keeps it."""
 
@@ -66,25 +71,46 @@ def _due() -> sa.Select[Any]:
 _DUE = _due()
 
 
+def _item(row: Row) -> OutboxItem:
+    """Return what is to be posted. Raises ``RecordDamaged``."""
+    try:
+        return OutboxItem(
+            batch_id=row["of"],
+            seq=row["seq"],
+            ref=ClusterRef(row["namespace"], row["name"], row["uid"]),
+            entry=rows.entry_from(row),
+            tries=row["tries"],
+            created_at=rows.from_micros(row["created_at"]),
+        )
+    except UNREADABLE as err:
+        raise RecordDamaged.of(f"event {row['seq']} of batch {row['of']}", err) from err
+
+
 class ClusterEvents(SqlStore):
     """The methods of ``ClusterStore`` that are about Kubernetes events."""
 
-    def outbox_due(self, now: datetime, limit: int) -> Sequence[OutboxItem]:
-        """Return what is to be posted now, oldest first; of a batch nothing overtakes what is older."""
+    def outbox_due(self, now: datetime, limit: int, damaged: list[RecordDamaged] | None = None) -> Sequence[OutboxItem]:
+        """Return what is to be posted now, oldest first; of a batch nothing overtakes what is older.
+
+        What cannot be read is parked, since it would hold up all others for ever, and goes to ``damaged``.
+        """
         given = {"now": rows.to_micros(now), "most": limit}
         with self._read() as connection:
             found = connection.execute(_DUE, given).mappings().all()
-        return [
-            OutboxItem(
-                batch_id=row["of"],
-                seq=row["seq"],
-                ref=ClusterRef(row["namespace"], row["name"], row["uid"]),
-                entry=rows.entry_from(row),
-                tries=row["tries"],
-                created_at=rows.from_micros(row["created_at"]),
-            )
-            for row in found
-        ]
+        items: list[OutboxItem] = []
+        for row in found:
+            try:
+                items.append(_item(row))
+            except RecordDamaged as err:
+                self._park(row["of"], row["seq"], str(err))
+                if damaged is not None:
+                    damaged.append(err)
+        return items
+
+    def _park(self, batch_id: str, seq: int, why: str) -> None:
+        mine = outbox.update().where(outbox.c.batch_id == batch_id, outbox.c.seq == seq)
+        with self._write("give up an event that cannot be read") as connection:
+            connection.execute(mine, {"last_error": plain_text(why)[:_LONGEST_ERROR], "parked": True})
 
     def outbox_posted(self, items: Sequence[OutboxItem]) -> None:
         """Forget items that were posted."""
@@ -99,7 +125,7 @@ class ClusterEvents(SqlStore):
         mine = outbox.update().where(outbox.c.batch_id == item.batch_id, outbox.c.seq == item.seq)
         change = {
             "tries": item.tries + 1,
-            "last_error": plain_text(error)[:500],
+            "last_error": plain_text(error)[:_LONGEST_ERROR],
             "next_at": rows.to_micros(next_at),
             "parked": parked,
         }

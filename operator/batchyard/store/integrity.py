@@ -183,5 +183,5 @@ def _waiting_events(connection: sa.Connection, now: int) -> Iterator[Finding]:
         kind, what = (
             ("parked_events", "were given up") if row.parked else ("stuck_events", "wait for more than an hour")
         )
-        message = f"{row.rows} Kubernetes events {what}" + (f"; the API server said: {row.why}" if row.why else "")
+        message = f"{row.rows} Kubernetes events {what}" + (f"; the last time: {row.why}" if row.why else "")
         yield Finding(FindingSeverity.WARNING, kind, row.batch_id, message, Remedy.RETRY_EVENTS)

@@ -47,13 +47,13 @@ class ListeningProbe:
         self.stop: StopRequest | None = None
         self._stop_in = stop_in
 
-    def node_started(self, node: str) -> None:
+    def node_started(self, node: str, task: str) -> None:
         """Hear that a node begins."""
         self.heard.append(f"+{node}")
         if node == self._stop_in and self.stop is not None:
             self.stop()
 
-    def node_finished(self, node: str) -> None:
+    def node_finished(self, node: str, task: str) -> None:
         """Hear that a node ended."""
         self.heard.append(f"-{node}")
 

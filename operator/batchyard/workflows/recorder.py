@@ -72,7 +72,7 @@ class Recorder:
         """Note that ``node`` begins; ``task`` tells two runs of it in one step apart and stays over retries."""
         self._running.add(task)
         self._settle()
-        self._probe.node_started(node)
+        self._probe.node_started(node, task)
         visit = self._visits.get(task)
         if visit is None:
             visit = self._visits[task] = Visit(node, step, self._clock.monotonic(), task)
@@ -87,7 +87,7 @@ class Recorder:
         visit.exception = exception
         visit.status = status
         self._running.discard(visit.task)
-        self._probe.node_finished(visit.node)
+        self._probe.node_finished(visit.node, visit.task)
 
     @property
     def idle(self) -> bool:
