@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batch_bench import WORKFLOWS, cases
+from batchyard.engine.carrying import amending
+from batchyard.engine.settings import setting_of
 from batchyard.local_files import checkpoints_folder, files_folder
 from batchyard.model.outcome import Outcome, Phase, Reason
 
@@ -147,6 +150,20 @@ def test_a_resumed_batch_whose_beginnings_are_damaged_runs_from_the_input(bench:
 
     assert second.outcomes == {Outcome.PASSED: 4}
     assert counted(bench) == times(4, 4, 4, 4, 4, 4, 4, 4, 4, 4)
+
+
+def test_what_an_amended_batch_adds_shares_its_beginning_though_carried_trials_left_none(bench: BatchBench) -> None:
+    def known(*last: str) -> LoadedBatch:
+        loaded = load(bench, {"first": ["a"], "last": list(last)}, "a")
+        return replace(loaded, setting=setting_of(loaded, "worker processes"))
+
+    bench.run(known("0", "1"))
+    before = counted(bench)
+    ran = bench.run(amending(bench.store, known("0", "1", "2", "3", "4"), "bench"))
+
+    assert len(ran.audited("TrialCarriedOver")) == 2
+    assert ran.outcomes == {Outcome.PASSED: 5}
+    assert counted(bench) - before == times(1, 1, 1, 1, 1, 1, 1, 3, 3, 3)
 
 
 def test_the_trail_says_why_a_declared_node_is_not_shared(bench: BatchBench) -> None:

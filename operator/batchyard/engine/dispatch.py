@@ -117,13 +117,14 @@ class TrialLoop:
         finished, total = len(self._plan) - self._backlog.open_count, len(self._plan)
         details: dict[str, JSON] = {"finished": finished, "total": total, "epoch": self._epoch}
         if self._prefixes is not None:
-            self._prefixes.begin()
             details.update(self._prefixes.told())
         if resumed:
             self._tell(EventType.BATCH_RESUMED, f"resumed with {finished} of {total} trials finished", details)
         else:
             self._tell(EventType.BATCH_STARTED, f"{total} trials, {self._spec.parallelism} at a time", details)
         self._begin()
+        if self._prefixes is not None:
+            self._prefixes.begin()  # what was carried over by now was finished elsewhere too
         self._watch_budget()
         self._look_at_cases()
 

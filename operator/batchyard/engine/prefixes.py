@@ -93,7 +93,7 @@ class SharedPrefixes:
         return details
 
     def begin(self) -> None:
-        """Hear that all that was finished so far was finished by earlier sessions.
+        """Hear that all that was finished so far was finished by earlier sessions, or in a batch that this one amends.
 
         A trial of theirs leads others only by what it left.
         """
