@@ -10,10 +10,12 @@ import pytest
 
 from batch_bench import WORKFLOWS, batch_file
 from batchyard.cli.executions import Address, list_executions, run_file, show_execution
+from batchyard.cli.failures import exit_code_of
 from batchyard.cli.options import Output
 from batchyard.cli.run import Place
+from batchyard.decide.finish import EXIT_USAGE
 from batchyard.executions.running import Pausing
-from batchyard.model.errors import StoreError
+from batchyard.model.errors import SpecInvalid, StoreError
 from batchyard.model.execution import ExecutionError, ExecutionStatus
 from batchyard.store.opening import open_store
 from command_line import Bench
@@ -98,6 +100,22 @@ def test_a_run_to_a_node_that_there_is_not_leaves_no_batch(tmp_path: Path) -> No
     with pytest.raises(ExecutionError, match=r"^a breakpoint names no node: nope; the nodes are one, two, three$"):
         run_file(file, target, "three", "one", Output.JSON, Pausing(after=("nope",)), Place())
 
+    with open_store(target) as store:
+        assert list(store.batches()) == []
+
+
+def test_a_file_that_begins_from_another_batch_is_not_run_from_its_input(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    case = {"name": "one", "input": {"log": str(log)}}
+    fork = {"batchTest": "searched", "node": "one"}
+    file = batch_file(tmp_path, "steps:build", cases=[case], variants={"matrix": {"last": ["three"]}}, forkFrom=fork)
+    target = str(tmp_path / "store.db")
+
+    with pytest.raises(SpecInvalid, match=r"spec\.forkFrom: searched: .*batchyard execution fork") as refused:
+        run_file(file, target, "three", "one", Output.JSON, Pausing(), Place())
+
+    assert exit_code_of(refused.value) == EXIT_USAGE
+    assert not log.exists()
     with open_store(target) as store:
         assert list(store.batches()) == []
 

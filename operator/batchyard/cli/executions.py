@@ -36,7 +36,7 @@ from batchyard.executions.sources import KeptAttempts, all_held, held_of_trial, 
 from batchyard.executions.trail import BatchTrail
 from batchyard.local_files import WORKSPACES, files_folder
 from batchyard.local_sessions import this_process
-from batchyard.model.errors import BatchNotFound
+from batchyard.model.errors import BatchNotFound, Fault
 from batchyard.model.execution import ExecutionError, ExecutionStatus
 from batchyard.model.outcome import Outcome, Phase, Reason
 from batchyard.model.rules import shortened_list
@@ -110,8 +110,9 @@ def show_state(address: Address, output: Output, checkpoint: str) -> int:
 def run_file(
     file: Path, named_store: str, combination: str, case: str, output: Output, pausing: Pausing, place: Place
 ) -> int:
-    """Make one execution of a BatchTest's file and run it; return the exit code."""
+    """Make one execution of a BatchTest's file and run it; return the exit code. Raises ``SpecInvalid`` of a fork."""
     loaded = load(file)
+    _refuse_fork(file, loaded)
     combinations = {one.name: one for one in loaded.plan.combinations}
     cases = {one.name: one for one in loaded.plan.cases}
     chosen = combinations[_one_of("--combination", combination, combinations)]
@@ -293,6 +294,19 @@ def _one_of(option: str, name: str, there: Collection[str]) -> str:
         return name or next(iter(there))
     what = f'is no "{name}"' if name else "are several to choose from"
     raise ExecutionError(f"{option}: there {what}; there are {shortened_list(list(there), _NAMES_SHOWN)}")
+
+
+def _refuse_fork(file: Path, loaded: LoadedBatch) -> None:
+    """Refuse a file whose trials begin from another batch: an execution of it begins at the case's input."""
+    fork = loaded.batch.spec.fork_from
+    if fork is None:
+        return
+    message = "an execution that is made of a file begins at its case's input, not from another batch"
+    remedy = (
+        f"fork a trial of that batch: batchyard execution fork {fork.batch_test} TRIAL --from {fork.node}, "
+        f"or run the whole file: batchyard run {file}"
+    )
+    raise invalid(file, [Fault("spec.forkFrom", fork.batch_test, message, remedy)])
 
 
 def _batch_for(engine: LocalEngine, store: SqlStore, loaded: LoadedBatch, files: Path) -> BatchRecord:
