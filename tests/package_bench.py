@@ -1,13 +1,30 @@
-"""Packages of the tests' own, made without tools and without the network: wheels, and a project that builds itself."""
+"""Packages of the tests' own, made without tools and without the network: wheels, a project that builds itself, and
+modules that look installed.
+"""
 
 from __future__ import annotations
 
+import sys
+import sysconfig
 import zipfile
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import pytest
+
+
+def installed(name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a module that lies where packages are installed, as far as Python tells."""
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None, origin=str(Path(sysconfig.get_path("purelib")) / name / "__init__.py"))
+    exec(code, vars(module))  # noqa: S102
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
 
 
 def a_wheel(

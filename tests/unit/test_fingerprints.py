@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchyard.workflows.fingerprints import Fingerprinter, NoFingerprint, is_library
+from package_bench import installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 LIMIT = 3
 VARIANTS = {"style": "warm", "model": "small"}
@@ -157,6 +159,61 @@ def test_libraries_count_by_name() -> None:
     assert is_library("json.decoder")
     assert is_library("pydantic")
     assert not is_library(__name__)
+
+
+SEARCHING = """
+def build(variants):
+    if variants["retriever"] == "bm25":
+        def retrieve(state):
+            return rank(state, "words")
+    else:
+        def retrieve(state):
+            return rank(state, "vectors")
+    return retrieve
+
+def rank(state, by):
+    return sorted(state, reverse=%s)
+"""
+
+
+def test_a_workflows_own_package_counts_by_its_code_though_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def marked(direction: bool, retriever: str, own: str = "searching_package") -> str:
+        module = installed("searching_package", SEARCHING % direction, monkeypatch)
+        return Fingerprinter(VARIANTS, (), own=own).of(module.build({"retriever": retriever}))
+
+    assert marked(True, "bm25") == marked(True, "bm25")
+    assert marked(True, "bm25") != marked(True, "tfidf")
+    assert marked(True, "bm25") != marked(False, "bm25")
+    assert marked(True, "bm25", own="another") == marked(False, "bm25", own="another")
+
+
+def test_of_functions_within_a_librarys_function_the_name_does_not_tell_which_one_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = installed("retrieving_library", SEARCHING % True, monkeypatch)
+
+    assert mark(module.build({"retriever": "bm25"})) == mark(module.build({"retriever": "bm25"}))
+    assert mark(module.build({"retriever": "bm25"})) != mark(module.build({"retriever": "tfidf"}))
+
+
+def test_modules_that_name_each_other_have_a_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "naming_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "tools.py").write_text(
+        "import naming_package.sums\n\ndef load(state):\n    return naming_package.sums.add(state)\n"
+    )
+    (package / "sums.py").write_text(
+        "import naming_package.tools\n\nSTEP = 1\n\ndef add(state):\n    return state + STEP\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import naming_package.tools  # type: ignore[import-not-found]
+
+    before, again = mark(naming_package.tools.load), mark(naming_package.tools.load)
+    monkeypatch.setattr(naming_package.sums, "STEP", 2)
+
+    assert before == again
+    assert mark(naming_package.tools.load) != before
 
 
 def test_a_cycle_has_a_fingerprint() -> None:

@@ -11,6 +11,8 @@ from typing_extensions import TypedDict
 from batchyard.engine.marks import ShareableNode
 from batchyard.workflows.fingerprints import versions
 from batchyard.workflows.graph_marks import graph_marks
+from batchyard.workflows.langgraph import LangGraphStateAdapter
+from package_bench import installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,3 +100,29 @@ def test_a_dimension_that_a_node_reads_counts_though_its_declaration_forgets_it(
 
     assert marked("bm", "short") == marked("bm", "long")
     assert marked("bm", "short") != marked("tf", "short")
+
+
+INSTALLED = """
+from langgraph.graph import START, StateGraph
+
+def count(state):
+    return {"count": state["count"] + %s}
+
+def build(variants):
+    return StateGraph(dict).add_node("count", count).add_edge(START, "count")
+"""
+
+
+def test_an_installed_workflow_whose_code_changed_under_its_version_has_another_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def marked(step: int) -> str:
+        installed("counting_package", INSTALLED % step, monkeypatch)
+        adapter = LangGraphStateAdapter("counting_package:build", tmp_path / "checkpoints.db")
+        try:
+            return adapter.marks(adapter.prepare({}), {}, [ShareableNode("count")], "").marks["count"]
+        finally:
+            adapter.close()
+
+    assert marked(1) == marked(1)
+    assert marked(1) != marked(2)

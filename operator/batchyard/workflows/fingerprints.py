@@ -1,8 +1,8 @@
 """Reduce a value of the user's to a fingerprint of all that decides what it does: code, closure, state, versions.
 
 Two values with the same fingerprint do the same. What cannot be followed with certainty (an open file, a lock, an
-object of C code that cannot be pickled) has no fingerprint. Libraries count by name, and by what is installed
-(``versions``). Not for graphs; ``graph_marks`` knows those.
+object of C code that cannot be pickled) has no fingerprint. Libraries, which the workflow's own package is never, count
+by name, and by what is installed (``versions``). Not for graphs; ``graph_marks`` knows those.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Fingerprinter:
 
     A mapping that equals the variants is taken for them, wherever it is met. If it can be seen which of them the code
     reads, these count and ``depends_on``; if not, ``depends_on`` must name all. ``known`` puts something plain in the
-    place of objects that it knows, or returns None.
+    place of objects that it knows, or returns None. ``own`` is the workflow's own package, whose code counts also where
+    it is installed.
     """
 
     def __init__(
@@ -59,12 +60,15 @@ class Fingerprinter:
         variants: Mapping[str, str],
         depends_on: Iterable[str],
         known: Callable[[object], object | None] = lambda _value: None,
+        own: str = "",
     ) -> None:
         self._variants = dict(variants)
         self._depends_on = frozenset(depends_on)
         self._known = known
+        self._own = own
         self._done: dict[int, bytes] = {}
         self._under_way: dict[int, int] = {}
+        self._modules_under_way: set[tuple[str, frozenset[str]]] = set()
         self._kept: list[object] = []  # an id means something only while its object lives
         self._values = self._bytes = 0
 
@@ -130,7 +134,7 @@ class Fingerprinter:
                 owned = None if owner is None or isinstance(owner, types.ModuleType) else owner
                 return self._all("builtin", value.__module__, value.__qualname__, owned)
             case types.ModuleType():
-                return self._module(value, ())
+                return self._module(value, frozenset())
             case staticmethod() | classmethod():
                 return self._all(type(value).__name__, value.__func__)
             case property():
@@ -184,8 +188,10 @@ class Fingerprinter:
     def _function(self, function: types.FunctionType) -> bytes:
         parts = [function.__defaults__, function.__kwdefaults__, self._closure(function), function.__dict__]
         module = str(function.__globals__.get("__name__"))
-        if is_library(module):
-            return self._all("library function", module, function.__qualname__, *parts)
+        if is_library(module, self._own):
+            # Of functions made within another one several have the same name.
+            code = function.__code__ if "<" in function.__qualname__ else None
+            return self._all("library function", module, function.__qualname__, code, *parts)
         return self._all("function", function.__code__, *self._globals_of(function), *parts)
 
     def _closure(self, function: types.FunctionType) -> dict[str, object]:
@@ -232,7 +238,7 @@ class Fingerprinter:
         if not isinstance(level, int):
             raise NoFingerprint(f"it imports {name or 'a module'} in a way that cannot be followed")
         full = importlib.util.resolve_name("." * level + name, str(found.get("__package__") or "") or None)
-        if is_library(full):
+        if is_library(full, self._own):
             return _hashed("library", full)
         try:
             return self._module(importlib.import_module(full), names)
@@ -241,9 +247,19 @@ class Fingerprinter:
         except Exception as error:  # the user's module may raise anything
             raise NoFingerprint(f"it imports {full}, which fails: {error}") from error
 
-    def _module(self, module: types.ModuleType, names: frozenset[str] | tuple[str, ...]) -> bytes:
-        if is_library(module.__name__):
+    def _module(self, module: types.ModuleType, names: frozenset[str]) -> bytes:
+        if is_library(module.__name__, self._own):
             return _hashed("library", module.__name__)
+        key = (module.__name__, names)
+        if key in self._modules_under_way:
+            return _hashed("module under way", module.__name__)
+        self._modules_under_way.add(key)
+        try:
+            return self._read_module(module, names)
+        finally:
+            self._modules_under_way.remove(key)
+
+    def _read_module(self, module: types.ModuleType, names: frozenset[str]) -> bytes:
         file = getattr(module, "__file__", None)
         body = Path(file).read_bytes() if file and Path(file).is_file() else b""
         read: list[object] = []
@@ -257,7 +273,7 @@ class Fingerprinter:
     # -- classes and their instances -----------------------------------------------------------------------------
 
     def _class(self, kind: type) -> bytes:
-        if is_library(kind.__module__):
+        if is_library(kind.__module__, self._own):
             return _hashed("library class", kind.__module__, kind.__qualname__)
         own = {
             name: value
@@ -284,10 +300,15 @@ class Fingerprinter:
         return self._all("instance", kind, own, made, given, None if state is own else state, items)
 
 
-def is_library(module: str) -> bool:
-    """Return whether a module comes with Python or was installed: its code is told by its version."""
+def is_library(module: str, own: str = "") -> bool:
+    """Return whether a module comes with Python or was installed: its code is told by its version.
+
+    ``own`` is a package that is none, wherever it lies: its author changes it between two runs of the same version.
+    """
     top = module.partition(".")[0]
-    return top in sys.stdlib_module_names or top in ("batchyard", "builtins") or _is_installed(top)
+    if top in sys.stdlib_module_names or top in ("batchyard", "builtins"):
+        return True
+    return top != own and _is_installed(top)
 
 
 @functools.cache

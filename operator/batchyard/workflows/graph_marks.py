@@ -33,10 +33,12 @@ def graph_marks(
     declared: Sequence[ShareableNode],
     environment: str = "",
     source: Path | None = None,
+    own: str = "",
 ) -> GraphMarks:
     """Return the marks of a compiled graph that was made for ``variants``.
 
-    ``environment`` names what the processes that run it see beside the code; it is a part of every fingerprint.
+    ``environment`` names what the processes that run it see beside the code; it is a part of every fingerprint. ``own``
+    is the workflow's package: no library, wherever it lies.
     """
     builder = graph.builder
     marks: dict[str, str] = {}
@@ -49,7 +51,7 @@ def graph_marks(
         if node.name != START and node.name not in builder.nodes:
             continue
         try:
-            marker = Fingerprinter(variants, node.depends_on, _plainly)
+            marker = Fingerprinter(variants, node.depends_on, _plainly, own)
             parts = _beginning(builder) if node.name == START else _node(builder, node.name)
             chosen = [] if node.name == START else [(name, variants.get(name)) for name in sorted(node.depends_on)]
             read = {name: _value(name, values, unread) for name in node.reads}

@@ -73,6 +73,8 @@ class LangGraphStateAdapter:
     ) -> None:
         """Open the checkpoint file; the factory is imported when first needed. Raises ``StoreError``."""
         self._factory = factory
+        module = factory.partition(":")[0] if isinstance(factory, str) else str(getattr(factory, "__module__", ""))
+        self._package = module.partition(".")[0]
         self._path = checkpoint_path
         self._source = source
         self._clock = clock or SystemClock()
@@ -171,7 +173,7 @@ class LangGraphStateAdapter:
         self, workflow: object, variants: Mapping[str, str], declared: Sequence[ShareableNode], environment: str
     ) -> GraphMarks:
         """Return the fingerprints of what may be shared of a graph."""
-        return graph_marks(_graph(workflow), variants, declared, environment, self._source)
+        return graph_marks(_graph(workflow), variants, declared, environment, self._source, self._package)
 
     def roll_back(self, thread_id: str, checkpoint_id: str) -> None:
         """Drop all that came after a checkpoint of the thread, subgraphs' checkpoints too."""
