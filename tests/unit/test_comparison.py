@@ -103,6 +103,12 @@ def test_a_result_of_another_batch_is_refused() -> None:
 # -- ranking -----------------------------------------------------------------------------------------------------
 
 
+def test_a_margin_is_the_difference_of_the_scores_as_they_are_written() -> None:
+    comparison = compare([a_result("a", score=0.8), a_result("b", score=0.9)])
+
+    assert comparison.best == Best("b", 0.9, 0.1, Measure.SCORE)
+
+
 def test_the_higher_score_is_best_by_its_margin() -> None:
     comparison = compare([a_result("a", score=0.5), a_result("b", score=0.75)])
 

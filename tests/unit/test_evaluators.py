@@ -195,6 +195,14 @@ def test_a_python_attribute_in_a_json_path_is_a_mere_name(path: str) -> None:
 # -- numericTolerance --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("found", "score"), [(100.01, 1.0), (99.99, 1.0), (100.0101, 0.0)])
+def test_a_number_just_as_far_off_as_is_allowed_is_near(found: float, score: float) -> None:
+    observed = an_observation({"total": found}, expected={"total": 100})
+
+    assert evaluate("numericTolerance", observed, field="total", absolute=0.01) == score
+    assert evaluate("numericTolerance", observed, field="total", relative=0.0001) == score
+
+
 @pytest.mark.parametrize(
     ("found", "config", "score"),
     [

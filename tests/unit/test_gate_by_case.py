@@ -66,6 +66,13 @@ def test_a_lucky_lead_does_not_pass() -> None:
     assert "may or may not be more than 0.02 below" in made.message
 
 
+@pytest.mark.parametrize(("base", "new", "margin"), [(0.9, 0.8, 0.1), (1.0, 0.9, 0.1), (1.0, 0.98, 0.02)])
+def test_a_loss_of_just_what_is_allowed_in_every_case_leaves_it_open(base: float, new: float, margin: float) -> None:
+    made = judged({"base": [base] * 5, "new": [new] * 5}, margin=margin)
+
+    assert made.outcome is GateOutcome.INCONCLUSIVE
+
+
 def test_a_clear_loss_fails() -> None:
     made = judged({"base": [1.0] * 40, "new": [1.0] * 20 + [0.0] * 20})
 

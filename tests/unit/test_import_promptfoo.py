@@ -236,6 +236,21 @@ def test_a_threshold_that_all_have_is_the_batch_s_and_any_other_a_loss() -> None
     assert losses(apart) == ["tests[0] (1): a threshold that not all cases have"]
 
 
+@pytest.mark.parametrize("cell", ["80%", "nan", "inf"])
+def test_a_threshold_that_is_no_number_is_a_loss(cell: str) -> None:
+    found = found_in(f"name,__expected,__threshold\nAda,contains:Hello,{cell}\n", name="tests.csv")
+
+    assert losses(found) == ["tests[0] (1): a threshold that is no number"]
+    assert evaluation(found)["passThreshold"] == 1
+
+
+def test_the_threshold_of_a_table_is_read() -> None:
+    rows = "Ada,contains:Hello, 0.5 \nAlan,contains:Hello,0.50\n"
+    found = found_in(f"name,__expected,__threshold\n{rows}", name="tests.csv")
+
+    assert (evaluation(found)["passThreshold"], losses(found)) == (0.5, [])
+
+
 def test_templates_of_assertions_are_put_in_their_places() -> None:
     found = found_in("""
 assertionTemplates: {polite: {type: contains, value: please}}

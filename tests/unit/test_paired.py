@@ -85,6 +85,26 @@ def test_so_many_that_are_alike_would_decide_where_some_weigh_more() -> None:
     assert of_layouts(needed // len(layout)).p_above(-0.02) > 0.05
 
 
+@pytest.mark.parametrize(
+    ("value", "than"), [(0.8 - 0.9, -0.1), (0.9 - 1.0, -0.1), (0.6 - 0.7, -0.1), (0.98 - 1.0, -0.02), (0.3, 0.1 + 0.2)]
+)
+def test_no_number_of_cases_shows_what_is_just_at_the_limit(value: float, than: float) -> None:
+    alike = difference(pairs([value] * 5))
+    nearly = difference(pairs([value + 1e-12, value, value - 1e-12, value, value]))
+
+    assert (alike.cases_needed(than, 0.95), nearly.cases_needed(than, 0.95)) == (None, None)
+
+
+@settings(max_examples=200)
+@given(DIFFERENCES, st.floats(-1, 1), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_how_many_cases_are_needed_can_be_said_of_any_differences(
+    values: list[float], than: float, confidence: float
+) -> None:
+    needed = difference(pairs(values)).cases_needed(than, confidence)
+
+    assert needed is None or needed > len(values)
+
+
 @pytest.mark.parametrize(("number", "shown"), [(2, False), (4, False), (5, True), (8, True)])
 def test_that_every_case_is_won_shows_as_much_as_so_many_tosses_of_a_coin(number: int, shown: bool) -> None:
     # Five heads in five tosses: 1 in 32, less than 5%.

@@ -89,6 +89,18 @@ def test_junit_has_a_suite_for_each_combination_and_counts_that_add_up(text: str
     assert int(root.attrib["failures"]) == sum(int(suite.attrib["failures"]) for suite in suites)
 
 
+def test_junit_of_a_batch_that_goes_on_has_what_ended_before_it_was_counted() -> None:
+    made = Made(combinations=3, cases=4)
+    whole = made.source()
+    looks = iter([[one for one in made.results() if one.ordinal % 5 == 1], list(made.results())])
+    out = io.StringIO()
+
+    write_junit(replace(whole, results=lambda: iter(next(looks))), out)
+
+    suites = ET.fromstring(out.getvalue()).findall("testsuite")  # noqa: S314
+    assert [len(suite.findall("testcase")) for suite in suites] == [int(suite.attrib["tests"]) for suite in suites]
+
+
 def test_a_failed_case_of_junit_names_the_node_and_the_checkpoint_before_it() -> None:
     made = Made()
     failed = next(result for result in made.results() if result.outcome == "Failed")

@@ -184,6 +184,18 @@ def test_secrets_in_what_user_code_said_are_written_nowhere() -> None:
     assert "the key is" in written[0]
 
 
+@pytest.mark.proves("bug-15")
+def test_secrets_in_the_errors_of_a_trial_that_passed_all_the_same_are_written_nowhere() -> None:
+    hidden = "sk-0123456789"
+    bench = SessionBench(loaded(1), secrets=(hidden,))
+    boundary = NodeBoundary("ask", "failed", 0.1, error=f"401 for {hidden}")
+
+    bench.run(lambda order: ended(order, bench.clock, boundaries=(boundary,)))
+
+    (result,) = bench.finals
+    assert (result.outcome, result.boundaries[0].error) == (Outcome.PASSED, "401 for [redacted]")
+
+
 def test_a_subscriber_that_raises_does_not_stop_the_batch() -> None:
     bench = SessionBench(loaded(3))
     session = bench.open()

@@ -42,7 +42,9 @@ def not_run(trial: Trial, attempt: int, epoch: int, reason: str, now: datetime) 
 
 def redacted(result: AttemptResult, redact: Callable[[str], str]) -> AttemptResult:
     """Return the result with secrets masked in every text that may have come from user code."""
-    if not result.message and result.outcome is Outcome.PASSED:
+    # A trial may pass though nodes of it failed, if something else in its workflow made up for them.
+    errors = any(score.error for score in result.scores) or any(boundary.error for boundary in result.boundaries)
+    if not (result.message or errors):
         return result
     return replace(
         result,

@@ -5,6 +5,7 @@ What it says of prompts, providers and output is not part of a case, and said to
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
@@ -126,14 +127,13 @@ class _Tests:
 
     def test(self, place: str, entry: Mapping[str, JSON]) -> _Test:
         """Return what an entry says."""
-        threshold = entry.get("threshold")
         return _Test(
             place,
             str(entry.get("description") or ""),
             self._loaded(self._references.variables(entry.get("vars"), f"{place}.vars"), place),
             tuple(placed(entry.get("assert"), f"{place}.assert", self._losses)),
             _mapping(entry.get("options")),
-            float(threshold) if isinstance(threshold, int | float) else None,
+            self._threshold(entry.get("threshold"), place),
             {key: value for key, value in entry.items() if key not in _TEST_READ and value},
         )
 
@@ -156,6 +156,18 @@ class _Tests:
             label = str(filled(whole.description, chosen)[0])
             checks = checks_of(whole.assertions, given, self._losses)
             yield Proposal(label, test.place, given, checks=checks, threshold=whole.threshold)
+
+    def _threshold(self, value: JSON, place: str) -> float | None:
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+        self._losses.add(place, "a threshold that is no number", "write it as `evaluation.passThreshold`, e.g. 0.8")
+        return None
 
     def _loaded(self, variables: Mapping[str, JSON], place: str) -> dict[str, JSON]:
         """Return the variables with the contents of the files that they name."""

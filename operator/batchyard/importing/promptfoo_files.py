@@ -171,7 +171,7 @@ def _row(row: Mapping[str, str | Sequence[str] | None]) -> dict[str, JSON]:
         if column.startswith("__expected"):
             test["assert"] += [compact(cell)] if cell.strip() else []
         elif column in _COLUMNS:
-            test[_COLUMNS[column]] = float(cell) if column == "__threshold" and cell else cell or None
+            test[_COLUMNS[column]] = cell.strip() or None
         elif column.startswith("__"):
             test.setdefault("options", {})[column.removeprefix("__")] = cell
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 from batchyard.judge.callables import CallableEvaluator
@@ -158,8 +159,11 @@ class NumericTolerance:
         field = self._config.field
         found = number(output_field(observed, field), f"field {field!r} of the output")
         wanted = number(expected_value(observed, field), f"`expected` of case {observed.case!r} for {field!r}")
-        allowed = max(self._config.absolute or 0.0, (self._config.relative or 0.0) * abs(wanted))
-        return Judgement(1.0 if abs(found - wanted) <= allowed else 0.0)
+        # As people write them: 100.01 is within 0.01 of 100, which the doubles' own difference may miss by a bit.
+        output, expected = Decimal(repr(found)), Decimal(repr(wanted))
+        absolute, relative = (Decimal(repr(part or 0.0)) for part in (self._config.absolute, self._config.relative))
+        allowed = max(absolute, relative * abs(expected))
+        return Judgement(1.0 if abs(output - expected) <= allowed else 0.0)
 
 
 class Latency:

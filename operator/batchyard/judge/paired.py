@@ -29,6 +29,8 @@ FEWEST_GROUPS = 3
 _MOST_CASES = 10_000_000
 _ADDED = 2
 _SAME_PLACES = 9
+# What only doubles see: 0.9 less 0.8 is a bit less than 0.1.
+_NO_DISTANCE = 10.0**-_SAME_PLACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,13 @@ class Difference:
         (z_confidence + z_power)^2. The error of real groups falls with n, that of the imaginary ones with n^2.
         """
         distance = abs(self.estimate - than)
-        if distance == 0.0 or not (self.error or self.alike):
+        if distance < _NO_DISTANCE or not (self.error or self.alike):
             return None
         if not self.error:
             side = 1.0 if self.estimate > than else -1.0
-            left = 1.0 - _unseen(self.estimate * side, than * side)
+            share = _unseen(self.estimate * side, than * side)
             unequal = self.groups / self.alike
-            groups = unequal * math.log(1.0 - confidence) / math.log(left) if left else 1.0
+            groups = unequal * math.log(1.0 - confidence) / math.log1p(-share) if share < 1.0 else 1.0
         else:
             normal = NormalDist()
             reached = (self.error * (normal.inv_cdf(confidence) + normal.inv_cdf(POWER)) / distance) ** 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,8 @@ def best(ranked: Sequence[CombinationRow]) -> Best | None:
     if not contenders:
         return None
     first, value = contenders[0]
-    margin = value - contenders[1][1] if len(contenders) > 1 else None
+    # As people write it: 0.9 is 0.1 ahead of 0.8, which the doubles' own difference may miss by a bit.
+    margin = float(Decimal(repr(value)) - Decimal(repr(contenders[1][1]))) if len(contenders) > 1 else None
     if by is Measure.SUCCESS_RATE and margin == 0:
         return None
     return Best(combination=first.name, score=first.score, margin=margin, by=by)

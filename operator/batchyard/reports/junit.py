@@ -56,7 +56,7 @@ def write_junit(source: Source, out: IO[str]) -> None:
     A rule of the gate that is not met is a failed case of the suite ``gate``. The suite ``batch`` has the verdict, a
     failed case whenever the exit code is not 0, and parity if it was asked for.
     """
-    suites, whole = _tallies(source)
+    suites, whole, tallied = _tallies(source)
     record, gate = source.record, source.status.gate
     checks = gate.checks if gate is not None else ()
     lost = source.regressions()
@@ -69,6 +69,8 @@ def write_junit(source: Source, out: IO[str]) -> None:
     variants = {row.name: row.variants for row in source.status.combinations}
     current = None
     for result in source.results():
+        if result.ordinal not in tallied:
+            continue  # the batch goes on: it ended after they were counted
         # Ordinals go through one combination after the other.
         if result.combination != current:
             if current is not None:
@@ -90,13 +92,14 @@ def write_junit(source: Source, out: IO[str]) -> None:
     out.write("</testsuites>\n")
 
 
-def _tallies(source: Source) -> tuple[dict[str, _Tally], _Tally]:
+def _tallies(source: Source) -> tuple[dict[str, _Tally], _Tally, set[int]]:
     suites: dict[str, _Tally] = {}
-    whole = _Tally()
+    whole, tallied = _Tally(), set[int]()
     for result in source.results():
         suites.setdefault(result.combination, _Tally()).add(result)
         whole.add(result)
-    return suites, whole
+        tallied.add(result.ordinal)
+    return suites, whole, tallied
 
 
 def _properties(chosen: Iterable[tuple[str, str]], out: IO[str]) -> None:

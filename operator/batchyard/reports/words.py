@@ -25,13 +25,13 @@ def rate(value: float | None) -> str:
     """Return a share in per cent. Cut, not rounded, as the gate does it: only all is 100% and only nothing is 0%."""
     if value is None:
         return "-"
-    shown = _cut(value * 100, 1)
+    shown = _cut(Decimal(repr(value)) * 100, 1)
     return "<0.1%" if value > 0 and not shown else f"{shown}%"
 
 
 def number(value: float | None) -> str:
     """Return a score; cut, not rounded."""
-    return "-" if value is None or not math.isfinite(value) else str(_cut(value, 4))
+    return "-" if value is None or not math.isfinite(value) else str(_cut(Decimal(repr(value)), 4))
 
 
 def metric(value: float | None) -> str:
@@ -49,8 +49,8 @@ def p_value(value: float) -> str:
     return "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def _cut(value: float, places: int) -> Decimal:
-    return Decimal(repr(value)).quantize(Decimal(1).scaleb(-places), rounding=ROUND_DOWN)
+def _cut(value: Decimal, places: int) -> Decimal:
+    return value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_DOWN)
 
 
 def seconds(value: float | None) -> str:
