@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from batchyard.engine.ports import BatchUpdate
 from batchyard.model.audit import verify_chain
 from batchyard.model.errors import StoreError
-from batchyard.model.outcome import Outcome
+from batchyard.model.outcome import Outcome, Phase
 from batchyard.store import SqlStore, open_store
 from batchyard.store.faults import StoreBusy
 from batchyard.store.integrity import check_integrity
 from batchyard.store.retention import prune
-from batchyard.testing.store_builders import OWNER, T0, a_result, a_running_batch, an_entry
+from batchyard.store.tables import documents
+from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
 from store_damage import a_finished_batch
 
 if TYPE_CHECKING:
@@ -47,6 +50,30 @@ def test_only_trails_past_their_own_retention_time_are_deleted_and_as_a_whole(st
     left = {name: len(list(store.audit_entries(name))) for name in ("b1", "b2", "b3", "b4")}
     assert (list(pruned), list(again)) == (["b1", "b3"], [])
     assert left == {"b1": 0, "b2": 5, "b3": 0, "b4": 1}
+
+
+def test_what_an_unfinished_batch_begins_from_or_carries_over_stays_until_it_has_ended(store: SqlStore) -> None:
+    for name in ("b1", "b2", "b3", "b4"):
+        a_finished_batch(store, name)
+    _amend_spec(store, "b2", {"carriesFrom": ["b1"]})
+    store.create_batch(a_batch("b5"))
+    _amend_spec(store, "b5", {"forkedFrom": "b2"})
+    store.create_batch(a_batch("b6"))
+    _amend_spec(store, "b6", "{")
+    now = T0 + timedelta(days=31)
+
+    while_it_runs = prune(store, now)
+    store.commit(store.open_session("b5", OWNER, T0), batch=BatchUpdate(Phase.SUCCEEDED, completed_at=now))
+    afterwards = prune(store, now)
+
+    assert (list(while_it_runs), list(afterwards)) == (["b3", "b4"], ["b1", "b2"])
+
+
+def _amend_spec(store: SqlStore, batch_id: str, spec: Any) -> None:
+    """Add keys to a batch's document, or put a text in its place."""
+    text = spec if isinstance(spec, str) else json.dumps({**store.batch(batch_id).spec, **spec})
+    with store.engine.begin() as connection:
+        connection.execute(documents.update().where(documents.c.batch_id == batch_id), {"spec": text})
 
 
 def test_a_pruned_batch_keeps_its_results_and_says_what_its_trail_was(store: SqlStore) -> None:

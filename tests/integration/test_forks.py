@@ -12,6 +12,7 @@ from batchyard.engine.forks import bound
 from batchyard.local_files import checkpoints_folder, files_folder
 from batchyard.model.errors import SpecInvalid
 from batchyard.model.outcome import Outcome, Reason
+from batchyard.store.tables import batches
 
 if TYPE_CHECKING:
     from batch_bench import BatchBench, Ran
@@ -90,6 +91,18 @@ def test_a_resumed_fork_goes_on_from_the_batch_that_it_began_with(bench: BatchBe
     assert again.record.id != ended.record.spec["forkedFrom"]
     assert [boundary.node for boundary in ended.of("left").boundaries] == ["three", "four", "five"]
     assert ended.of("left").output["case"] == "one"
+
+
+def test_a_fork_of_a_batch_past_its_retention_time_still_begins_there(bench: BatchBench) -> None:
+    source = first(bench)
+    with bench.store.engine.begin() as connection:
+        connection.execute(batches.update(), {"completed_at": 0})
+    loaded = bound(bench.store, fork(bench))
+
+    forked = bench.run(loaded, bench.engine.accept(bench.store, loaded, files_folder(bench.target)))
+
+    assert forked.outcomes == {Outcome.PASSED: 2}
+    assert bench.store.batch(source.record.id).audit_pruned_at is None
 
 
 def test_a_trial_whose_source_did_not_get_there_fails_alone_and_says_so(bench: BatchBench) -> None:

@@ -221,6 +221,14 @@ def with_setting(document: dict[str, JSON], setting: Setting) -> dict[str, JSON]
     return {**document, _SETTING: setting.to_json()}
 
 
+def sources_in(document: JSON) -> set[str]:
+    """Return the batches that a batch begins from or carries results over from, by its document, damaged or not."""
+    found = document if isinstance(document, dict) else {}
+    carries_from = found.get(_CARRIES_FROM)
+    names = [found.get(_FORKED_FROM), *(carries_from if isinstance(carries_from, list) else ())]
+    return {name for name in names if name and isinstance(name, str)}
+
+
 def digest_of(document: dict[str, JSON]) -> str:
     """Return the digest of a BatchTest as ``to_json`` gives it, by whichever version that was written."""
     spec = {key: value for key, value in document["spec"].items() if key not in _CHANGEABLE}
