@@ -20,10 +20,10 @@ from batchyard.testing.fake_store import FakeStore
 from batchyard.testing.store_builders import T0, a_batch, a_result
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from batchyard.engine.lifecycle import Reaped
+    from batchyard.engine.lifecycle import Leftovers, Reaped
     from batchyard.engine.ports import BatchStore, OpenSession
     from batchyard.model.errors import RecordDamaged
 
@@ -46,8 +46,13 @@ class Bench:
         self.opened_at = self.clock.now()
         self.session = self.store.open_session("b1", owner, self.opened_at)
         self.store.commit(self.session, results=[(a_result(0), True)], batch=BatchUpdate(Phase.RUNNING))
-        self.manager = SessionLifecycleManager(
-            self.store, NoLeftovers(), self.clock,
+        self.manager = self.manager_with(NoLeftovers(), presumed_dead=presumed_dead)
+
+    def manager_with(
+        self, leftovers: Leftovers, store: BatchStore | None = None, *, presumed_dead: float | None = None
+    ) -> SessionLifecycleManager:
+        return SessionLifecycleManager(
+            store or self.store, leftovers, self.clock,
             this=MINE, started_at=lambda pid: RUNNING.get(pid, ""), presumed_dead_seconds=presumed_dead,
         )  # fmt: skip
 
@@ -136,6 +141,59 @@ def test_a_session_that_went_on_elsewhere_meanwhile_is_passed_by() -> None:
 
     assert list(manager.reap()) == []
     assert bench.store.live_owner("b1") == (Owner("there", 9, "900"), bench.clock.now())
+
+
+def test_nobody_can_go_on_with_a_batch_before_what_its_dead_session_left_is_gone() -> None:
+    bench = Bench(Owner(HERE, 8, "800"))
+    owners: list[object] = []
+
+    class Watched:
+        def release(self, batch_id: str, finished: Collection[tuple[str, int]]) -> int:
+            owners.append(bench.store.live_owner(batch_id))
+            return 0
+
+    bench.manager_with(Watched()).reap()
+
+    assert owners == [(MINE, bench.clock.now())]
+    assert bench.store.live_owner("b1") is None
+
+
+def test_what_a_killed_reaper_did_not_remove_goes_with_the_next(tmp_path: Path) -> None:
+    bench = Bench(Owner(HERE, 8, "800"))
+    folder = tmp_path / "workspaces" / "b1" / "bm25_one_0_1"
+    folder.mkdir(parents=True)
+
+    class Killed:
+        def release(self, batch_id: str, finished: Collection[tuple[str, int]]) -> int:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.manager_with(Killed()).reap()
+    (reaped,) = bench.manager_with(LocalLeftovers(tmp_path)).reap()
+
+    assert (reaped.session.owner, reaped.folders) == (MINE, 1)
+    assert not folder.exists()
+
+
+def test_a_reaper_that_was_taken_over_itself_removes_nothing() -> None:
+    bench = Bench(Owner(HERE, 8, "800"))
+    released: list[str] = []
+
+    class Released:
+        def release(self, batch_id: str, finished: Collection[tuple[str, int]]) -> int:
+            released.append(batch_id)
+            return 0
+
+    class TakenOver(FakeStore):
+        def finished_ordinals(self, batch_id: str) -> Iterator[int]:
+            self.open_session(batch_id, Owner("there", 9, "900"), bench.clock.now())
+            return super().finished_ordinals(batch_id)
+
+    stale = TakenOver()
+    stale.__dict__.update(bench.store.__dict__)
+
+    assert list(bench.manager_with(Released(), stale).reap()) == []
+    assert released == []
 
 
 def test_a_session_that_died_after_the_verdict_changes_nothing_of_it() -> None:

@@ -6,6 +6,7 @@ that nobody will finish. Not for going on with the batch: ``resume`` does.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -94,9 +95,8 @@ class SessionLifecycleManager:
         reaped = []
         for session, known in self.sessions():
             if known is Liveness.ABANDONED and batch_id in {None, session.batch_id}:
-                ended = self._end(session)
-                if ended is not None:
-                    reaped.append(ended)
+                with suppress(StaleSession):
+                    reaped.append(self._end(session))
         return reaped
 
     def liveness(self, owner: Owner, heard: datetime) -> Liveness:
@@ -110,13 +110,11 @@ class SessionLifecycleManager:
             presumed_dead_seconds=self._presumed_dead,
         )
 
-    def _end(self, session: OpenSession) -> Reaped | None:
+    def _end(self, session: OpenSession) -> Reaped:
+        """Raises ``StaleSession`` if another process is at it."""
         now, owner = self._clock.now(), session.owner
-        try:
-            # Fences the old session out before anything of its is touched, should it live after all.
-            mine = self._store.open_session(session.batch_id, self._this, now, after=session.epoch)
-        except StaleSession:
-            return None
+        # Fences the old session out before anything of its is touched, should it live after all.
+        mine = self._store.open_session(session.batch_id, self._this, now, after=session.epoch)
         record = self._store.batch(session.batch_id)
         finished = sum(1 for _ in self._store.finished_ordinals(session.batch_id))
         text = (
@@ -136,9 +134,11 @@ class SessionLifecycleManager:
         )  # fmt: skip
         update = None if record.phase.final else _interrupted(record, text)
         self._store.commit(mine, entries=[entry], batch=update)
-        self._store.close_session(mine, "Abandoned", self._clock.now())
         kept = set(self._store.attempts_ended(record.id))
-        return Reaped(session, finished, record.total, self._leftovers.release(session.batch_id, kept))
+        # Before the session is closed: nobody goes on with the batch meanwhile, and a reaper that is killed is reaped.
+        folders = self._leftovers.release(session.batch_id, kept)
+        self._store.close_session(mine, "Abandoned", self._clock.now())
+        return Reaped(session, finished, record.total, folders)
 
 
 def _interrupted(record: BatchRecord, text: str) -> BatchUpdate:
