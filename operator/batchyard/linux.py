@@ -91,17 +91,40 @@ def resident_bytes(pids: Iterable[int]) -> int:
 
 
 def started_at(pid: int) -> str:
-    """Return when the process began, in clock ticks since boot, or "" if it has ended.
+    """Return when the process began, in clock ticks since boot, or "" if it has ended or cannot be looked at.
 
     With the pid it names a process for good: a later process with the same pid has another start.
     """
+    return _start(pid, _PROC) or ""
+
+
+def is_running(pid: int, started: str, *, proc: Path = _PROC) -> bool:
+    """Return whether the process that began then has not ended; one that cannot be looked at is taken for it."""
+    found = _start(pid, proc)
+    # ``proc`` may hide what other users run (``hidepid``).
+    return _is_there(pid) if found is None else bool(found) and found == started
+
+
+def _start(pid: int, proc: Path) -> str | None:
+    """Return when a process began, "" if it has ended but its parent has not asked how, None if it is not seen."""
     try:
-        stat = (_PROC / str(pid) / "stat").read_text(errors="replace")
+        stat = (proc / str(pid) / "stat").read_text(errors="replace")
     except OSError:
-        return ""
+        return None
     fields = stat.rpartition(")")[2].split()
-    # Z: it has ended, but its parent has not asked how.
     return "" if fields[0] == "Z" else fields[19]
+
+
+def _is_there(pid: int) -> bool:
+    if pid <= 0:
+        return False  # not one process, but a group
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it is another user's
+    return True
 
 
 def _process_table() -> Iterable[tuple[int, int]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchyard import config
 from batchyard.engine.lifecycle import SessionLifecycleManager
 from batchyard.engine.ports import Owner
-from batchyard.linux import started_at
+from batchyard.linux import is_running, started_at
 from batchyard.local_files import LocalLeftovers
 
 if TYPE_CHECKING:
@@ -29,5 +29,5 @@ def session_lifecycle(
     """Return what looks after the sessions of a store whose batches' files are in ``files``."""
     return SessionLifecycleManager(
         store, LocalLeftovers(files), clock,
-        this=this_process(), started_at=started_at, presumed_dead_seconds=presumed_dead_seconds,
+        this=this_process(), is_running=is_running, presumed_dead_seconds=presumed_dead_seconds,
     )  # fmt: skip

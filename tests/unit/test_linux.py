@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchyard.linux import children, descendants, resident_bytes, started_at
+from batchyard.linux import children, descendants, is_running, resident_bytes, started_at
 from runner_bench import await_all_dead, await_true, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 GONE = 2**22 + 1
 """A pid that no Linux gives."""
@@ -80,6 +81,29 @@ def test_a_process_is_told_from_a_later_one_by_when_it_began() -> None:
     assert started_at(os.getpid()) == started_at(os.getpid()) != ""
     assert started_at(os.getpid()) != started_at(1)
     assert started_at(GONE) == ""
+
+
+def test_a_process_runs_if_it_is_the_one_that_began_then() -> None:
+    started = started_at(os.getpid())
+
+    assert is_running(os.getpid(), started)
+    assert not is_running(os.getpid(), f"{started}0")
+    assert not is_running(GONE, started)
+
+
+def test_a_process_that_proc_hides_is_not_taken_for_dead(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        alive = is_running(child.pid, "1", proc=tmp_path)
+        child.kill()
+
+    assert alive
+    assert not is_running(child.pid, "1", proc=tmp_path)
+    assert not is_running(0, "1", proc=tmp_path)
+    assert not is_running(2**64, "1", proc=tmp_path)
+
+
+def test_a_hidden_process_of_another_user_is_not_taken_for_dead(tmp_path: Path) -> None:
+    assert is_running(1, "1", proc=tmp_path)
 
 
 def test_memory_is_added_up_and_a_process_that_is_gone_counts_nothing() -> None:

@@ -53,7 +53,7 @@ class Bench:
     ) -> SessionLifecycleManager:
         return SessionLifecycleManager(
             store or self.store, leftovers, self.clock,
-            this=MINE, started_at=lambda pid: RUNNING.get(pid, ""), presumed_dead_seconds=presumed_dead,
+            this=MINE, is_running=lambda pid, started: RUNNING.get(pid) == started, presumed_dead_seconds=presumed_dead,
         )  # fmt: skip
 
     def state(self) -> Liveness:
@@ -137,7 +137,9 @@ def test_a_session_that_went_on_elsewhere_meanwhile_is_passed_by() -> None:
 
     stale = TakenOver()
     stale.__dict__.update(bench.store.__dict__)
-    manager = SessionLifecycleManager(stale, NoLeftovers(), bench.clock, this=MINE, started_at=lambda _: "")
+    manager = SessionLifecycleManager(
+        stale, NoLeftovers(), bench.clock, this=MINE, is_running=lambda _pid, _started: False
+    )
 
     assert list(manager.reap()) == []
     assert bench.store.live_owner("b1") == (Owner("there", 9, "900"), bench.clock.now())

@@ -60,7 +60,7 @@ class SessionLifecycleManager:
         clock: Clock,
         *,
         this: Owner,
-        started_at: Callable[[int], str],
+        is_running: Callable[[int, str], bool],
         presumed_dead_seconds: float | None = None,
     ) -> None:
         """Take everything made.
@@ -70,11 +70,11 @@ class SessionLifecycleManager:
             leftovers: What they leave on this machine.
             clock: Tells the time.
             this: This process, which ends the sessions of others.
-            started_at: Returns when a process of this machine began, "" if there is none.
+            is_running: Returns whether a process of this machine is there that has this pid and began then.
             presumed_dead_seconds: After how long a silent session of another machine is taken for dead; None: never.
         """
         self._store, self._leftovers, self._clock = store, leftovers, clock
-        self._this, self._started_at, self._presumed_dead = this, started_at, presumed_dead_seconds
+        self._this, self._is_running, self._presumed_dead = this, is_running, presumed_dead_seconds
 
     def sessions(self) -> Sequence[tuple[OpenSession, Liveness]]:
         """Return every open session with what is known of its process; one that cannot be read is logged.
@@ -104,7 +104,7 @@ class SessionLifecycleManager:
         runs_here = owner.host == self._this.host
         return liveness(
             runs_here=runs_here,
-            is_its_process=runs_here and self._started_at(owner.pid) == owner.started,
+            is_its_process=runs_here and self._is_running(owner.pid, owner.started),
             silence_seconds=(self._clock.now() - heard).total_seconds(),
             silent_seconds=SILENT_SECONDS,
             presumed_dead_seconds=self._presumed_dead,
