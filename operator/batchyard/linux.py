@@ -18,6 +18,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _PROC = Path("/proc")
+_MACHINES_OWN_SPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of the kernel, the same after each boot
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 # One pool for all threads, and what is large or at its end goes back to the kernel at once.
@@ -125,6 +126,18 @@ def _is_there(pid: int) -> bool:
     except PermissionError:
         pass  # it is another user's
     return True
+
+
+def process_space(*, proc: Path = _PROC) -> int:
+    """Return the number of the PID namespace that this process is in, 0 if it is the machine's own or unknown.
+
+    Two that live at the same time have different numbers; only within one does a pid name one process.
+    """
+    try:
+        found = (proc / "self" / "ns" / "pid").stat().st_ino
+    except OSError:
+        return 0
+    return 0 if found == _MACHINES_OWN_SPACE else found
 
 
 def _process_table() -> Iterable[tuple[int, int]]:

@@ -19,6 +19,7 @@ from batchyard.model.outcome import Outcome, Phase
 from batchyard.store import SqlStore, open_store
 from batchyard.store.faults import StoreBusy
 from batchyard.store.integrity import check_integrity
+from batchyard.store.lookup import batches_run_here
 from batchyard.store.retention import prune
 from batchyard.store.tables import documents
 from batchyard.testing.store_builders import OWNER, T0, a_batch, a_result, a_running_batch, an_entry
@@ -74,6 +75,15 @@ def _amend_spec(store: SqlStore, batch_id: str, spec: Any) -> None:
     text = spec if isinstance(spec, str) else json.dumps({**store.batch(batch_id).spec, **spec})
     with store.engine.begin() as connection:
         connection.execute(documents.update().where(documents.c.batch_id == batch_id), {"spec": text})
+
+
+def test_batches_of_this_machine_are_those_of_its_containers_too(store: SqlStore) -> None:
+    for name, host in (("b1", "here"), ("b2", "here/77"), ("b3", "hereafter"), ("b4", "there")):
+        store.create_batch(a_batch(name))
+        session = store.open_session(name, replace(OWNER, host=host), T0)
+        store.commit(session, batch=BatchUpdate(Phase.SUCCEEDED, started_at=T0, completed_at=T0))
+
+    assert list(batches_run_here(store, "here")) == ["b1", "b2"]
 
 
 def test_a_pruned_batch_keeps_its_results_and_says_what_its_trail_was(store: SqlStore) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchyard.linux import children, descendants, is_running, resident_bytes, started_at
+from batchyard.linux import children, descendants, is_running, process_space, resident_bytes, started_at
 from runner_bench import await_all_dead, await_true, is_alive
 
 if TYPE_CHECKING:
@@ -104,6 +104,15 @@ def test_a_process_that_proc_hides_is_not_taken_for_dead(tmp_path: Path) -> None
 
 def test_a_hidden_process_of_another_user_is_not_taken_for_dead(tmp_path: Path) -> None:
     assert is_running(1, "1", proc=tmp_path)
+
+
+def test_only_a_pid_namespace_that_is_not_the_machines_own_has_a_number(tmp_path: Path) -> None:
+    space = tmp_path / "self" / "ns" / "pid"
+    space.parent.mkdir(parents=True)
+    unknown = process_space(proc=tmp_path)
+    space.touch()
+
+    assert (unknown, process_space(proc=tmp_path)) == (0, space.stat().st_ino)
 
 
 def test_memory_is_added_up_and_a_process_that_is_gone_counts_nothing() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchyard.config import host_name
 from batchyard.decide.sessions import Liveness, liveness
 from batchyard.engine.lifecycle import SessionLifecycleManager
 from batchyard.engine.ports import BatchUpdate, Owner
 from batchyard.local_files import LocalLeftovers
+from batchyard.local_sessions import this_process
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Phase
 from batchyard.store.opening import open_store
@@ -235,6 +238,13 @@ def test_a_batch_without_kept_files_leaves_no_folder(tmp_path: Path) -> None:
 
     assert not (tmp_path / "workspaces" / "b1").exists()
     assert LocalLeftovers(tmp_path).release("never", []) == 0
+
+
+def test_a_process_is_of_this_host_only_within_its_pid_namespace() -> None:
+    on_the_machine, inside = this_process(space=lambda: 0), this_process(space=lambda: 7)
+
+    assert (on_the_machine.host, inside.host) == (host_name(), f"{host_name()}/7")
+    assert Bench(replace(inside, host=f"{HERE}/7")).state() is Liveness.ALIVE
 
 
 @given(silence=st.floats(0, 1e7), silent=st.floats(1, 1e6), presumed=st.none() | st.floats(1, 1e7), there=st.booleans())

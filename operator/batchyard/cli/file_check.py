@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from batchyard import config
 from batchyard.cli import stores
 from batchyard.engine.stored_spec import keep_of
 from batchyard.kept_threads import collect_objects
 from batchyard.local_files import KeptThreads, checkpoint_files, files_folder, objects_folder
-from batchyard.local_sessions import this_process
 from batchyard.model.errors import StoreError
 from batchyard.model.execution import Keep
 from batchyard.model.rules import shortened_list
@@ -48,7 +48,7 @@ def file_findings(store: SqlStore, named_store: str) -> Iterator[Finding]:
 
 def _lost_states(store: SqlStore, files: Path) -> Iterator[Finding]:
     # A database on a server has batches of other machines too, whose files are there.
-    host = "" if store.engine.dialect.name == "sqlite" else this_process().host
+    host = "" if store.engine.dialect.name == "sqlite" else config.host_name()
     for batch_id in batches_run_here(store, host):
         if _are_lost(store, files, batch_id):
             message = (

@@ -81,7 +81,8 @@ def finals_of(store: SqlStore, batch_id: str, ordinals: Sequence[int] | None) ->
 def batches_run_here(store: SqlStore, host: str) -> Sequence[str]:
     """Return every batch that was run to its end by a command, not in a cluster, and still has its trail.
 
-    ``host``, if given, is the machine whose process had it last. Raises ``StoreError``.
+    ``host``, if given, is the name of the machine whose process had it last, in whichever PID namespace. Raises
+    ``StoreError``.
     """
     query = sa.select(batches.c.id).where(
         batches.c.phase.in_([phase for phase in Phase if phase.final]),
@@ -90,7 +91,8 @@ def batches_run_here(store: SqlStore, host: str) -> Sequence[str]:
         batches.c.id.not_in(sa.select(cluster_batches.c.batch_id)),
     )
     if host:
-        mine = sessions.c.batch_id == batches.c.id, sessions.c.epoch == batches.c.epoch, sessions.c.host == host
-        query = query.where(sa.exists().where(*mine))
+        last = sessions.c.batch_id == batches.c.id, sessions.c.epoch == batches.c.epoch
+        mine = sa.or_(sessions.c.host == host, sessions.c.host.startswith(f"{host}/", autoescape=True))
+        query = query.where(sa.exists().where(*last, mine))
     with reported(place_of(store.engine.url), "read"), store.engine.connect() as connection:
         return [found for found in connection.scalars(query.order_by(batches.c.id)) if isinstance(found, str)]
