@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +12,10 @@ from batchyard.clock import SystemClock
 from batchyard.executions.held import Held, HeldFolder, HeldFolders
 from batchyard.executions.moves import Moves
 from batchyard.executions.sources import held_source
-from batchyard.model.execution import ExecutionError, ExecutionStatus, Move
+from batchyard.model.execution import ExecutionError, ExecutionStatus, InvalidTransition, Move
 from batchyard.model.outcome import Outcome
 from batchyard.testing.store_builders import a_result
+from runner_bench import await_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from batchyard.model.trial import AttemptResult
 
 STOP, PAUSE, CTRL_C = "stop", "pause", "Ctrl-C"
+MADE = Held("", "b1", "one/tea/0", "one", {}, "tea", 0, created_at="", changed_at="")
 
 
 class Terminals:
@@ -68,13 +72,71 @@ def test_a_stop_outranks_a_pause_whichever_terminal_it_comes_from(
 ) -> None:
     terminals: Any = Terminals(words)
     moves = Moves(HeldFolders(tmp_path), terminals, terminals, SystemClock(), terminals.interrupted)
-    made = Held("", "b1", "one/tea/0", "one", {}, "tea", 0, created_at="", changed_at="")
 
-    ran = moves.begin(made)
+    ran = moves.begin(MADE)
 
     assert ran.held.status is status
     assert (ran.held.message == "ended because it was stopped") is (status is ExecutionStatus.CANCELLED)
     assert terminals.heard[-1] is (Move.STOP if STOP in words else Move.PAUSE)
+
+
+class AskedEarly(Terminals):
+    """A run that another terminal wants to end as soon as it is seen to be locked."""
+
+    def __init__(self, folders: HeldFolders) -> None:
+        super().__init__(())
+        self.folders = folders
+
+    def note(self, *entry: Any) -> None:
+        held, did, *_ = entry
+        if did == "begins":
+            self.folders.find(held.id).ask(Move.STOP)
+
+    def carry_out(self, *_order: object, asked: Callable[[], Move | None], **_rest: object) -> AttemptResult:
+        self.heard.append(asked())
+        return a_result(outcome=Outcome.CANCELLED)
+
+
+def test_a_stop_that_comes_between_the_lock_and_the_run_is_heard(tmp_path: Path) -> None:
+    terminals: Any = AskedEarly(HeldFolders(tmp_path))
+
+    ran = Moves(HeldFolders(tmp_path), terminals, terminals, SystemClock()).begin(MADE)
+
+    assert (ran.held.status, terminals.heard) == (ExecutionStatus.CANCELLED, [Move.STOP])
+
+
+def test_a_stop_that_an_edit_did_not_hear_is_made_when_the_edit_is_over(tmp_path: Path) -> None:
+    moves, folder = a_paused_one(tmp_path)
+
+    with ThreadPoolExecutor(1) as terminal:
+        with folder.locked(Move.EDIT):
+            stopped = terminal.submit(moves.stop, held_source(folder))
+            await_true(lambda: folder.asked() is Move.STOP, "the word is left")
+        stopped.result(60)
+
+    assert folder.load().status is ExecutionStatus.CANCELLED
+    assert folder.asked() is None
+
+
+@pytest.mark.parametrize("move", [Move.STOP, Move.PAUSE])
+def test_a_run_that_ends_without_hearing_is_told_to_who_asked(tmp_path: Path, move: Move) -> None:
+    moves, folder = a_paused_one(tmp_path)
+    asks = moves.stop if move is Move.STOP else moves.pause
+
+    with ThreadPoolExecutor(1) as terminal:
+        with folder.locked(Move.RESUME):
+            folder.save(replace(folder.load(), status=ExecutionStatus.RUNNING))
+            asked = terminal.submit(asks, held_source(folder))
+            await_true(lambda: folder.asked() is move, "the word is left")
+            folder.save(replace(folder.load(), status=ExecutionStatus.COMPLETED))
+        with pytest.raises(InvalidTransition, match="it is Completed"):
+            asked.result(60)
+
+
+def a_paused_one(tmp_path: Path) -> tuple[Moves, HeldFolder]:
+    terminals: Any = Terminals([PAUSE])
+    moves = Moves(HeldFolders(tmp_path), terminals, terminals, SystemClock())
+    return moves, HeldFolders(tmp_path).find(moves.begin(MADE).held.id)
 
 
 def test_one_that_was_killed_before_its_first_boundary_begins_anew_and_one_without_its_file_does_not(
@@ -82,8 +144,7 @@ def test_one_that_was_killed_before_its_first_boundary_begins_anew_and_one_witho
 ) -> None:
     terminals: Any = Terminals([PAUSE])
     moves = Moves(HeldFolders(tmp_path), terminals, terminals, SystemClock())
-    made = Held("", "b1", "one/tea/0", "one", {}, "tea", 0, created_at="", changed_at="")
-    folder = HeldFolders(tmp_path).find(moves.begin(made).held.id)
+    folder = HeldFolders(tmp_path).find(moves.begin(MADE).held.id)
     source = held_source(folder)
 
     again = moves.resume(source)

@@ -126,13 +126,15 @@ class HeldFolder:
 
     @contextmanager
     def locked(self, move: Move) -> Iterator[None]:
-        """Keep others from changing it. Raises ``InvalidTransition`` if another process is at it."""
+        """Keep others from changing it; nothing is asked yet. Raises ``InvalidTransition`` if another is at it."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InvalidTransition(self.id, ExecutionStatus.RUNNING, move, _RUNS) from None
+            # At once: from now on others ask whoever has the lock.
+            self.forget_asked()
             yield
 
     def is_locked(self) -> bool:
@@ -156,7 +158,7 @@ class HeldFolder:
             return None
 
     def forget_asked(self) -> None:
-        """Begin with nothing asked."""
+        """Take back what was asked."""
         (self.path / "asked").unlink(missing_ok=True)
 
     def _read(self) -> Held:

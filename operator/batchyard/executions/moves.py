@@ -171,7 +171,8 @@ class Moves:
     def pause(self, source: Source) -> Held:
         """Have one that runs in another process pause at its next node boundary."""
         if not self._asked_of_its_process(source, Move.PAUSE):
-            check(source.held.execution, Move.PAUSE)
+            held = source.held if source.folder is None else source.folder.load()
+            check(held.execution, Move.PAUSE)
         return source.held
 
     # -- how --------------------------------------------------------------------------------------------------------
@@ -183,13 +184,15 @@ class Moves:
         return target
 
     def _asked_of_its_process(self, source: Source, move: Move) -> bool:
-        if source.folder is None or not source.folder.is_locked():
+        """Return whether the process that is at it runs it, and so hears, or has left it as asked."""
+        folder = source.folder
+        if folder is None or not folder.is_locked():
             return False
-        source.folder.ask(move)
+        folder.ask(move)
         pause, until = threading.Event(), self._clock.monotonic() + _HEARING_SECONDS
-        while source.folder.asked() is not None and source.folder.is_locked() and self._clock.monotonic() < until:
+        while folder.asked() is not None and folder.is_locked() and self._clock.monotonic() < until:
             pause.wait(_LOOK_SECONDS)
-        return True
+        return folder.load().status in (ExecutionStatus.RUNNING, _LEADS_TO[move])
 
     @contextmanager
     def _moving(self, source: Source, move: Move) -> Iterator[tuple[HeldFolder, Held]]:
@@ -217,7 +220,6 @@ class Moves:
     def _run(self, folder: HeldFolder, held: Held, start: Start | None, pausing: Pausing, move: Move) -> Ran:
         stood = folder.history()
         self._trail.note(held, "begins" if move is Move.RUN else "resumed", {"move": move.value})
-        folder.forget_asked()
         running = self._described(replace(held, runs=held.runs + 1), ExecutionStatus.RUNNING)
         running = replace(running, question="", message="", outcome="", reason="", score=None)
         folder.save(running)
@@ -272,6 +274,7 @@ class Moves:
         return replace(held, status=status, changed_at=now, created_at=held.created_at if held.runs else now)
 
 
+_LEADS_TO = {Move.PAUSE: ExecutionStatus.PAUSED, Move.STOP: ExecutionStatus.CANCELLED}
 _NEVER_BEGAN = (Reason.START_REFUSED, Reason.WORKFLOW_INVALID)
 _STOPPED = "ended because it was stopped"
 _COMPLETED = (Reason.BELOW_THRESHOLD, Reason.EVALUATION_FAILED)
