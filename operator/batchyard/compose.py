@@ -36,7 +36,7 @@ from batchyard.langgraph_parts import LangGraphParts
 from batchyard.local_files import WORKSPACES, checkpoints_folder, forget_batch, make_folder, objects_folder
 from batchyard.local_prefixes import open_prefixes
 from batchyard.local_sessions import session_lifecycle, this_process
-from batchyard.model.errors import BatchBusy, Fault, StoreError
+from batchyard.model.errors import BatchBusy, Fault, StaleSession, StoreError
 from batchyard.model.spec_environment import Isolation
 from batchyard.runners.keeping import KeepingRunner, Threads
 from batchyard.runners.marks import workflow_marks
@@ -47,6 +47,7 @@ from batchyard.runners.workers import Wanted
 from batchyard.runners.zygotes import Zygotes
 from batchyard.setups import limits_of, setup_of
 from batchyard.store.carrying import SqlPastResults
+from batchyard.store.lookup import epoch_of
 from batchyard.store.retention import prune
 from batchyard.store.writer import GroupCommitWriter
 from batchyard.tracing import Traces, open_traces
@@ -207,10 +208,9 @@ class LocalEngine:
 
         Raises ``BatchBusy`` if a live process runs it, ``StoreError``, ``EnvironmentUnavailable``.
         """
-        self._refuse_if_alive(store, files, record)
         with ExitStack() as stack:
             stack.enter_context(logs.identified(batch=record.id, name=record.name))
-            session = store.open_session(record.id, this_process(), self._clock.now())
+            session = self._opened(store, files, record)
             stack.push(self._close_if_broken(store, session))
             writer = stack.enter_context(
                 GroupCommitWriter(store, session, clock=self._clock, max_delay=_COMMIT_DELAY_SECONDS)
@@ -351,6 +351,15 @@ class LocalEngine:
 
     def _environment(self, loaded: LoadedBatch, workspaces: Path) -> InProcessEnvironment:
         return InProcessEnvironment(loaded.batch, workspaces, config.inherited_secrets(), loaded.base)
+
+    def _opened(self, store: SqlStore, files: Path, record: BatchRecord) -> Session:
+        """Return a session that takes the batch from no live process. Raises ``BatchBusy``."""
+        checked = epoch_of(store, record.id)
+        self._refuse_if_alive(store, files, record)
+        try:
+            return store.open_session(record.id, this_process(), self._clock.now(), after=checked)
+        except StaleSession as err:
+            raise BatchBusy(f"{err} in this moment; try again: batchyard resume {record.id}") from err
 
     def _refuse_if_alive(self, store: SqlStore, files: Path, record: BatchRecord) -> None:
         known = store.live_owner(record.id)

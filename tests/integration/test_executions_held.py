@@ -18,8 +18,7 @@ from batchyard.clock import SystemClock
 from batchyard.executions.running import Pausing
 from batchyard.local_sessions import this_process
 from batchyard.model.audit import verify_chain
-from batchyard.model.errors import BatchBusy
-from batchyard.model.execution import CheckpointNotFound, ExecutionError, ExecutionStatus, InvalidTransition
+from batchyard.model.execution import BatchRuns, CheckpointNotFound, ExecutionError, ExecutionStatus, InvalidTransition
 from batchyard.model.trial import Combination
 from command_line import Bench
 from held_bench import Desk, a_desk
@@ -142,7 +141,7 @@ def test_executions_of_a_batch_that_runs_are_not_moved(bench: BatchBench, tmp_pa
     desk = a_desk(bench, tmp_path, asks="well?")
     session = bench.store.open_session(desk.ran.record.id, this_process(), SystemClock().now())
 
-    with pytest.raises(BatchBusy, match="being run by process"):
+    with pytest.raises(BatchRuns, match="being run by process"):
         desk.moves.resume(desk.kept(), answer=["fine"])
 
     bench.store.close_session(session, "test", SystemClock().now())

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.clock import SystemClock
 from batchyard.engine.ports import Owner
 from batchyard.local_files import KeptThreads, files_folder
-from batchyard.model.errors import EnvironmentUnavailable, StoreError
+from batchyard.model.errors import BatchBusy, EnvironmentUnavailable, StoreError
 from batchyard.model.outcome import Outcome, Verdict
 from batchyard.workflows.checkpoint_reading import read_history
+from raced_store import RacedStore
 from runner_bench import await_true
 
 if TYPE_CHECKING:
@@ -151,6 +153,17 @@ def test_a_batch_whose_first_process_died_before_its_first_commit_is_told_from_i
     assert ran.record.started_at is not None
     assert ran.record.started_at >= record.accepted_at
     assert [sealed.entry.type for sealed in ran.entries][:2] == ["BatchAccepted", "BatchResumed"]
+
+
+def test_a_batch_that_another_process_takes_up_in_this_moment_is_left_to_it(bench: BatchBench) -> None:
+    loaded = bench.load()
+    record, store = bench.accept(loaded), RacedStore(bench.store.engine)
+
+    with pytest.raises(BatchBusy, match=f"batchyard resume {record.id}"):
+        bench.engine.run(store, files_folder(bench.target), record, loaded, on_start=lambda _running: None)
+
+    assert store.others is not None
+    store.heartbeat(store.others, SystemClock().now())
 
 
 def test_a_session_that_a_broken_store_ended_gives_its_batch_back_to_the_same_process(bench: BatchBench) -> None:

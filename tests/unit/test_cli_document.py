@@ -25,6 +25,7 @@ from batchyard.model.errors import (
     StoreError,
     WorkflowInvalid,
 )
+from batchyard.model.execution import BatchRuns
 from batchyard.model.outcome import Outcome
 from batchyard.model.status import BatchStatus
 from batchyard.model.trial import AttemptResult, NodeBoundary
@@ -155,6 +156,7 @@ def test_every_character_can_be_written_whatever_the_encoding(capsys: pytest.Cap
         (WorkflowInvalid("no factory"), 2),
         (BatchNotFound("no batch"), 2),
         (BatchAmbiguous("several"), 2),
+        (BatchRuns("its batch runs"), 2),
         (StoreError("no store"), 4),
         (BatchBusy("runs already"), 4),
         (StaleSession("taken over"), 4),

@@ -12,7 +12,7 @@ from batchyard.clock import SystemClock
 from batchyard.executions.held import Held, HeldFolder, HeldFolders
 from batchyard.executions.moves import Moves
 from batchyard.executions.sources import held_source
-from batchyard.model.execution import ExecutionError, ExecutionStatus, InvalidTransition, Move
+from batchyard.model.execution import BatchRuns, ExecutionError, ExecutionStatus, InvalidTransition, Move
 from batchyard.model.outcome import Outcome
 from batchyard.testing.store_builders import a_result
 from runner_bench import await_true
@@ -131,6 +131,38 @@ def test_a_run_that_ends_without_hearing_is_told_to_who_asked(tmp_path: Path, mo
             folder.save(replace(folder.load(), status=ExecutionStatus.COMPLETED))
         with pytest.raises(InvalidTransition, match="it is Completed"):
             asked.result(60)
+
+
+class RunMeanwhile(Terminals):
+    """An execution during whose moves its batch is taken up."""
+
+    def __init__(self, *, after: str) -> None:
+        super().__init__([PAUSE])
+        self.after, self.runs = after, False
+
+    def note(self, *entry: Any) -> None:
+        if self.runs:
+            raise BatchRuns("batch b1 is being run")
+        self.runs = entry[1] == self.after
+
+
+def test_a_run_whose_batch_is_taken_up_meanwhile_is_told_as_it_ended(tmp_path: Path) -> None:
+    terminals: Any = RunMeanwhile(after="begins")
+
+    ran = Moves(HeldFolders(tmp_path), terminals, terminals, SystemClock()).begin(MADE)
+
+    assert (ran.held.status, ran.result is not None) == (ExecutionStatus.PAUSED, True)
+    assert HeldFolders(tmp_path).find(ran.held.id).load() == ran.held
+
+
+def test_a_move_that_was_made_is_no_refusal_though_its_batch_was_taken_up_meanwhile(tmp_path: Path) -> None:
+    _, folder = a_paused_one(tmp_path)
+    terminals: Any = RunMeanwhile(after="")
+    terminals.runs = True
+
+    stopped = Moves(HeldFolders(tmp_path), terminals, terminals, SystemClock()).stop(held_source(folder))
+
+    assert stopped.status is folder.load().status is ExecutionStatus.CANCELLED
 
 
 def a_paused_one(tmp_path: Path) -> tuple[Moves, HeldFolder]:

@@ -12,11 +12,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import structlog
+
 from batchyard.decide.execution import check, heeded, meant, named, reverted
 from batchyard.engine.attempts import Start
 from batchyard.executions.running import Pausing
 from batchyard.local_files import objects_folder
-from batchyard.model.execution import ExecutionError, ExecutionStatus, Move
+from batchyard.model.errors import StaleSession
+from batchyard.model.execution import BatchRuns, ExecutionError, ExecutionStatus, Move
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.workflows.blobs import BlobStore
 from batchyard.workflows.checkpoint_file import CheckpointFile
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from batchyard.executions.trail import BatchTrail
     from batchyard.model.execution import Checkpoint
     from batchyard.model.trial import JSON, AttemptResult, Combination
+
+_log = structlog.get_logger(__name__)
 
 NOTHING_ASKED = Pausing()
 
@@ -102,7 +107,7 @@ class Moves:
         with self._moving(source, Move.EDIT) as (folder, held):
             result = self._hold(folder, held, Start(edits=values, as_node=as_node, hold=True))
             edited = self._settle(folder, replace(held, question="", message=""))
-            self._trail.note(edited, f"state edited: {', '.join(values)}", {"keys": list(values)})
+            self._told(edited, f"state edited: {', '.join(values)}", {"keys": list(values)})
             return Ran(edited, result)
 
     def fork(self, source: Source, to: str, combination: Combination, values: Mapping[str, JSON]) -> Ran:
@@ -156,7 +161,7 @@ class Moves:
             changed = self._described(held, ExecutionStatus.PAUSED)
             changed = self._settle(folder, replace(changed, question="", message="", outcome="", reason="", score=None))
             where = f"rolled back to {target.id}" + (f", before {', '.join(undone)}" if undone else "")
-            self._trail.note(changed, where, {"checkpoint": target.id, "undone": list(undone)})
+            self._told(changed, where, {"checkpoint": target.id, "undone": list(undone)})
             return changed
 
     def stop(self, source: Source) -> Held:
@@ -165,7 +170,7 @@ class Moves:
             return source.held
         with self._moving(source, Move.STOP) as (folder, held):
             changed = self._settle(folder, self._described(held, ExecutionStatus.CANCELLED))
-            self._trail.note(changed, "stopped")
+            self._told(changed, "stopped")
             return changed
 
     def pause(self, source: Source) -> Held:
@@ -214,7 +219,7 @@ class Moves:
                 try:
                     yield folder, held
                 except ExecutionError:
-                    self._trail.note(held, "let go again: the move was refused")
+                    self._told(held, "let go again: the move was refused")
                     raise
 
     def _run(self, folder: HeldFolder, held: Held, start: Start | None, pausing: Pausing, move: Move) -> Ran:
@@ -243,7 +248,7 @@ class Moves:
             raise ExecutionError(_about(held, result.message))
         ended = self._settle(folder, _after(running, result, heard[0]))
         details: dict[str, JSON] = {"outcome": ended.outcome, "reason": ended.reason, "nodes": list(ended.nodes)}
-        self._trail.note(ended, f"{ended.status}" + (f": {ended.message}" if ended.message else ""), details)
+        self._told(ended, f"{ended.status}" + (f": {ended.message}" if ended.message else ""), details)
         return Ran(ended, result)
 
     def _never_ran_on(
@@ -252,10 +257,17 @@ class Moves:
         """Leave an execution as it was before a run that came to nothing, unless its thread has moved."""
         if folder.history() == stood:
             folder.save(held)
-            self._trail.note(held, f"nothing was run: {why}")
+            self._told(held, f"nothing was run: {why}")
         else:
             ended = self._settle(folder, replace(running, status=ExecutionStatus.PAUSED))
-            self._trail.note(ended, f"{ended.status}: {why}")
+            self._told(ended, f"{ended.status}: {why}")
+
+    def _told(self, held: Held, did: str, details: Mapping[str, JSON] | None = None) -> None:
+        """Add an entry of what was done. It stands also if the batch was taken up meanwhile: that is logged."""
+        try:
+            self._trail.note(held, did, details)
+        except (BatchRuns, StaleSession) as err:
+            _log.warning("a move was made that the trail does not tell of", execution=held.id, did=did, error=str(err))
 
     def _hold(self, folder: HeldFolder, held: Held, start: Start) -> AttemptResult:
         """Have a worker make the state as ``start`` says, running no node. Raises ``ExecutionError``."""

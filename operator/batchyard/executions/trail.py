@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from batchyard.decide.sessions import Liveness
 from batchyard.events import AuditTrail
 from batchyard.local_sessions import session_lifecycle, this_process
-from batchyard.model.errors import BatchBusy, StaleSession
+from batchyard.model.errors import StaleSession
 from batchyard.model.events import Event, EventType
+from batchyard.model.execution import BatchRuns
 from batchyard.model.outcome import Reason
+from batchyard.store.lookup import epoch_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from batchyard.clock import Clock
-    from batchyard.engine.ports import BatchRecord, BatchUpdate
+    from batchyard.engine.ports import BatchRecord, BatchUpdate, Session
     from batchyard.executions.held import Held
     from batchyard.model.trial import JSON
     from batchyard.store.sql import SqlStore
 
-_TRIES = 20
+_TRIES, _LOOK_SECONDS = 20, 0.05
 
 
 class BatchTrail:
@@ -35,13 +38,13 @@ class BatchTrail:
         self._secrets = secrets
 
     def refuse_if_run(self) -> None:
-        """Raise ``BatchBusy`` if a live process runs the batch: the trail is its own until then."""
+        """Raise ``BatchRuns`` if a live process runs the batch: the trail is its own until then."""
         known = self._store.live_owner(self._record.id)
         if known is None:
             return
         owner, heard = known
         if session_lifecycle(self._store, self._files, self._clock).liveness(owner, heard) is Liveness.ALIVE:
-            raise BatchBusy(
+            raise BatchRuns(
                 f"batch {self._record.id} is being run by process {owner.pid} on {owner.host}; its executions can be "
                 "looked at now, and moved when it has ended"
             )
@@ -49,10 +52,16 @@ class BatchTrail:
     def note(
         self, held: Held, did: str, details: Mapping[str, JSON] | None = None, batch: BatchUpdate | None = None
     ) -> None:
-        """Add an entry, durably. Raises ``StoreError``."""
+        """Add an entry, durably. Raises ``BatchRuns`` and ``StoreError``."""
         for left in reversed(range(_TRIES)):
-            self.refuse_if_run()
-            session = self._store.open_session(self._record.id, this_process(), self._clock.now())
+            try:
+                session = self._opened()
+            except (BatchRuns, StaleSession):
+                # Perhaps another execution of the batch is written of, which is over at once.
+                if not left:
+                    raise
+                threading.Event().wait(_LOOK_SECONDS)
+                continue
             trail = AuditTrail(self._record.id, secrets=self._secrets)
             trail.on_event(
                 Event(
@@ -74,3 +83,9 @@ class BatchTrail:
                 continue
             self._store.close_session(session, Reason.EXECUTION, self._clock.now())
             return
+
+    def _opened(self) -> Session:
+        """Return a session that takes the batch from nobody. Raises ``BatchRuns`` or ``StaleSession``."""
+        checked = epoch_of(self._store, self._record.id)
+        self.refuse_if_run()
+        return self._store.open_session(self._record.id, this_process(), self._clock.now(), after=checked)

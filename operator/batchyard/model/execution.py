@@ -139,6 +139,10 @@ class InvalidTransition(ExecutionError):
         super().__init__(f"cannot {move} execution {execution}: it is {status}; {what_now}")
 
 
+class BatchRuns(ExecutionError):
+    """A live process runs the execution's batch, whose trail is its own until then."""
+
+
 class ExecutionNotFound(ExecutionError):
     """There is no execution of this id."""
 

@@ -1,4 +1,4 @@
-"""Reading single trials, or chosen ones, and which batches there are.
+"""Reading single trials, or chosen ones, which batches there are, and who had one last.
 
 Not for whole batches: the store itself streams those.
 """
@@ -76,6 +76,13 @@ def finals_of(store: SqlStore, batch_id: str, ordinals: Sequence[int] | None) ->
         with reported(place_of(store.engine.url), "read"), store.engine.connect() as connection:
             found = {row["ordinal"]: rows.attempt_from(row) for row in connection.execute(query).mappings()}
         yield from (found[ordinal] for ordinal in page if ordinal in found)
+
+
+def epoch_of(store: SqlStore, batch_id: str) -> int:
+    """Return the epoch of a batch's newest session, 0 if there is no such batch. Raises ``StoreError``."""
+    query = sa.select(batches.c.epoch).where(batches.c.id == batch_id)
+    with reported(place_of(store.engine.url), "read"), store.engine.connect() as connection:
+        return connection.scalar(query) or 0
 
 
 def batches_run_here(store: SqlStore, host: str) -> Sequence[str]:
