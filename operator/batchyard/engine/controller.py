@@ -8,11 +8,13 @@ an execution ends it.
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchyard.decide.answers import addressed
 from batchyard.decide.execution import ENDING, check, check_breakpoints, heeded, joined, meant
+from batchyard.engine.broken_off import broken_off, refusals_of
 from batchyard.engine.files import whole_snapshot, with_files
 from batchyard.engine.listening import Listening
 from batchyard.model.execution import (
@@ -27,7 +29,7 @@ from batchyard.model.execution import (
 from batchyard.model.questions import NO_ANSWERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from batchyard.engine.ports import Probe, RunOutput, StateAdapter, StopRequest
@@ -117,30 +119,25 @@ class ExecutionController:
         Raises as ``create`` does, ``StoreError`` if the piece is damaged, and ``ExecutionError`` if there is such a
         thread already or the workflow lacks a node that would run next.
         """
-        try:
+        with refusals_of(execution_id):
             self._adapter.take_in(execution_id, piece)
-        except ValueError as error:
-            raise ExecutionError(f"execution {execution_id}: {error}") from error
         made = self.adopt(execution_id, variants, breakpoints=breakpoints)
         self._check_fits(execution_id, self._adapter.history(execution_id)[-1].next, "fork from an earlier node")
         return made
 
     def run(self, execution_id: str, probe: Probe) -> RunOutput:
-        """Run a new execution until it ends or pauses."""
-        execution = self._begin(execution_id, Move.RUN)
-        listening = Listening(probe, self._hear_stop)
-        return self._ended(
-            execution,
-            self._adapter.run(
+        """Run a new execution until it ends or pauses. Raises ``ExecutionError`` if the adapter has its thread."""
+        with self._running(execution_id, Move.RUN) as execution, refusals_of(execution_id):
+            output = self._adapter.run(
                 self._workflows[execution_id],
                 execution_id,
                 {**execution.state},
-                probe=listening,
+                probe=Listening(probe, self._hear_stop),
                 recursion_limit=self._settings.recursion_limit,
                 durability=self._settings.durability,
                 breakpoints=execution.breakpoints,
-            ),
-        )
+            )
+        return self._ended(execution, output)
 
     def resume(
         self, execution_id: str, probe: Probe, *, answers: Sequence[Answer] = (), steps_count: bool = False
@@ -158,21 +155,18 @@ class ExecutionController:
             "give it that node back, or edit the state, after which is decided anew what runs next",
         )
         given = self._addressed(execution_id, answers) if answers else NO_ANSWERS
-        execution = self._begin(execution_id, Move.RESUME)
-        listening = Listening(probe, self._hear_stop)
-        return self._ended(
-            execution,
-            self._adapter.resume(
+        with self._running(execution_id, Move.RESUME) as execution:
+            output = self._adapter.resume(
                 self._workflows[execution_id],
                 execution_id,
                 answers=given,
-                probe=listening,
+                probe=Listening(probe, self._hear_stop),
                 recursion_limit=self._settings.recursion_limit,
                 durability=self._settings.durability,
                 breakpoints=execution.breakpoints,
                 steps_count=steps_count,
-            ),
-        )
+            )
+        return self._ended(execution, output)
 
     def pause(self, execution_id: str) -> None:
         """Have a running execution pause at its next node boundary."""
@@ -249,7 +243,8 @@ class ExecutionController:
         try:
             upcoming = next(point.next for point in self._adapter.history(execution_id) if point.id == target)
             self._check_fits(new_id, upcoming, "fork from an earlier node")
-            self._adapter.fork(execution_id, target, new_id)
+            with refusals_of(new_id):
+                self._adapter.fork(execution_id, target, new_id)
             forked = replace(made, status=ExecutionStatus.PAUSED, origin=Origin(execution_id, target))
             self._keep(self._standing(forked))
             if workspace is not None:
@@ -275,10 +270,8 @@ class ExecutionController:
         """Set keys of a paused execution's state; where it goes next is decided anew. Raises ``ExecutionError``."""
         execution = self.get(execution_id)
         check(execution, Move.EDIT)
-        try:
+        with refusals_of(execution_id):
             self._adapter.edit(self._workflows[execution_id], execution_id, values, as_node)
-        except ValueError as error:
-            raise ExecutionError(f"execution {execution_id}: {error}") from error
         return self._keep(self._standing(execution))
 
     def history(self, execution_id: str) -> Sequence[Checkpoint]:
@@ -302,14 +295,24 @@ class ExecutionController:
 
     # -- how a run begins and ends -----------------------------------------------------------------------------
 
-    def _begin(self, execution_id: str, move: Move) -> Execution:
+    @contextmanager
+    def _running(self, execution_id: str, move: Move) -> Iterator[Execution]:
+        """Give the execution as one that runs; if the run raises, it stands at its last boundary or as before."""
         with self._lock:
-            execution = self.get(execution_id)
-            check(execution, move)
+            before = self.get(execution_id)
+            check(before, move)
             self._asked = self._stop = None
-            return self._keep(
-                replace(execution, status=ExecutionStatus.RUNNING, question="", questions=(), error="", failed_node="")
+            running = self._keep(
+                replace(before, status=ExecutionStatus.RUNNING, question="", questions=(), error="", failed_node="")
             )
+        try:
+            yield running
+        except BaseException as error:
+            stands = broken_off(self._adapter, before, error)
+            with self._lock:
+                self._stop = None
+                self._keep(replace(stands, breakpoints=self.get(execution_id).breakpoints))
+            raise
 
     def _ended(self, before: Execution, output: RunOutput) -> RunOutput:
         with self._lock:
