@@ -261,6 +261,23 @@ def test_files_that_came_later_stay_unless_asked_otherwise(bench: Bench) -> None
     assert restored == Restored(later=("out/later",))
 
 
+def test_a_later_file_whose_content_was_collected_is_kept_anew_at_the_next_boundary(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, clock=much_later())
+    bench.write(a="one")
+    first = bench.boundary()
+    bench.write(later="two")
+    bench.boundary()
+    bench.back_to(first)
+    needed = {first, *(file.digest for file in read_snapshot(bench.blobs, first))}
+    gone = bench.blobs.collect(lambda: needed)
+
+    after = bench.boundary()
+
+    assert len(gone) == 2
+    bench.files.verify(after)
+    assert [file.path for file in read_snapshot(bench.blobs, after)] == ["a", "later"]
+
+
 def test_files_that_came_later_are_moved_away_if_asked(bench: Bench) -> None:
     bench.write(a="one")
     snapshot = bench.boundary()

@@ -63,6 +63,10 @@ class _Workspace:
     files: list[TrackedFile] = field(default_factory=list)
     snapshot: str = ""
 
+    def forget(self) -> None:
+        """Take nothing for kept any more: what later boundaries kept may be collected once they are dropped."""
+        self.known, self.files, self.snapshot = {}, [], ""
+
 
 class WorkspaceFiles:
     """Keeps and restores the tracked files of executions. See ``engine.ports.FileTracking``.
@@ -119,6 +123,7 @@ class WorkspaceFiles:
         workspace = self._watched.get(thread_id)
         if workspace is None:
             return Restored()
+        workspace.forget()
         try:
             with self._folder(workspace) as folder:
                 wanted = read_snapshot(self._blobs, snapshot)
