@@ -118,6 +118,20 @@ def test_a_stop_that_an_edit_did_not_hear_is_made_when_the_edit_is_over(tmp_path
     assert folder.asked() is None
 
 
+def test_a_stop_that_waits_for_an_edit_reaches_the_run_that_begins_after_it(tmp_path: Path) -> None:
+    moves, folder = a_paused_one(tmp_path)
+
+    with ThreadPoolExecutor(1) as terminal, folder.locked(Move.RESUME):
+        stopped = terminal.submit(moves.stop, held_source(folder))
+        await_true(lambda: folder.asked() is Move.STOP, "the word is left")
+        held = folder.load()
+        folder.save(replace(held, status=ExecutionStatus.RUNNING, runs=held.runs + 1))
+        folder.forget_asked()
+        await_true(lambda: folder.asked() is Move.STOP, "the word is left again")
+        folder.forget_asked()
+        stopped.result(60)
+
+
 @pytest.mark.parametrize("move", [Move.STOP, Move.PAUSE])
 def test_a_run_that_ends_without_hearing_is_told_to_who_asked(tmp_path: Path, move: Move) -> None:
     moves, folder = a_paused_one(tmp_path)

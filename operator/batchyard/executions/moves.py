@@ -193,11 +193,15 @@ class Moves:
         folder = source.folder
         if folder is None or not folder.is_locked():
             return False
+        runs = folder.load().runs
         folder.ask(move)
         pause, until = threading.Event(), self._clock.monotonic() + _HEARING_SECONDS
         while folder.asked() is not None and folder.is_locked() and self._clock.monotonic() < until:
             pause.wait(_LOOK_SECONDS)
-        return folder.load().status in (ExecutionStatus.RUNNING, _LEADS_TO[move])
+        held = folder.load()
+        if held.status is ExecutionStatus.RUNNING and held.runs != runs:
+            return self._asked_of_its_process(source, move)  # it began meanwhile, perhaps with nothing asked
+        return held.status in (ExecutionStatus.RUNNING, _LEADS_TO[move])
 
     @contextmanager
     def _moving(self, source: Source, move: Move) -> Iterator[tuple[HeldFolder, Held]]:
