@@ -108,7 +108,7 @@ class BatchBench:
             raise AssertionError(str(err)) from err
 
     def accept(self, loaded: LoadedBatch) -> BatchRecord:
-        return self.engine.accept(self.store, loaded)
+        return self.engine.accept(self.store, loaded, files_folder(self.target))
 
     def run(
         self,

@@ -60,7 +60,7 @@ def main(file: str, target: str, batch: str, moment: str, parts: str) -> None:
             loaded = LoadedBatch.from_json(record.spec, Path(record.base))
         else:
             loaded = load(Path(file))
-            record = engine.accept(store, loaded)
+            record = engine.accept(store, loaded, files_folder(target))
         print(record.id, flush=True)  # noqa: T201
 
         def listen(running: Running) -> None:

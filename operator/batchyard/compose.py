@@ -169,9 +169,7 @@ class LocalEngine:
         )
         return found.nodes
 
-    def accept(
-        self, store: SqlStore, loaded: LoadedBatch, files: Path | None = None, *, suffix: str = ""
-    ) -> BatchRecord:
+    def accept(self, store: SqlStore, loaded: LoadedBatch, files: Path, *, suffix: str = "") -> BatchRecord:
         """Write the batch down; from here on its deadline runs and ``run`` may be called, also by another process.
 
         Its id is its name and ``suffix``, or one that no other batch has. Audit trails of older batches whose retention
@@ -191,8 +189,7 @@ class LocalEngine:
         )
         store.create_batch(record)
         for old in prune(store, now):
-            if files is not None:
-                forget_batch(files, old)
+            forget_batch(files, old)
         return record
 
     def run(

@@ -59,8 +59,9 @@ def test_what_an_unfinished_batch_begins_from_or_carries_over_stays_until_it_has
     _amend_spec(store, "b2", {"carriesFrom": ["b1"]})
     store.create_batch(a_batch("b5"))
     _amend_spec(store, "b5", {"forkedFrom": "b2"})
-    store.create_batch(a_batch("b6"))
-    _amend_spec(store, "b6", "{")
+    for name, damaged in (("b6", "{"), ("b7", "[" * 100_000)):
+        store.create_batch(a_batch(name))
+        _amend_spec(store, name, damaged)
     now = T0 + timedelta(days=31)
 
     while_it_runs = prune(store, now)

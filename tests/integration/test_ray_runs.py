@@ -222,7 +222,7 @@ def _results(
 ) -> dict[str, tuple[Outcome, Reason | str, float | None, str]]:
     with LocalEngine(ray=ray) as engine, open_store(str(target)) as store:
         loaded = load(file)
-        record = engine.accept(store, loaded)
+        record = engine.accept(store, loaded, files_folder(str(target)))
         finished = engine.run(store, files_folder(str(target)), record, loaded, on_start=lambda _running: None)
         assert finished.verdict is Verdict.SUCCEEDED
         return {

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from batchyard.engine.sources import sources_in
 from batchyard.model.outcome import Phase
+from batchyard.store.as_written import UNREADABLE
 from batchyard.store.connect import for_writing
 from batchyard.store.faults import place_of, reported
 from batchyard.store.rows import to_micros
@@ -75,5 +76,5 @@ def _needed(connection: sa.Connection) -> set[str]:
 def _sources_in(text: str) -> Collection[str]:
     try:
         return sources_in(json.loads(text))
-    except ValueError:
+    except UNREADABLE:
         return ()  # damaged: `db check` says so, and no trial of it can run
