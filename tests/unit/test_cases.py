@@ -135,6 +135,21 @@ def test_a_csv_header_that_cannot_be_understood_is_a_fault(header: str) -> None:
     assert all(fault.path == "cases.csv:1" for fault in parsed.faults)
 
 
+def test_a_csv_cell_may_be_as_long_as_any_other_text() -> None:
+    text = "x" * 1_000_000
+
+    parsed = parse_cases(f"name,q\none,{text}\n", "csv", "cases.csv")
+
+    assert (parsed.faults, parsed.cases[0].input) == ((), {"q": text})
+
+
+@pytest.mark.parametrize("place", ["name,q\none,a\0b\n", "name,q\none,\ud800\n", "name,q\0\none,a\n"])
+def test_csv_may_say_no_more_than_json_may(place: str) -> None:
+    (fault,) = parse_cases(place, "csv", "cases.csv").faults
+
+    assert fault.remedy in {"remove it", "write the whole character"}
+
+
 def test_an_unclosed_csv_quote_is_a_fault() -> None:
     parsed = parse_cases('name,q\none,"never ends\n', "csv", "cases.csv")
 

@@ -38,6 +38,13 @@ def test_a_file_becomes_a_plan(tmp_path: Path) -> None:
     assert loaded.base == tmp_path.resolve()
 
 
+def test_a_source_folder_that_cannot_be_looked_at_is_one_fault_of_the_file(tmp_path: Path) -> None:
+    file = a_file(tmp_path, "  parallelism: 0\n")
+    file.write_text(file.read_text().replace("path: .", f"path: {'x' * 300}"))
+
+    assert faults_of(file) == ["spec.workflow.source.path", "spec.parallelism"]
+
+
 def test_case_files_are_appended_in_order_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.jsonl").write_text('{"name": "two"}\n')

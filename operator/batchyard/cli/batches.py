@@ -47,7 +47,7 @@ def list_batches(origin: Origin, output: Output, *, limit: int) -> int:
 def known_batches(named_store: str, beginning: str) -> list[str]:
     """Return the ids that a shell may complete; none, silently, if the store cannot be read."""
     try:
-        with stores.to_read(named_store) as store:
+        with stores.there(named_store) as store:
             records = store.batches(limit=_COMPLETED, damaged=[]) if store is not None else []
     except StoreError:
         return []

@@ -64,7 +64,7 @@ def check_store(named_store: str, output: Output, *, repair: bool) -> int:
     The exit code is 1 if something critical is left, or could not be mended.
     """
     now = SystemClock().now()
-    with stores.to_read(named_store) as store:
+    with stores.there(named_store, upgrade=repair) as store:
         findings = _found(store, named_store, now) if store is not None else []
         mended = _mend(store, named_store, findings, now) if store is not None and repair else Mended()
         left = _found(store, named_store, now) if store is not None and mended.done else findings

@@ -92,14 +92,14 @@ def list_executions(reference: str, named_store: str, output: Output, *, limit: 
 
 def show_execution(address: Address, output: Output, *, history: bool) -> int:
     """Print how an execution stands, and its checkpoints if wanted."""
-    with _found(address) as found:
+    with _found(address, to_move=False) as found:
         execution_tables.print_one(found.source, output, history=history)
     return EXIT_SUCCEEDED
 
 
 def show_state(address: Address, output: Output, checkpoint: str) -> int:
     """Print the state at a checkpoint, or the newest."""
-    with _found(address) as found:
+    with _found(address, to_move=False) as found:
         target = target_of(found.source, checkpoint)
         with _moving(found) as (moves, _):
             state = moves.state(found.source, target.id)
@@ -188,12 +188,16 @@ def _ask(address: Address, output: Output, move: Callable[[Moves, Source], Held]
 
 
 @contextmanager
-def _found(address: Address) -> Iterator[Found]:
-    """Give what was meant. Raises ``ExecutionNotFound``, ``BatchNotFound`` or ``BatchAmbiguous``."""
+def _found(address: Address, *, to_move: bool = True) -> Iterator[Found]:
+    """Give what was meant, ``to_move`` it or only to look at it.
+
+    Raises ``ExecutionNotFound``, ``BatchNotFound`` or ``BatchAmbiguous``.
+    """
     files = files_folder(stores.target(address.store))
     folders = HeldFolders(files)
     folder = None if address.trial else folders.find(address.first)
-    with stores.with_batch(address.store, folder.batch if folder else address.first) as (store, record):
+    reference = folder.batch if folder else address.first
+    with stores.with_batch(address.store, reference, upgrade=to_move) as (store, record):
         loaded = LoadedBatch.of(record)
         source = held_source(folder) if folder else _of_trial(address.trial, store, record, loaded, files)
         yield Found(source, store, record, loaded, files)

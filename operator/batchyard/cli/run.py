@@ -139,7 +139,7 @@ def run_file(
 def resume_batch(reference: str, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:
     """Go on with a batch, or show the result of one that is finished; return the exit code."""
     target = stores.target(named_store)
-    with stores.with_batch(named_store, reference) as (store, record):
+    with stores.with_batch(named_store, reference, upgrade=True) as (store, record):
         loaded = LoadedBatch.of(record)
         if record.phase.final and not is_unchecked(record, loaded):
             if not quiet:

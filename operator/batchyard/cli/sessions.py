@@ -35,7 +35,7 @@ def end_abandoned(store: BatchStore, target: str, *, quiet: bool) -> None:
 def show_sessions(named_store: str, output: Output, *, end: bool, silent_for: float | None) -> int:
     """Print every open session; with ``end``, end the abandoned ones first and print what was ended."""
     clock, target = SystemClock(), stores.target(named_store)
-    with stores.to_read(named_store) as store:
+    with stores.there(named_store, upgrade=end) as store:
         if store is None:
             return _print(stores.shown(named_store), [], [], output, clock.now())
         manager = session_lifecycle(store, files_folder(target), clock, presumed_dead_seconds=silent_for)

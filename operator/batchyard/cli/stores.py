@@ -120,19 +120,22 @@ class StatusOnly(EnvironmentUnavailable):
 
 
 @contextmanager
-def to_read(named: str) -> Iterator[SqlStore | None]:
-    """Give the store, brought up to date if it is an older one, or None if there is none yet."""
+def there(named: str, *, upgrade: bool = False) -> Iterator[SqlStore | None]:
+    """Give the store, or None if there is none yet.
+
+    An older one is refused, or brought up to date with ``upgrade``, which is for commands that write.
+    """
     if schema_version(named) is None:
         yield None
         return
-    with open_store(target(named)) as store:
+    with open_store(target(named), upgrade=upgrade) as store:
         yield store
 
 
 @contextmanager
-def with_batch(named: str, reference: str) -> Iterator[tuple[SqlStore, BatchRecord]]:
-    """Give the store and one batch in it. Raises ``BatchNotFound`` or ``BatchAmbiguous``."""
-    with to_read(named) as store:
+def with_batch(named: str, reference: str, *, upgrade: bool = False) -> Iterator[tuple[SqlStore, BatchRecord]]:
+    """Give the store, as ``there`` does, and one batch in it. Raises ``BatchNotFound`` or ``BatchAmbiguous``."""
+    with there(named, upgrade=upgrade) as store:
         if store is None:
             where = shown(named)
             raise BatchNotFound(
@@ -150,7 +153,7 @@ def newest(origin: Origin, limit: int, damaged: list[RecordDamaged]) -> tuple[st
         from batchyard.cli import kube
 
         return kube.newest(origin.kube, limit, damaged)
-    with to_read(origin.store) as store:
+    with there(origin.store) as store:
         return shown(origin.store), store.batches(limit=limit, damaged=damaged) if store is not None else []
 
 

@@ -302,10 +302,13 @@ def _source_faults(document: Place, base: Path) -> list[Fault]:
     if not name:
         return []
     folder = base / name
-    if folder.is_dir():
-        return []
-    if folder.exists():
-        return [place.fault("is a file", "name the folder that the code is in")]
+    try:
+        if folder.is_dir():
+            return []
+        if folder.exists():
+            return [place.fault("is a file", "name the folder that the code is in")]
+    except OSError as err:
+        return [place.fault(f"cannot be looked at: {err.strerror}", "name a folder that can be read")]
     return [place.fault(f"there is no folder {folder}", "write a path relative to this file")]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -18,7 +19,7 @@ from batchyard.model.faults import model_faults, shortened
 from batchyard.model.names import dns_label, with_suffix
 from batchyard.model.questions import ScriptedAnswer
 from batchyard.model.spec_workload import CaseSpec
-from batchyard.model.text import Parsed, child_path, parse_json, parse_text
+from batchyard.model.text import Parsed, child_path, parse_json, parse_text, plain
 from batchyard.model.trial import JSON, Case
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ def _yaml_rows(text: str, source: str) -> Iterator[_Row]:
 
 
 def _csv_rows(text: str, source: str) -> Iterator[_Row]:
+    # A cell may be as long as any other text: the file is bounded. It is the limit of all readers of the process.
+    csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
@@ -170,6 +173,8 @@ def _csv_rows(text: str, source: str) -> Iterator[_Row]:
 
 
 def _header_faults(header: Sequence[str], place: str) -> Iterator[Fault]:
+    for column in header:
+        yield from plain(column, place).faults
     columns = [column.strip().removesuffix(_JSON_MARK) for column in header]
     if not columns:
         yield Fault(place, "", "has no header", "name the columns in the first line")
@@ -206,8 +211,8 @@ def _cell(column: str, cell: str, place: str) -> Parsed:
         return parse_json(cell, place)
     if column in {"weight", "deadlineSeconds"}:
         number = parse_json(cell, place)
-        return number if isinstance(number.value, (int, float)) and not number.faults else Parsed(cell)
-    return Parsed(cell)
+        return number if isinstance(number.value, (int, float)) and not number.faults else plain(cell, place)
+    return plain(cell, place)
 
 
 def _target(column: str) -> list[str]:

@@ -1,7 +1,8 @@
 """YAML or JSON text to plain data, with every fault that is one of the text and not of what it means.
 
 Stricter than ``yaml.safe_load``: a key written twice, a second document, text that is no JSON value, an alias that
-multiplies, and nesting without end are faults. Dates stay text, as they do in Kubernetes.
+multiplies, and nesting without end are faults. Dates stay text, and numbers are numbers, as in Kubernetes: 1e-6 is one,
+12:30 is not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from batchyard.model.trial import JSON
 MAX_DEPTH = 100
 # Aliases may multiply a small text up to this many values; a large one without them cannot have more than characters.
 MAX_ALIASED_VALUES = 100_000
+MAX_ALIASED_CHARACTERS = 10_000_000
 # What JSON readers, databases and checkpoint formats all keep exactly.
 MAX_INTEGER = 2**63
 
@@ -39,21 +41,29 @@ def _without(*kinds: str) -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
 
 class _Loader(_CLoader):  # type: ignore[misc,valid-type]
-    yaml_implicit_resolvers: ClassVar = _without("timestamp")
+    yaml_implicit_resolvers: ClassVar = _without("timestamp", "int", "float", "value")
 
 
 class _CoreLoader(_CLoader):  # type: ignore[misc,valid-type]
     """Reads plain words as YAML 1.2 does, where `no` and 12:30 are text."""
 
-    yaml_implicit_resolvers: ClassVar = _without("timestamp", "bool", "int", "float")
+    yaml_implicit_resolvers: ClassVar = _without("timestamp", "bool", "int", "float", "value")
 
 
-for _kind, _pattern, _first in (
-    ("bool", r"(?:true|True|TRUE|false|False|FALSE)\Z", "tTfF"),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?\Z", "-+.0123456789"),
+for _by, _kind, _pattern, _first in (
+    (_Loader, "int", r"[-+]?(?:0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z", "-+0123456789"),
+    (
+        _Loader,
+        "float",
+        r"(?:[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*\.[0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z",
+        "-+.0123456789",
+    ),
+    (_CoreLoader, "bool", r"(?:true|True|TRUE|false|False|FALSE)\Z", "tTfF"),
+    (_CoreLoader, "int", r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z", "-+0123456789"),
+    (_CoreLoader, "float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?\Z", "-+.0123456789"),
 ):
-    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
+    _by.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,11 @@ def child_path(path: str, key: str | int) -> str:
     if not _SIMPLE_KEY.match(key):
         return f"{path}[{json.dumps(key, ensure_ascii=False)}]"
     return f"{path}.{key}" if path else key
+
+
+def plain(text: str, root: str) -> Parsed:
+    """Return a text that stands for itself, and what is wrong with it."""
+    return _checked(text, root, [])
 
 
 def parse_json(text: str, root: str) -> Parsed:
@@ -144,7 +159,7 @@ def _parse_yaml(text: str, root: str, loaded_by: type[yaml.SafeLoader]) -> Parse
         node = loader.get_single_node()
         if node is None:
             return Parsed(None, (Fault(root or "file", "", "holds no document", "write one"),))
-        builder = _Builder(loader, max(MAX_ALIASED_VALUES, len(text)))
+        builder = _Builder(loader, len(text))
         return _checked(builder.built(node, root, ()), root, builder.faults)
     finally:
         loader.dispose()
@@ -175,17 +190,16 @@ def _too_deep(root: str) -> Fault:
 class _Builder:
     """Makes plain data of YAML nodes, every alias written out, with a bound on how much that may be."""
 
-    def __init__(self, loader: yaml.SafeLoader, most: int) -> None:
+    def __init__(self, loader: yaml.SafeLoader, length: int) -> None:
+        """``length`` is that of the text: without aliases it has no more values, nor characters in them."""
         self.faults: list[Fault] = []
         self._loader = loader
-        self._left = most
+        self._left = max(MAX_ALIASED_VALUES, length)
+        self._characters_left = max(MAX_ALIASED_CHARACTERS, length)
 
     def built(self, node: yaml.Node, path: str, above: tuple[int, ...]) -> JSON:
         """Return the value of ``node``, without what is faulty. Raises ``_TextFault`` if it has no end."""
-        self._left -= 1
-        if self._left < 0:
-            message = "is too large once its aliases are written out"
-            raise _TextFault(Fault("file", "", message, "use fewer aliases"))
+        self._count(node)
         if id(node) in above:
             raise _TextFault(Fault(path or "file", "", "holds itself", "remove the alias"))
         if node.tag not in _MAPS_AND_LISTS | _SCALARS:
@@ -198,6 +212,14 @@ class _Builder:
             inner = (*above, id(node))
             return [self.built(item, child_path(path, index), inner) for index, item in enumerate(node.value)]
         return self._scalar(node, path)
+
+    def _count(self, node: yaml.Node, values: int = 1) -> None:
+        self._left -= values
+        if isinstance(node, yaml.ScalarNode):
+            self._characters_left -= len(node.value)
+        if self._left < 0 or self._characters_left < 0:
+            message = "is too large once its aliases are written out"
+            raise _TextFault(Fault("file", "", message, "use fewer aliases"))
 
     def _scalar(self, node: yaml.Node, path: str) -> JSON:
         try:
@@ -214,6 +236,7 @@ class _Builder:
         merged: list[dict[str, JSON]] = []
         for key_node, value_node in node.value:
             line = _line(key_node)
+            self._count(key_node, values=0)
             if key_node.tag == "tag:yaml.org,2002:merge":
                 value = self.built(value_node, path, above)
                 merged += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]

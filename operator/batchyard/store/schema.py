@@ -49,7 +49,8 @@ def check(engine: sa.Engine) -> None:
     _refuse_unknown(engine.url, found)
     if found != head():
         state = "there is no schema yet" if found is None else f"the schema is version {found}, this needs {head()}"
-        raise StoreError(f"store {place_of(engine.url).shown}: {state}; run `batchyard db upgrade`")
+        back_up = "" if found is None else ", after a back-up: there is no way back"
+        raise StoreError(f"store {place_of(engine.url).shown}: {state}; run `batchyard db upgrade`{back_up}")
 
 
 def upgrade(engine: sa.Engine) -> None:
