@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from batchyard.environments.manifests import SECRETS_FOLDER, job, ray_cluster, secret_names
+from batchyard.environments.manifests import SECRETS_FOLDER, job, ray_cluster
+from batchyard.environments.place_secrets import secret_names
 from place_builders import DEFAULTS, kube_ray, request
 
 KEPT = {"postgres": {"secretRef": {"name": "threads", "key": "url"}}}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import NotFound
 from batchyard.engine.places import Child, Observation, PlaceState
-from batchyard.environments import owned, pods, queueing
+from batchyard.environments import owned, pods, queueing, quotes
 from batchyard.environments.manifests import RUNNER, job
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class JobPlace:
             if taken is not None:
                 return taken
         if over:
-            return _ended(pod, uid)
+            (told,) = await quotes.quotable(self._api, request, [pod])
+            return _ended(told, uid)
         if pods.is_going(pod):
             state = PlaceState.RUNNING if identity else PlaceState.PENDING
             return Observation(state, "PodGoing", pods.why_going(pod), identity)
@@ -82,7 +83,7 @@ class JobPlace:
     # -- what is seen ------------------------------------------------------------------------------------------
 
     async def _starting(self, request: PlaceRequest, pod: Mapping[str, JSON]) -> Observation:
-        trouble = pods.trouble([pod])
+        trouble = pods.trouble(await quotes.quotable(self._api, request, [pod]))
         if trouble is None:
             try:
                 found = await self._api.get(GROUP_VERSION, PLURAL, request.ref.namespace, request.name)

@@ -85,8 +85,10 @@ class KubeRayPlace:
         if queueing.is_suspended(cluster):
             return await self._held_back(request, cluster, found, identity)
         if identity:
-            lost = _why_lost(found, head, identity)
+            lost = _why_lost(found, identity)
             if lost is not None:
+                # Only now: of most looks nothing is quoted, and Secrets need not be read.
+                lost = _why_lost(await quotes.quotable(self._api, request, found), identity) or lost
                 return Observation(PlaceState.LOST, lost.reason, lost.message)
         if head is None or not pods.is_ready(head) or not _address(head):
             return await self._not_ready(request, cluster, found, identity)
@@ -176,7 +178,8 @@ class KubeRayPlace:
         identity: str,
     ) -> Observation:
         state = PlaceState.RUNNING if identity else PlaceState.PENDING
-        trouble = pods.trouble(found) or pods.condition_of(cluster, "ReplicaFailure")
+        told = await quotes.quotable(self._api, request, found)
+        trouble = pods.trouble(told) or pods.condition_of(cluster, "ReplicaFailure")
         if trouble is None and not identity:
             missing = await owned.without_secret(self._api, request, cluster)
             if missing is not None:
@@ -234,10 +237,9 @@ def _address(head: Mapping[str, JSON]) -> str:
     return str((head.get("status") or {}).get("podIP") or "")
 
 
-def _why_lost(
-    found: Sequence[Mapping[str, JSON]], head: Mapping[str, JSON] | None, identity: str
-) -> pods.Finding | None:
+def _why_lost(found: Sequence[Mapping[str, JSON]], identity: str) -> pods.Finding | None:
     """Return why the driver cannot be running any more, None if it may be."""
+    head = _head(found)
     if head is None or identity.rpartition("@")[2] != head["metadata"]["uid"]:
         trouble = pods.trouble(_of_type(found, "head"))
         what = "the head pod was replaced" if head is not None else "the head pod is gone"

@@ -173,12 +173,6 @@ def protected_env(request: PlaceRequest) -> frozenset[str]:
     return _RAY_ENV.union(_own_env(request, trusted=True), {_POD_UID["name"]})
 
 
-def secret_names(request: PlaceRequest) -> tuple[str, ...]:
-    """Return the Secrets whose values the place's pods have."""
-    kept = request.batch.spec.checkpoints.postgres
-    return (*_secrets(request).values(), *([kept.secret_ref.name] if kept is not None else []))
-
-
 def token_name(place: str) -> str:
     """Return the name of the Secret with the token of a place's worker."""
     return f"{place}-results"

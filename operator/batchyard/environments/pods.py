@@ -43,6 +43,13 @@ def ending(pod: Mapping[str, JSON]) -> Finding | None:
     return Finding("PodFailed", "the pod failed") if phase == "Failed" else None
 
 
+def last_words(pod: Mapping[str, JSON]) -> list[dict[str, JSON]]:
+    """Return the ends of containers that failed, as far as they say more than how; ``message`` is the container's."""
+    states = (one.get(name) or {} for one in _statuses(pod) for name in ("state", "lastState"))
+    ends = (state["terminated"] for state in states if state.get("terminated"))
+    return [ended for ended in ends if ended.get("message") and ended.get("exitCode") != 0]
+
+
 def has_ended(pod: Mapping[str, JSON], container: str) -> bool:
     """Return whether this container is over, whatever else runs in its pod."""
     return any(_terminated(one) is not None for one in _statuses(pod) if one["name"] == container)
