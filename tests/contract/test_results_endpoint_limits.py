@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchyard.kube.body_budget import shares_of
 from batchyard.kube.http import results_app
 from batchyard.kube.limits import Limits
 from batchyard.model.wire import Directive, Manifest, Receipt, Segment
@@ -24,6 +25,7 @@ from wire_builders import a_wire_result
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from batchyard.kube.body_budget import Shares
     from batchyard.kube.server import App
 
 KIB, MIB = 1024, 1024**2
@@ -54,6 +56,9 @@ class GatedIntake:
 
     def token_ok(self, batch_id: str, attempt: int, token: str) -> bool:
         return token == {"b": TOKEN, "other": OTHER}[batch_id]
+
+    async def account(self, batch_id: str, attempt: int) -> Shares:
+        return shares_of("team-a", batch_id)
 
     async def manifest(self, batch_id: str, attempt: int, pod: str) -> Manifest:
         raise NotImplementedError

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from aiohttp import web
 
 from batchyard.kube.bearer import bearer, unauthorised
-from batchyard.kube.limits import BodyBudget, Limits, Turns, read_body
+from batchyard.kube.body_budget import BodyBudget
+from batchyard.kube.limits import Limits, Turns, read_body
 from batchyard.kube.refusals import Refused, answer, json_answer
 from batchyard.kube.server import App, Route, Router
 from batchyard.model.errors import BatchNotFound, BatchyardError, StoreError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from batchyard.clock import Clock
+    from batchyard.kube.body_budget import Shares
     from batchyard.kube.server import Meter
     from batchyard.model.trial import JSON
     from batchyard.model.wire import Directive, Manifest, Receipt
@@ -81,6 +83,10 @@ class Intake(Protocol):
 
     async def manifest(self, batch_id: str, attempt: int, pod: str) -> Manifest:
         """Return what the attempt has to do to the worker in a pod, "" if it does not say. Raises ``TooEarly``."""
+        ...
+
+    async def account(self, batch_id: str, attempt: int) -> Shares:
+        """Return on whose accounts a segment is read, before it is; refuse one that would be of no use."""
         ...
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
@@ -186,7 +192,8 @@ class _Endpoint:
         who = self._authorised(request, fields)
         _check_json(request)
         with self._turns.turn(who):
-            async with self._segments.hold() as hold:
+            shares = await _told(self._intake.account(*who))
+            async with self._segments.hold(shares) as hold:
                 body = await read_body(request, hold, self._limits, most=self._limits.body_bytes)
                 segment = await asyncio.to_thread(_parsed, body, Segment.from_json)
                 receipt = await _told(self._intake.segment(*who, int(fields["seq"]), segment))

@@ -17,6 +17,7 @@ from batchyard.engine.cluster_ports import EnvironmentState
 from batchyard.engine.forks import forks_of
 from batchyard.engine.looking import ends_once_decided
 from batchyard.judge.comparison import earned
+from batchyard.kube.body_budget import LATE, shares_of
 from batchyard.kube.http import Busy, OutOfOrder, Superseded, TooEarly
 from batchyard.model.errors import SegmentOutOfOrder
 from batchyard.model.events import EventType
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from batchyard.clock import Clock
     from batchyard.engine.cluster_ports import EnvironmentRecord
     from batchyard.kube.batches import ActiveBatch, Batches
+    from batchyard.kube.body_budget import Shares
     from batchyard.kube.objects import Objects
     from batchyard.metrics import Metrics
     from batchyard.model.audit import AuditEntry
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS = 2.0
 _FAULTS_TOLD = 10
+# The newest segment of a place that was told to be late: none that can be sent comes after it.
+_LAST_SEGMENT = 999_999_999
 _FAULT_CHARACTERS = 1000
 _SCOPE_OF: Mapping[str, str] = {
     Reason.BATCH_DEADLINE_EXCEEDED: "batch",
@@ -113,6 +117,19 @@ class WorkerIntake:
             forks=forks,
             came_to=came_to,
         )
+
+    async def account(self, batch_id: str, attempt: int) -> Shares:
+        """Return on whose accounts a segment is read. Raises ``Superseded`` if it is not even told of, ``Busy``."""
+        try:
+            batch = await self._batch(batch_id)
+            self._current(batch, attempt)
+        except Superseded:
+            known = self._batches.known(batch_id)
+            places = known.environments if known is not None else await self._places(batch_id)
+            if not any(place.attempt == attempt and place.segments < _LAST_SEGMENT for place in places):
+                raise
+            return LATE
+        return shares_of(batch.ref.namespace, batch_id)
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
         """Write a segment down. Raises ``Superseded``, ``OutOfOrder`` for a gap, ``Busy``, ``WireInvalid``."""
@@ -206,24 +223,34 @@ class WorkerIntake:
 
     async def _record_after_the_end(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> None:
         """Tell of results for a batch that is over and put away; it is opened again for that, and closed."""
-        places = await self._batches.threads(lambda: self._batches.store.environments(batch_id))
+        places = await self._places(batch_id)
         if not _is_late_news(places, attempt, seq, segment):
             return
         batch = await self._batches.open(await self._batches.ref_of(batch_id), batch_id)
-        async with batch.lock:
-            await self._record_superseded(batch, attempt, seq, segment)
-        if all(place.state is EnvironmentState.RELEASED for place in places):
-            await self._batches.close(batch)  # else there is more to do for it, and who does that closes it
+        try:
+            async with batch.lock:
+                await self._record_superseded(batch, attempt, seq, segment)
+        finally:
+            if all(place.state is EnvironmentState.RELEASED for place in places):
+                await self._batches.close(batch)  # else there is more to do for it, and who does that closes it
 
     async def _record_superseded(self, batch: ActiveBatch, attempt: int, seq: int, segment: Segment) -> None:
-        """Tell of results of a place that is not the current one, once a segment: what was taken before is not late."""
+        """Tell of results of a place that is not the current one, once a place: what was taken before is not late."""
         places = batch.environments
-        if batch.record.audit_pruned_at is not None or not _is_late_news(places, attempt, seq, segment):
+        if not _is_late_news(places, attempt, seq, segment):
             return
-        _check_against_plan(batch, attempt, segment)
         (place,) = (place for place in places if place.attempt == attempt)
+        told = replace(place, segments=_LAST_SEGMENT)
+        try:
+            _check_against_plan(batch, attempt, segment)
+        except WireInvalid:
+            await self._batches.commit(batch, environment=told)
+            raise
         entry = self._late_entry(batch, [result for result, _ in segment.results], attempt)
-        await self._batches.commit(batch, entries=[entry], environment=replace(place, segments=seq))
+        await self._batches.commit(batch, entries=[entry], environment=told)
+
+    async def _places(self, batch_id: str) -> Sequence[EnvironmentRecord]:
+        return await self._batches.threads(lambda: self._batches.store.environments(batch_id))
 
     def _late_entry(self, batch: ActiveBatch, late: Sequence[AttemptResult], attempt: int) -> AuditEntry:
         """Return one entry, whatever the number of results."""

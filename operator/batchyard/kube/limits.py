@@ -1,13 +1,13 @@
-"""How much of a request is read, how fast it must come, and how much all of them, or one client's, may take at once.
+"""How much of a request is read, how fast it must come, and how often one client may ask.
 
-Not for who may ask (``http``, ``read_api``) nor for sockets (``server``).
+Not for who may ask (``http``, ``read_api``), what all bodies may take (``body_budget``) nor for sockets (``server``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -18,9 +18,10 @@ from batchyard.kube.refusals import Refused
 from batchyard.kube.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Iterator
+    from collections.abc import Hashable, Iterator
 
     from batchyard.clock import Clock
+    from batchyard.kube.body_budget import Hold
 
 _MIB = 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -103,56 +104,6 @@ class Turns:
 
 def _too_many(why: str, seconds: float) -> Refused:
     return Refused(HTTPStatus.TOO_MANY_REQUESTS, f"{why}; send this again a little later", retry_after=seconds)
-
-
-class Hold:
-    """One request's share of the memory."""
-
-    def __init__(self, budget: BodyBudget) -> None:
-        """Begin with nothing; ``BodyBudget.hold`` gives it back."""
-        self._budget = budget
-        self.size = 0
-
-    def grow(self, size: int) -> None:
-        """Take more. Raises ``Refused`` (503) if that is more than there is: waiting for others could last for ever."""
-        self._budget.take(size)
-        self.size += size
-
-
-class BodyBudget:
-    """Counts the memory that bodies hold. Every method belongs to the event loop's thread."""
-
-    def __init__(self, limits: Limits, *, bodies: int) -> None:
-        """Begin with nothing held; ``bodies`` is how many there may be at once."""
-        self._free = limits.memory_bytes
-        self._places = asyncio.Semaphore(bodies)
-        self._patience = limits.patience_seconds
-
-    @asynccontextmanager
-    async def hold(self) -> AsyncIterator[Hold]:
-        """Hold a place for one body, after a while in the queue. Raises ``Refused`` (503) if none gets free."""
-        try:
-            # Nothing is held while waiting here, so that the others will end.
-            async with asyncio.timeout(self._patience):
-                await self._places.acquire()
-        except TimeoutError as err:
-            raise _full("too many requests with a body are under way") from err
-        hold = Hold(self)
-        try:
-            yield hold
-        finally:
-            self._free += hold.size
-            self._places.release()
-
-    def take(self, size: int) -> None:
-        """Take memory. Raises ``Refused`` (503) if there is not as much."""
-        if size > self._free:
-            raise _full("the requests under way hold all the memory there is for them")
-        self._free -= size
-
-
-def _full(why: str) -> Refused:
-    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}; send this again in a second", retry_after=1)
 
 
 async def read_body(request: web.BaseRequest, hold: Hold, limits: Limits, *, most: int) -> bytes:

@@ -25,6 +25,7 @@ from batchyard.model.errors import StoreError
 if TYPE_CHECKING:
     from batchyard.clock import Clock
     from batchyard.engine.cluster_ports import ClusterStore
+    from batchyard.kube.body_budget import Shares
     from batchyard.kube.lease import LeaseLock
     from batchyard.kube.read_api import Reader
     from batchyard.kube.settings import OperatorSettings
@@ -51,6 +52,10 @@ class StandbyIntake:
     async def manifest(self, batch_id: str, attempt: int, pod: str) -> Manifest:
         """See ``Intake``."""
         return await self._leader().manifest(batch_id, attempt, pod)
+
+    async def account(self, batch_id: str, attempt: int) -> Shares:
+        """See ``Intake``."""
+        return await self._leader().account(batch_id, attempt)
 
     async def segment(self, batch_id: str, attempt: int, seq: int, segment: Segment) -> Receipt:
         """See ``Intake``."""
