@@ -36,6 +36,7 @@ class Seen(StrEnum):
     RUNNING = "Running"
     ENDED = "Ended"
     LOST = "Lost"
+    STRANDED = "Stranded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +295,9 @@ def _with_place(facts: Facts, attempt: Attempt) -> Step:
     # What a queue takes is not the place's time; nor is it while a queue may hold it back and nobody could look.
     waited = 0.0 if attempt.queued else (facts.now - (attempt.admitted_at or attempt.requested_at)).total_seconds()
     seen = _seen_of(attempt)
-    if attempt.seen in {Seen.ENDED, Seen.LOST} or (attempt.started and attempt.seen is Seen.ABSENT):
+    # A node that is cut off from its cluster, and not dead, may have a worker that goes on.
+    stranded = attempt.seen is Seen.STRANDED and not _is_alive(facts, attempt)
+    if stranded or attempt.seen in {Seen.ENDED, Seen.LOST} or (attempt.started and attempt.seen is Seen.ABSENT):
         return EndAttempt(Reason.ENVIRONMENT_FAILED, seen or "the place is gone")
     if attempt.seen is Seen.QUEUED:
         return _in_a_queue(attempt)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class PlaceState(StrEnum):
-    """What can be seen of a place. One that is ``QUEUED`` is held back by a queue, or was taken back by it."""
+    """What can be seen of a place.
+
+    One that is ``QUEUED`` is held back by a queue, or was taken back by it. One that is ``STRANDED`` should have ended
+    a while ago, and its node says nothing of it.
+    """
 
     ABSENT = "Absent"
     QUEUED = "Queued"
@@ -25,6 +29,7 @@ class PlaceState(StrEnum):
     RUNNING = "Running"
     ENDED = "Ended"
     LOST = "Lost"
+    STRANDED = "Stranded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class Place(Protocol):
         ...
 
     async def release(self, request: PlaceRequest) -> bool:
-        """Give the place back; return whether nothing of it is left."""
+        """Give the place back; return whether nothing of it is left, but for what is stranded."""
         ...
 
     async def children(self, namespace: str | None) -> Sequence[Child]:

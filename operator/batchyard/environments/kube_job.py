@@ -50,13 +50,16 @@ class JobPlace:
         if identity and uid != identity:
             return Observation(PlaceState.LOST, "PodReplaced", "the runner pod was replaced", uid)
         over = phase in {"Succeeded", "Failed"} or pods.has_ended(pod, RUNNER)
+        stranded = pods.is_stranded(pod, self._clock.now())
         if over or pods.is_going(pod):
-            taken = await self._taken_back(request, identity, gone=over)
+            taken = await self._taken_back(request, identity, gone=over or stranded)
             if taken is not None:
                 return taken
         if over:
             (told,) = await quotes.quotable(self._api, request, [pod])
             return _ended(told, uid)
+        if stranded:
+            return Observation(PlaceState.STRANDED, "PodStranded", pods.cut(pods.why_stranded(pod)), identity)
         if pods.is_going(pod):
             state = PlaceState.RUNNING if identity else PlaceState.PENDING
             return Observation(state, "PodGoing", pods.why_going(pod), identity)
@@ -68,9 +71,9 @@ class JobPlace:
         """Do nothing: the pod's container is the worker."""
 
     async def release(self, request: PlaceRequest) -> bool:
-        """Delete the Job; return whether it and its pod are gone."""
+        """Delete the Job; return whether it and its pod are gone, or stranded."""
         self._refusals.forget(request)
-        return await owned.delete_all(self._api, request, GROUP_VERSION, PLURAL)
+        return await owned.delete_all(self._api, request, GROUP_VERSION, PLURAL, self._clock.now())
 
     async def children(self, namespace: str | None) -> Sequence[Child]:
         """Return every Job that an operator made."""

@@ -104,9 +104,9 @@ class KubeRayPlace:
             await dashboard.submit(request.name, ENTRYPOINT, runtime_env(request))
 
     async def release(self, request: PlaceRequest) -> bool:
-        """Delete the RayCluster; return whether it and its pods are gone."""
+        """Delete the RayCluster; return whether it and its pods are gone, or stranded."""
         self._refusals.forget(request)
-        return await owned.delete_all(self._api, request, GROUP_VERSION, PLURAL)
+        return await owned.delete_all(self._api, request, GROUP_VERSION, PLURAL, self._clock.now())
 
     async def children(self, namespace: str | None) -> Sequence[Child]:
         """Return every RayCluster that an operator made."""
@@ -128,7 +128,9 @@ class KubeRayPlace:
         heads = _of_type(found, "head")
         if identity or heads:
             # KubeRay ends all its pods, the head's driver with them.
-            return queueing.taken_back(cluster, _KIND, identity, gone=all(pods.is_down(head, HEAD) for head in heads))
+            now = self._clock.now()
+            gone = all(pods.is_down(head, HEAD) or pods.is_stranded(head, now) for head in heads)
+            return queueing.taken_back(cluster, _KIND, identity, gone=gone)
         missing = await owned.without_secret(self._api, request, cluster)
         return missing if missing is not None else await queueing.waiting(self._api, cluster, _KIND)
 

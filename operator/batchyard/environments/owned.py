@@ -18,6 +18,7 @@ from batchyard.model.errors import EnvironmentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from batchyard.apiserver.client import ApiClient
     from batchyard.engine.places import PlaceRequest
@@ -187,20 +188,25 @@ async def list_children(api: ApiClient, group_version: str, plural: str, namespa
 # -- giving back -------------------------------------------------------------------------------------------------
 
 
-async def delete_all(api: ApiClient, request: PlaceRequest, group_version: str, plural: str) -> bool:
-    """Delete the place's object; return whether it and its pods are gone."""
+async def delete_all(api: ApiClient, request: PlaceRequest, group_version: str, plural: str, now: datetime) -> bool:
+    """Delete the place's object; return whether it and its pods are gone, but for those that are stranded."""
     namespace = request.ref.namespace
     try:
         found = await api.get(group_version, plural, namespace, request.name)
         if not is_ours(found, request):
-            return not await pods_of(api, request)
+            return await _is_empty(api, request, now)
         if not found["metadata"].get("deletionTimestamp"):
             await api.delete(group_version, plural, namespace, request.name, uid=found["metadata"]["uid"])
     except NotFound:
-        return not await pods_of(api, request)
+        return await _is_empty(api, request, now)
     except Conflict:  # replaced in this very moment; looked at again
         return False
     return False
+
+
+async def _is_empty(api: ApiClient, request: PlaceRequest, now: datetime) -> bool:
+    # A pod that nobody ends would hold up the batch for ever; what its worker sends after all is too late.
+    return all(pods.is_stranded(pod, now) for pod in await pods_of(api, request))
 
 
 def _owners(found: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
 _MESSAGE_CHARACTERS = 300
+# Beyond its grace, which the time of its deletion has in it; clocks differ a little, and kubelets take a while.
+_STRANDED_SECONDS = 60.0
 # Every pod passes through these; they explain nothing.
 _USUAL = frozenset({"ContainerCreating", "PodInitializing"})
 
@@ -82,6 +85,21 @@ def is_ready(pod: Mapping[str, JSON]) -> bool:
 def is_going(pod: Mapping[str, JSON]) -> bool:
     """Return whether the pod is being deleted."""
     return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def is_stranded(pod: Mapping[str, JSON], now: datetime) -> bool:
+    """Return whether the pod should have ended a while ago, and is not ready: its node does not say how it is."""
+    due = pod["metadata"].get("deletionTimestamp")
+    if not due or _condition(pod, "Ready", "True") is not None:
+        return False
+    return (now - datetime.fromisoformat(due)).total_seconds() > _STRANDED_SECONDS
+
+
+def why_stranded(pod: Mapping[str, JSON]) -> str:
+    """Return what is known of a pod that is stranded, and what helps."""
+    node = (pod.get("spec") or {}).get("nodeName") or "its node"
+    text = f"pod {name_of(pod)} should have ended at {pod['metadata']['deletionTimestamp']}, and {node} does not say so"
+    return f"{text}; if it is dead, delete the Node or taint it out-of-service"
 
 
 def why_going(pod: Mapping[str, JSON]) -> str:

@@ -158,6 +158,17 @@ def test_a_lost_place_is_ended_given_back_and_replaced() -> None:
     assert next_step(facts(attempt=replace(ENDED, released=True), barren=1)) == Provision(2)
 
 
+def test_a_place_on_a_node_that_died_is_ended_once_its_worker_is_silent_too() -> None:
+    stranded = replace(RUNNING, seen=Seen.STRANDED, seen_reason="PodStranded", seen_message="no word of its node")
+
+    assert next_step(facts(attempt=stranded)) == Wait(10.0)
+    assert next_step(facts(attempt=replace(stranded, heard_at=ago(20)))) == EndAttempt(
+        Reason.ENVIRONMENT_FAILED, "PodStranded: no word of its node"
+    )
+    # It may have had nobody to speak to.
+    assert next_step(facts(attempt=replace(stranded, heard_at=ago(90)), listening_since=ago(5))) == Wait(10.0)
+
+
 def test_the_next_place_is_waited_for_longer_after_each_that_came_to_nothing() -> None:
     just = replace(ENDED, ended_at=NOW, released=True)
 
