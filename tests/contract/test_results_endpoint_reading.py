@@ -160,6 +160,7 @@ def test_of_a_batch_that_does_not_exist_there_is_nothing(remote: RemoteStore) ->
 
 
 _text = st.text(st.characters(), max_size=20)
+_finite = st.floats(allow_nan=False, allow_infinity=False)
 _number = st.floats(allow_nan=False) | st.integers(-(2**63), 2**63)
 _json = st.recursive(
     st.none() | st.booleans() | _number | _text,
@@ -172,8 +173,8 @@ _json = st.recursive(
 @given(
     output=_json,
     message=_text,
-    score=st.none() | st.floats(allow_nan=False),
-    metrics=st.dictionaries(_text, st.floats(), max_size=3),
+    score=st.none() | _finite,
+    metrics=st.dictionaries(_text, _finite, max_size=3),
     details=st.dictionaries(_text, _json, max_size=3),
 )
 def test_any_result_and_entry_come_back_as_the_store_gives_them(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 import threading
@@ -216,3 +217,13 @@ def test_budgets_are_counted_however_many_other_names_were_reported(page: UsageP
     meter.report({"tokens": 11})
 
     assert (asked, len(meter.metrics()), meter.metrics()["tokens"]) == ([11], 102, 11)
+
+
+@pytest.mark.parametrize("huge", [1.5e308, -1.5e308])
+def test_sums_stay_finite(page: UsagePage, huge: float) -> None:
+    meter = Meter(page)
+
+    meter.report({"looked": huge})
+    meter.report({"looked": huge})
+
+    assert math.isfinite(meter.metrics()["looked"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _MOST_NAMES = 100
+_MOST = sys.float_info.max
 _KINDS = frozenset(Kind)
 _NO_NAMES: Mapping[str, float] = {}
 
@@ -131,7 +133,8 @@ class Meter:
             for name, number in numbers.items():
                 # Budgets hold however many other names there are.
                 if name in sums or name in _KINDS or len(sums) < _MOST_NAMES:
-                    sums[name] += number
+                    # Of two finite numbers the sum may be none, which no store takes.
+                    sums[name] = max(-_MOST, min(_MOST, sums[name] + number))
             self._show()
         self._stop_if_spent()
 
