@@ -125,7 +125,18 @@ def test_csv_faults_name_the_line_a_row_begins_in() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "name,,q", "q,q", "expected,expected.topic", "a.b,a", "input.a,a", "name,q..r", "name.first,q"]
+    "header",
+    [
+        "",
+        "name,,q",
+        "q,q",
+        "expected,expected.topic",
+        "a.b,a",
+        "input.a,a",
+        "name,q..r",
+        "name.first,q",
+        "a." * 3000 + "a",
+    ],
 )
 def test_a_csv_header_that_cannot_be_understood_is_a_fault(header: str) -> None:
     parsed = parse_cases(f"{header}\n1,2,3\n", "csv", "cases.csv")
@@ -176,6 +187,20 @@ def test_a_file_full_of_faults_is_given_up_after_a_hundred() -> None:
 
     assert len(parsed.faults) == MAX_FAULTS + 1
     assert "mend these first" in parsed.faults[-1].remedy
+
+
+def test_a_line_full_of_faults_tells_a_hundred_of_them() -> None:
+    parsed = parse_cases(",".join(["a"] * 300) + "\n", "csv", "cases.csv")
+
+    assert len(parsed.faults) == MAX_FAULTS + 1
+
+
+def test_a_csv_header_of_any_width_is_read() -> None:
+    header = ",".join(f"a{number}" for number in range(50_000))
+
+    parsed = parse_cases(f"{header}\n{'1,' * 49_999}1\n", "csv", "cases.csv")
+
+    assert len(parsed.cases[0].input) == 50_000
 
 
 def test_a_file_without_cases_is_a_fault() -> None:

@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from batchyard.engine.sources import LoadedBatch, loaded_from
+from batchyard.engine.sources import MAX_YAML_CASE_FILE_BYTES, LoadedBatch, loaded_from
 from batchyard.model.cases import MAX_FAULTS, ParsedCases, case_of, kind_of, name_faults, parse_cases
 from batchyard.model.crd_rules import FORK_WITHOUT_DATABASE
 from batchyard.model.errors import Fault, SpecInvalid
-from batchyard.model.parse import in_file_order, read_draft, trial_cap_faults
+from batchyard.model.parse import in_file_order, most_cases, read_draft, trial_cap_faults
 from batchyard.model.rules import Place
 from batchyard.model.spec_environment import Provider
 
@@ -95,14 +95,20 @@ def source_items(config_map: Mapping[str, JSON]) -> dict[str, str]:
 def _cases(
     draft: Draft, config_maps: Mapping[str, Mapping[str, JSON]]
 ) -> tuple[tuple[Case, ...], list[Fault], list[Fault]]:
-    """Return all cases, the faults of the BatchTest, and those of the case files."""
+    """Return all cases, the faults of the BatchTest, and those of the case files.
+
+    Files are read as long as there may be more cases: anybody may name many large ones.
+    """
     spec = Place(draft.document, "").at("spec")
     named = [(place.at("name").text() or "", place.path) for place in spec.at("cases").items()]
     cases = [case_of(case) for case in draft.batch.spec.cases] if draft.batch else []
     count, faults, file_faults = len(named), list[Fault](), list[Fault]()
-    entries = spec.at("casesFrom").items()
+    entries, files = spec.at("casesFrom").items(), _CaseFiles(config_maps)
+    most = most_cases(draft.document, len(draft.combinations))
     for entry in entries:
-        fault, found = _case_file(entry, config_maps)
+        if count > most:
+            break
+        fault, found = files.read(entry, most - count + 1)
         faults += [fault] if fault else []
         cases += found.cases
         count += len(found.cases)
@@ -111,30 +117,56 @@ def _cases(
     if entries:
         # Without files the rules of the BatchTest's own have said all this.
         file_faults += islice(name_faults(one for one in named if one[0]), MAX_FAULTS)
-        faults += trial_cap_faults(draft.document, len(draft.combinations), count)
+        faults += trial_cap_faults(draft.document, len(draft.combinations), count, more=True)
         if cases and all(case.weight == 0 for case in cases):
             text = "all cases have weight 0, so nothing would count"
             faults.append(Fault("spec.casesFrom", "", text, "give one a weight"))
     return tuple(cases), faults, file_faults
 
 
-def _case_file(entry: Place, config_maps: Mapping[str, Mapping[str, JSON]]) -> tuple[Fault | None, ParsedCases]:
-    if entry.at("path").value is not None:
-        return entry.at("path").fault("is a local file, which a cluster cannot read", _BUNDLE), _NO_CASES
-    place = entry.at("configMapRef", "key")
-    name, key = entry.at("configMapRef", "name").text(), place.text()
-    if not name or not key:
-        return None, _NO_CASES
-    kind = kind_of(key)
-    if kind is None:
-        return place.fault("has no ending that is known", "use .jsonl, .yaml, .json or .csv"), _NO_CASES
-    found = config_maps.get(name) or {}
-    text = (found.get("data") or {}).get(key)
-    if text is None and key in (found.get("binaryData") or {}):
-        text = base64.b64decode(found["binaryData"][key]).decode("utf-8-sig", errors="replace")
-    if text is None:
-        return place.fault(f"is no key of ConfigMap {name}", "correct the key, or the ConfigMap"), _NO_CASES
-    return None, parse_cases(text, kind, f"{name}/{key}")
+class _CaseFiles:
+    """Reads the case files of one batch, each once, and only so much YAML."""
+
+    def __init__(self, config_maps: Mapping[str, Mapping[str, JSON]]) -> None:
+        self._config_maps = config_maps
+        self._known: dict[tuple[str, str], ParsedCases] = {}
+        self._yaml_bytes = 0
+
+    def read(self, entry: Place, most: int) -> tuple[Fault | None, ParsedCases]:
+        """Return what is wrong with an entry, and at most so many cases; a file's own faults come once."""
+        if entry.at("path").value is not None:
+            return entry.at("path").fault("is a local file, which a cluster cannot read", _BUNDLE), _NO_CASES
+        place = entry.at("configMapRef", "key")
+        name, key = entry.at("configMapRef", "name").text(), place.text()
+        if not name or not key:
+            return None, _NO_CASES
+        if (name, key) in self._known:
+            return None, self._known[name, key]._replace(faults=())
+        fault, found = self._parse(place, name, key, most)
+        if fault is None:
+            self._known[name, key] = found
+        return fault, found
+
+    def _parse(self, place: Place, name: str, key: str, most: int) -> tuple[Fault | None, ParsedCases]:
+        kind = kind_of(key)
+        if kind is None:
+            return place.fault("has no ending that is known", "use .jsonl, .yaml, .json or .csv"), _NO_CASES
+        text = _text_of(self._config_maps.get(name) or {}, key)
+        if text is None:
+            return place.fault(f"is no key of ConfigMap {name}", "correct the key, or the ConfigMap"), _NO_CASES
+        if kind == "yaml":
+            self._yaml_bytes += len(text.encode())
+            if self._yaml_bytes > MAX_YAML_CASE_FILE_BYTES:
+                larger = f"is, with the YAML before it, larger than {MAX_YAML_CASE_FILE_BYTES // 1024:,} KiB"
+                return place.fault(larger, "put cases into JSONL files"), _NO_CASES
+        return None, parse_cases(text, kind, f"{name}/{key}", most=most)
+
+
+def _text_of(config_map: Mapping[str, JSON], key: str) -> str | None:
+    text: str | None = (config_map.get("data") or {}).get(key)
+    if text is None and key in (config_map.get("binaryData") or {}):
+        text = base64.b64decode(config_map["binaryData"][key]).decode("utf-8-sig", errors="replace")
+    return text
 
 
 def _local_faults(document: JSON) -> list[Fault]:

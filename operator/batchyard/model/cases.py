@@ -19,7 +19,7 @@ from batchyard.model.faults import model_faults, shortened
 from batchyard.model.names import dns_label, with_suffix
 from batchyard.model.questions import ScriptedAnswer
 from batchyard.model.spec_workload import CaseSpec
-from batchyard.model.text import Parsed, child_path, parse_json, parse_text, plain
+from batchyard.model.text import MAX_DEPTH, Parsed, child_path, parse_json, parse_text, plain
 from batchyard.model.trial import JSON, Case
 
 if TYPE_CHECKING:
@@ -80,10 +80,11 @@ def _answer_json(answer: ScriptedAnswer) -> dict[str, JSON]:
     return {"value": answer.value} | {field: text for field in ("node", "question") if (text := getattr(answer, field))}
 
 
-def parse_cases(text: str, kind: CaseFileKind, source: str) -> ParsedCases:
+def parse_cases(text: str, kind: CaseFileKind, source: str, *, most: int | None = None) -> ParsedCases:
     """Return the cases in a text, in order; ``source`` is the file's name, used in messages and for names.
 
-    A row without a name is called ``<stem>-<row>``, counted from 1. After 100 faults the rest is not read.
+    A row without a name is called ``<stem>-<row>``, counted from 1. After 100 faults or ``most`` cases the rest is not
+    read.
     """
     readers = {"jsonl": _jsonl_rows, "yaml": _yaml_rows, "csv": _csv_rows}
     cases: list[Case] = []
@@ -98,8 +99,10 @@ def parse_cases(text: str, kind: CaseFileKind, source: str) -> ParsedCases:
             if case:
                 cases.append(case)
                 places.append(place)
+        if len(cases) == most:
+            break
         if len(faults) >= MAX_FAULTS:
-            faults.append(Fault(source, "", "has further faults perhaps", "mend these first"))
+            faults[MAX_FAULTS:] = [Fault(source, "", "has further faults perhaps", "mend these first")]
             break
     if not cases and not faults:
         faults.append(Fault(source, "", "has no case in it", "write one or remove the file from casesFrom"))
@@ -178,16 +181,20 @@ def _header_faults(header: Sequence[str], place: str) -> Iterator[Fault]:
     columns = [column.strip().removesuffix(_JSON_MARK) for column in header]
     if not columns:
         yield Fault(place, "", "has no header", "name the columns in the first line")
-    targets = [_target(column) for column in columns]
-    for number, (column, target) in enumerate(zip(columns, targets, strict=True)):
+    targets = [tuple(_target(column)) for column in columns]
+    known, seen = set(targets), set[tuple[str, ...]]()
+    for number, (column, target) in enumerate(zip(columns, targets, strict=True), 1):
         if not all(column.split(".")):
-            yield Fault(place, shortened(column), f"is no name for column {number + 1}", "name it")
+            yield Fault(place, shortened(column), f"is no name for column {number}", "name it")
+        elif len(target) > MAX_DEPTH:
+            yield Fault(place, shortened(column), f"has more than {MAX_DEPTH} parts", "nest less")
         elif target[0] in _PLAIN_FIELDS and len(target) > 1:
             yield Fault(place, shortened(column), f"{target[0]} has no parts", f"write {target[0]} or another name")
-        elif target in targets[:number]:
+        elif target in seen:
             yield Fault(place, shortened(column), "is the name of two columns", "rename one")
-        elif any(target[: len(other)] == other for other in targets if other != target):
+        elif any(target[:length] in known for length in range(1, len(target))):
             yield Fault(place, shortened(column), "is within another column's value", "keep one of the two")
+        seen.add(target)
 
 
 def _csv_row(header: Sequence[str], cells: Sequence[str], place: str) -> _Row:

@@ -94,14 +94,26 @@ def in_file_order(faults: Iterable[Fault], document: JSON) -> tuple[Fault, ...]:
     return tuple(sorted(first.values(), key=lambda fault: _rank(fault.path, places)))
 
 
-def trial_cap_faults(document: JSON, combinations: int, cases: int) -> list[Fault]:
-    """Return the fault of a batch with too many trials, if it is one."""
-    repeats = int(Place(document, "").at("spec", "repeats").number(1) or 1)
+def most_cases(document: JSON, combinations: int) -> int:
+    """Return how many cases a batch can have without having too many trials."""
+    return MAX_TRIALS // max(1, combinations * _repeats(document))
+
+
+def trial_cap_faults(document: JSON, combinations: int, cases: int, *, more: bool = False) -> list[Fault]:
+    """Return the fault of a batch with too many trials, if it is one; ``more`` if not all cases were counted."""
+    repeats = _repeats(document)
     total = combinations * cases * repeats
     if total <= MAX_TRIALS:
         return []
-    message = f"{combinations:,} combinations x {cases:,} cases x {repeats:,} repeats are {total:,} trials"
+    least = "at least " if more else ""
+    message = (
+        f"{combinations:,} combinations x {least}{cases:,} cases x {repeats:,} repeats are {least}{total:,} trials"
+    )
     return [Fault("spec", "", f"{message}, more than {MAX_TRIALS:,}", "split the batch or lower repeats")]
+
+
+def _repeats(document: JSON) -> int:
+    return int(Place(document, "").at("spec", "repeats").number(1) or 1)
 
 
 def _without_server_fields(document: dict[str, JSON]) -> dict[str, JSON]:

@@ -122,6 +122,70 @@ def test_too_many_trials_are_refused_also_if_files_bring_them() -> None:
         cases_from("more.jsonl", many)
 
 
+class Read(str):
+    """A text of a file that counts how often it was read."""
+
+    __slots__ = ("times",)
+    times: int
+
+    def __new__(cls, text: str) -> Read:
+        made = super().__new__(cls, text)
+        made.times = 0
+        return made
+
+    def split(self, *given: Any) -> list[str]:
+        self.times += 1
+        return super().split(*given)
+
+
+def refer(*names: str, key: str = "more.jsonl") -> list[Object]:
+    return [{"configMapRef": {"name": name, "key": key}} for name in names]
+
+
+def test_a_file_that_is_named_again_is_read_once_and_what_is_wrong_with_it_said_once() -> None:
+    text = Read('{"name": "x", "weight": -1}\n{"name": "y"}\n')
+    test = in_cluster(casesFrom=refer(*["cases"] * 8))
+
+    told = faults(test, {"code": CODE, "cases": {"data": {"more.jsonl": text}}})
+
+    assert text.times == 1
+    assert sum("weight" in one for one in told) == 1
+    assert any("cases/more.jsonl:2" in one and "is already the name of the case" in one for one in told)
+
+
+def test_no_file_is_read_once_there_are_too_many_trials() -> None:
+    names = [f"cases-{number}" for number in range(4)]
+    texts = {name: Read("".join(f'{{"name": "{name}-{number}"}}\n' for number in range(30_000))) for name in names}
+    maps: dict[str, Object] = {name: {"data": {"more.jsonl": text}} for name, text in texts.items()}
+
+    told = faults(in_cluster(casesFrom=refer(*names)), {"code": CODE, **maps})
+
+    assert [text.times for text in texts.values()] == [1, 1, 0, 0]
+    (fault,) = told
+    assert "2 combinations x at least 50,001 cases x 1 repeats are at least 100,002 trials, more than 100,000" in fault
+
+
+def test_a_file_is_read_no_further_once_there_are_too_many_trials() -> None:
+    many = "".join(json.dumps({"name": f"x{number}"}) + "\n" for number in range(51_000)) + '{"weight": -1}\n'
+
+    with pytest.raises(SpecInvalid) as refused:
+        cases_from("more.jsonl", many)
+
+    (fault,) = refused.value.faults
+    assert "at least 50,001 cases" in str(fault)
+
+
+def test_so_much_yaml_that_no_operator_could_hold_it_is_refused() -> None:
+    long = f"# {'x' * 1024 * 1024}\n"
+    names = [f"cases-{number}" for number in range(17)]
+    maps: dict[str, Object] = {name: {"data": {"more.yaml": f"{long}- name: {name}\n"}} for name in names}
+
+    told = faults(in_cluster(casesFrom=refer(*names, key="more.yaml")), {"code": CODE, **maps})
+
+    assert [one.partition(":")[0] for one in told] == [f"spec.casesFrom[{at}].configMapRef.key" for at in (15, 16)]
+    assert "larger than 16,384 KiB; put cases into JSONL files" in told[0]
+
+
 def test_code_goes_where_its_configmap_says_or_else_where_its_key_says() -> None:
     annotations = {"batchyard.dev/paths": json.dumps({"pkg.graph.py": "pkg/graph.py"})}
     found: Object = {
