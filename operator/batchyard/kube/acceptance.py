@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -24,6 +25,7 @@ from batchyard.model.errors import Fault, SpecInvalid
 from batchyard.model.events import EventType, severity_of
 from batchyard.model.outcome import Phase, Reason
 from batchyard.model.parse import read_draft
+from batchyard.model.rules import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +42,13 @@ if TYPE_CHECKING:
     from batchyard.model.trial import JSON
 
 _LOOK_AGAIN_SECONDS = 10.0
+# So short that those who wait for their turn to be read hold up nobody whose batch runs.
+_PATIENCE_SECONDS = 1.0
+_FINISHED_FIRST = {
+    Reason.FORK_SOURCE_NOT_READY: ("forkFrom", "batchTest"),
+    Reason.AMENDED_NOT_READY: ("amends",),
+}
+"""Where a spec names the BatchTest that it waits for, by the reason that its status gives for that."""
 # RFC 1123, as Kubernetes wants an object's name.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
@@ -72,15 +81,19 @@ class Acceptance:
         recorded: Callable[[], None],
         faults_of_place: Callable[[PlaceRequest], Sequence[Fault]],
         pods_of: Callable[[PlaceRequest], Mapping[str, str]],
+        patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
         """Take what is needed to read, to write down and to say; ``recorded`` is told of events to post.
 
         ``faults_of_place`` returns what is wrong with a place that was not made yet, ``pods_of`` what decides its pods.
+        After ``patience_seconds`` one that is to be read gives way, and comes back later, if another still is.
         """
         self._api, self._batches, self._objects = api, batches, objects
         self._statuses, self._clock, self._recorded = statuses, clock, recorded
         self._twins = twins
         self._faults_of_place, self._pods_of = faults_of_place, pods_of
+        # Held while a BatchTest is read: a large one takes much memory, and its thread is one of few.
+        self._reading, self._patience_seconds = asyncio.Lock(), patience_seconds
 
     async def accept(self, seen: BatchTestObject) -> ActiveBatch | float | None:
         """Return the batch; or in how many seconds to try again; or None if the object must change first."""
@@ -101,8 +114,12 @@ class Acceptance:
         except SpecInvalid as err:
             await self._reject(seen, body, err)
             return None
+        if read is None:
+            return _LOOK_AGAIN_SECONDS
         if not isinstance(read, _Missing):
-            return await self._write_down(ref, read)
+            # It may have been deleted while it was read.
+            now = self._objects.get(ref.uid)
+            return await self._write_down(ref, read) if now is not None and now.exists else None
         if seen.cancel:
             await self._write_over(ref, body, Phase.CANCELLED, Reason.CANCELLED, "cancelled before it was accepted")
             return 0.0
@@ -121,16 +138,20 @@ class Acceptance:
                 batch, entries=[self._batches.entry(batch, EventType.BATCH_ACCEPTED, text, details)]
             )
 
-    async def _read(self, body: Mapping[str, JSON], ref: ClusterRef) -> LoadedBatch | _Missing:
+    async def _read(self, body: Mapping[str, JSON], ref: ClusterRef) -> LoadedBatch | _Missing | None:
+        """Return the batch, or what is missing; None while others are being read."""
         twin = await self._twins.read(body, ref)
         if twin is not None:
             faults = [*self._faults_of_place(self._place_of(ref, twin.batch))]
             if faults:
                 raise SpecInvalid(f"BatchTest {ref.name}", faults)
             return twin
+        waiting = await self._still_waiting(body, ref)
+        if waiting is not None:
+            return waiting
         names = config_maps_needed(body)
         # Before it is asked for: anything else would be a path, and could lead out of the namespace.
-        faults = _faults_of_names(body, names)
+        faults = await self._batches.threads(lambda: _faults_of_names(body, names))
         if faults:
             raise SpecInvalid(f"BatchTest {ref.name}", faults)
         maps: dict[str, Mapping[str, JSON]] = {}
@@ -143,11 +164,40 @@ class Acceptance:
         if missing:
             text = f"waiting for ConfigMap {', '.join(missing)} in namespace {ref.namespace}; apply it"
             return _Missing(Reason.CONFIG_MAP_MISSING, text)
+        if not await self._is_next():
+            return None
+        try:
+            loaded = await self._batches.threads(lambda: self._load(body, ref, maps))
+        finally:
+            self._reading.release()
+        bound = await self._forked(ref, loaded)
+        return bound if isinstance(bound, _Missing) else await self._amending(ref, bound)
+
+    async def _is_next(self) -> bool:
+        """Wait for the turn to be read, which is then held; return False if that takes too long."""
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                return await self._reading.acquire()
+        except TimeoutError:
+            return False
+
+    def _load(self, body: Mapping[str, JSON], ref: ClusterRef, maps: Mapping[str, Mapping[str, JSON]]) -> LoadedBatch:
+        """Return the batch. Takes seconds if there are many cases, so it has no place in the event loop."""
         loaded = load_from_cluster(body, maps, lambda batch: self._faults_of_place(self._place_of(ref, batch)))
         request = self._place_of(ref, loaded.batch)
-        setting = cluster_setting(loaded, maps, place_of(request), self._pods_of(request))
-        bound = await self._forked(ref, replace(loaded, setting=setting))
-        return bound if isinstance(bound, _Missing) else await self._amending(ref, bound)
+        return replace(loaded, setting=cluster_setting(loaded, maps, place_of(request), self._pods_of(request)))
+
+    async def _still_waiting(self, body: Mapping[str, JSON], ref: ClusterRef) -> _Missing | None:
+        """Return what a BatchTest waits for that was read before, and found right, so that it is not read each time."""
+        status = body.get("status") or {}
+        if status.get("observedGeneration") != body["metadata"].get("generation"):
+            return None
+        for reason, field in _FINISHED_FIRST.items():
+            name = Place(body, "").at("spec", *field).text()
+            if status.get("reason") == reason and name:
+                found = await self._finished(ref, name, reason)
+                return found if isinstance(found, _Missing) else None
+        return None
 
     async def _forked(self, ref: ClusterRef, loaded: LoadedBatch) -> LoadedBatch | _Missing:
         """Return the batch with what ``forkFrom`` means now; it stays that, whatever gets the name later."""
@@ -166,7 +216,9 @@ class Acceptance:
         if name is None:
             return loaded
         source = await self._finished(ref, name, Reason.AMENDED_NOT_READY)
-        return source if isinstance(source, _Missing) else amending_record(loaded, source, FIELD)
+        if isinstance(source, _Missing):
+            return source
+        return await self._batches.threads(lambda: amending_record(loaded, source, FIELD))
 
     async def _finished(self, ref: ClusterRef, name: str, reason: Reason) -> BatchRecord | _Missing:
         """Return the newest batch of another BatchTest, with its spec, once it is over."""
@@ -191,19 +243,23 @@ class Acceptance:
         )
 
     async def _write_down(self, ref: ClusterRef, loaded: LoadedBatch) -> ActiveBatch:
-        now = self._clock.now()
-        record = BatchRecord(
-            id=batch_id_of(ref),
-            name=ref.name,
-            spec=loaded.to_json(),
-            spec_digest=loaded.digest,
-            base="",
-            total=len(loaded.plan),
-            accepted_at=now,
-            deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
-        )
-        await self._batches.threads(lambda: self._batches.store.create_cluster_batch(record, ref))
-        batch = await self._batches.open(ref, record.id)
+        now, batch_id = self._clock.now(), batch_id_of(ref)
+
+        def write() -> None:
+            record = BatchRecord(
+                id=batch_id,
+                name=ref.name,
+                spec=loaded.to_json(),
+                spec_digest=loaded.digest,
+                base="",
+                total=len(loaded.plan),
+                accepted_at=now,
+                deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
+            )
+            self._batches.store.create_cluster_batch(record, ref)
+
+        await self._batches.threads(write)
+        batch = await self._batches.open(ref, batch_id)
         await self.begun(batch)
         return batch
 

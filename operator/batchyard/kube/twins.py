@@ -76,13 +76,16 @@ class Twins:
         for owner in body["metadata"].get("ownerReferences") or []:
             record = await self._batches.threads(partial(self._batches.store.batch_of, owner["uid"]))
             if record is not None and record.id == of and (await self._batches.ref_of(of)).namespace == ref.namespace:
-                full = await self._full(of)
-                loaded = LoadedBatch.of(full)
-                return sampled_twin(full, loaded, _there(loaded.batch))
+                return await self._batches.threads(lambda: self._sampled(of))
         fault = Fault(
             f"metadata.annotations.{PARITY_OF}", of, "is of no batch that this BatchTest belongs to", "take it out"
         )
         raise SpecInvalid(f"BatchTest {ref.name}", [fault])
+
+    def _sampled(self, of: str) -> LoadedBatch:
+        full = self._batches.store.batch(of)
+        loaded = LoadedBatch.of(full)
+        return sampled_twin(full, loaded, _there(loaded.batch))
 
     # -- and compared --------------------------------------------------------------------------------------------
 
@@ -100,10 +103,10 @@ class Twins:
 
     async def _compare(self, seen: BatchTestObject, full: BatchRecord) -> tuple[BatchRecord | None, float | None]:
         store, ref = self._batches.store, seen.ref
-        loaded = LoadedBatch.of(full)
         name = with_suffix(ref.name, _SUFFIX)
+        loaded = await self._batches.threads(lambda: LoadedBatch.of(full))
         found = await self._batches.threads(lambda: store.newest_of(ref.namespace, name))
-        other = LoadedBatch.of(found) if found is not None else None
+        other = await self._batches.threads(lambda: LoadedBatch.of(found)) if found is not None else None
         if found is None or other is None or other.twin_of != full.id:
             why = await self._make(seen, full, loaded.batch, name)
             return (None, _LOOK_SECONDS) if why is None else (await self._give_up(full, why), None)
