@@ -41,7 +41,7 @@ def through_json(document: JSON) -> Any:
 short = st.text(st.characters(codec="utf-8"), max_size=30)
 number = st.floats(allow_nan=False, allow_infinity=False)
 count = st.integers(0, 10_000_000)
-moment = st.datetimes(timezones=st.just(UTC))
+moment = st.datetimes(datetime(1970, 1, 1), datetime(9998, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 json_value = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | number | short,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(short, inner, max_size=3),

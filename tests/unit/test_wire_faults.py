@@ -109,6 +109,24 @@ def test_a_time_without_a_zone_is_refused(name: str) -> None:
         Segment.from_json(document)
 
 
+@pytest.mark.parametrize("name", ["at", "started_at", "ended_at"])
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        ("0001-01-01T00:00:00+14:00", "should be greater than or equal to 1970"),
+        ("1969-12-31T23:59:59.999999Z", "should be greater than or equal to 1970"),
+        ("9999-12-31T23:59:59-14:00", "should be less than 9999"),
+    ],
+)
+def test_a_time_that_no_store_gives_back_is_refused(name: str, time: str, words: str) -> None:
+    document = through_json(Segment(results=((RESULT, True),), entries=(an_entry(),)).to_json())
+    holder = document["entries"][0] if name == "at" else document["results"][0][0]
+    holder[name] = time
+
+    with pytest.raises(WireInvalid, match=f"{name}: Input {words}"):
+        Segment.from_json(document)
+
+
 def test_a_text_that_no_database_keeps_is_refused() -> None:
     document = through_json(with_result().to_json())
     document["results"][0][0]["message"] = "\ud800"

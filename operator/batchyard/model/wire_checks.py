@@ -6,6 +6,7 @@ Not for what they mean, nor for how they are written (``wire``).
 from __future__ import annotations
 
 from collections.abc import Iterable  # noqa: TC003 - pydantic reads annotations
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -101,6 +102,8 @@ _Count = Annotated[int, Field(ge=0, le=10_000_000)]
 _Ordinal = Annotated[int, Field(ge=0, le=10_000_000)]
 _Number = Annotated[int, Field(ge=1, le=1_000_000)]
 _Sequence = Annotated[int, Field(ge=1, le=10**9)]
+# What a store gives back, whatever the zone: Python counts from the year 1 to 9999.
+_Instant = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
 _Float = Annotated[float, Field(allow_inf_nan=False)]
 _Metrics = Annotated[dict[_Short, _Float], Field(max_length=MAX_METRICS)]
 
@@ -158,8 +161,8 @@ class ResultCheck(_Wire):
     outcome: Outcome
     reason: _Short
     message: _Long
-    started_at: AwareDatetime
-    ended_at: AwareDatetime
+    started_at: _Instant
+    ended_at: _Instant
     duration_seconds: _Float
     score: _Float | None
     weight: _Float
@@ -175,7 +178,7 @@ class ResultCheck(_Wire):
 class EntryCheck(_Wire):
     """One entry of the audit trail."""
 
-    at: AwareDatetime
+    at: _Instant
     type: Annotated[EventType, AfterValidator(_seen_by_workers)]
     severity: Severity
     message: _Long
