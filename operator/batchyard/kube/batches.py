@@ -11,19 +11,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from batchyard.decide.publish import LIMITED, choose
-from batchyard.engine.carrying import origin_of
+from batchyard.decide.publish import choose
 from batchyard.engine.cluster_ports import EnvironmentRecord, EnvironmentState
 from batchyard.engine.ports import BatchUpdate
-from batchyard.engine.sources import LoadedBatch
-from batchyard.engine.stored_results import of_plan
-from batchyard.engine.summary import Summary
 from batchyard.events.lines import log_entry
 from batchyard.kube.in_step import keep_carried, keep_results, keep_state
+from batchyard.kube.known import read_known
 from batchyard.model.audit import AuditEntry
-from batchyard.model.errors import SegmentOutOfOrder, StoreError
+from batchyard.model.errors import RecordDamaged, SegmentOutOfOrder, StoreError
 from batchyard.model.events import EventType, severity_of
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import Phase
 from batchyard.model.spec_environment import Provider
 
 if TYPE_CHECKING:
@@ -34,6 +31,8 @@ if TYPE_CHECKING:
     from batchyard.engine.carrying import Step
     from batchyard.engine.cluster_ports import ClusterRef, ClusterStore
     from batchyard.engine.ports import BatchRecord, Owner, Session
+    from batchyard.engine.sources import LoadedBatch
+    from batchyard.engine.summary import Summary
     from batchyard.kube.recorder import InThread
     from batchyard.metrics import Metrics
     from batchyard.model.trial import JSON, AttemptResult
@@ -169,6 +168,7 @@ class Batches:
         self._clock = clock
         self._by_uid: dict[str, ActiveBatch] = {}
         self._by_id: dict[str, ActiveBatch] = {}
+        self._damaged: set[str] = set()
         # A batch that two tasks opened at once would be written by two sessions, of which the older is refused.
         self._opening: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -208,7 +208,15 @@ class Batches:
             known = self._by_uid.get(ref.uid)
             if known is not None:
                 return known
-            batch = await self.threads(lambda: self._read(ref, batch_id))
+            if batch_id in self._damaged:
+                # Each session is a row that stays: there is no other until all of it can be read again.
+                await self.threads(lambda: read_known(self.store, batch_id))
+            try:
+                batch = await self.threads(lambda: self._read(ref, batch_id))
+            except RecordDamaged:
+                self._damaged.add(batch_id)
+                raise
+            self._damaged.discard(batch_id)
             self._by_uid[ref.uid] = self._by_id[batch.id] = batch
             return batch
 
@@ -349,29 +357,11 @@ class Batches:
         # First of all: from then on no other operator's session changes what is read.
         opened_at = self._clock.now()
         session = self.store.open_session(batch_id, self.owner, opened_at)
-        full = self.store.batch(batch_id)
-        loaded = LoadedBatch.of(full)
-        summary, final = Summary(loaded.plan, loaded.batch.spec.gate), bytearray(full.total)
-        for result in of_plan(self.store.results(batch_id), loaded.plan, batch_id):
-            final[result.ordinal] = 1
-            summary.add(result)
-            summary.carried += bool(loaded.carries_from) and bool(origin_of(result, batch_id))
-        summary.retried = sum(1 for _ in self.store.results(batch_id, final_only=False, outcomes=[Outcome.ERRORED]))
-        summary.retried -= summary.counts[Outcome.ERRORED]
-        limited, deadline_told, amended = 0, False, False
-        environments = list(self.store.environments(batch_id))
-        newest, admitted_at = environments[-1].attempt if environments else 0, None
-        for sealed in self.store.audit_entries(batch_id):
-            limited += sealed.entry.type in LIMITED
-            deadline_told |= sealed.entry.type is EventType.DEADLINE_EXCEEDED
-            amended |= sealed.entry.type is EventType.BATCH_AMENDED
-            if sealed.entry.type is EventType.ENVIRONMENT_ADMITTED and sealed.entry.epoch == newest:
-                admitted_at = sealed.entry.at
-        # The document is large and can be read again; what is needed of it is in ``loaded``.
-        slim = replace(full, spec=None, epoch=session.epoch)
+        known = read_known(self.store, batch_id)
         return ActiveBatch(
-            ref, slim, loaded, session, summary, final, environments, opened_at, limited,
-            admitted_at=admitted_at, deadline_told=deadline_told, amended=amended,
+            ref, replace(known.record, epoch=session.epoch), known.loaded, session, known.summary, known.final,
+            known.environments, opened_at, known.limited,
+            admitted_at=known.admitted_at, deadline_told=known.deadline_told, amended=known.amended,
         )  # fmt: skip
 
 

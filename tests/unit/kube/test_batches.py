@@ -14,7 +14,7 @@ from batchyard.apiserver.errors import Unreachable
 from batchyard.engine.ports import Owner
 from batchyard.kube.batches import ActiveBatch, Batches
 from batchyard.metrics import Metrics
-from batchyard.model.errors import StaleLeader, StoreError
+from batchyard.model.errors import RecordDamaged, StaleLeader, StoreError
 from batchyard.model.events import EventType
 from batchyard.model.outcome import Outcome, Phase
 from batchyard.model.wire import Done, Segment
@@ -22,6 +22,7 @@ from kube_fakes import PLACES
 from kube_fate import Fate
 from kube_worker import a_result
 from kube_world import BenchOperator, World, a_batch_test
+from store_damage import corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,25 @@ def test_two_that_open_a_batch_at_once_get_the_same_one_and_one_session(world: W
 
         assert one is two
         assert world.store.batches()[0].epoch == epoch + 1
+
+    asyncio.run(life())
+
+
+def test_a_damaged_batch_that_is_tried_again_and_again_fills_no_store(world: World) -> None:
+    async def life() -> None:
+        batch = await run(world)
+        batches, epoch = world.operator_now().parts.batches, world.store.batches()[0].epoch
+        batches.forget(batch)
+        corrupt(world.store, "UPDATE audit_entries SET at = at - 100000000000000000 WHERE seq = 1")
+
+        for _ in range(5):
+            with pytest.raises(RecordDamaged):
+                await batches.open(batch.ref, batch.id)
+
+        assert world.store.batches()[0].epoch == epoch + 1
+        corrupt(world.store, "UPDATE audit_entries SET at = at + 100000000000000000 WHERE seq = 1")
+        again = await batches.open(batch.ref, batch.id)
+        assert again.session.epoch == again.record.epoch == epoch + 2
 
     asyncio.run(life())
 
