@@ -117,7 +117,8 @@ def _write(found: Imported, target: Target) -> None:
         texts[target.evaluation] = evaluation_yaml(found)
     write_whole({path: partial(_write_text, text=text) for path, text in texts.items()})
     if target.cases == STDIO:
-        sys.stdout.write(found.json_lines())
+        # UTF-8 whatever the terminal's encoding is, as in a file.
+        sys.stdout.buffer.write(found.json_lines().encode())
 
 
 def _write_text(path: Path, *, text: str) -> None:

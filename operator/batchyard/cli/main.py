@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from batchyard.cli import streams
 from batchyard.cli.app import app
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing it raises gets out."""
+    streams.prepare()
     command = typer.main.get_command(app)
     try:
         code = command.main(args=list(arguments) or ["--help"], prog_name="batchyard", standalone_mode=False)
