@@ -117,7 +117,8 @@ def run(
 
     The exit code tells how it ended: 0 succeeded and the gate passed, 1 verdict Failed or Inconclusive, 2 invalid
     file or usage (nothing was created), 3 the batch's deadline passed or its budget was exceeded, 4 the environment
-    or the store failed, 130 interrupted: `batchyard resume` goes on, and no finished trial runs twice.
+    or the store failed or the result could not be printed, 130 interrupted: `batchyard resume` goes on, and no
+    finished trial runs twice.
     """
     from batchyard.cli.earlier import Earlier
     from batchyard.cli.run import Place, run_file

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batchyard import logs
@@ -61,7 +62,7 @@ def tell(error: Exception, *, as_json: bool, debug: bool) -> int:
     if logs.as_json():
         return code
     if debug:
-        traceback.print_exception(error)
+        say("".join(traceback.format_exception(error)).rstrip())
     elif not expected:
         say("this is a fault of batchyard's own; `batchyard --debug ...` shows the traceback; please report it")
     return code
@@ -91,4 +92,6 @@ def _write(
         told: dict[str, JSON] = {"type": kind, "message": message, "exitCode": code}
         if faults:
             told["faults"] = [fault_json(fault) for fault in faults]
-        sys.stdout.write(json.dumps({"error": told}) + "\n")
+        # What cannot be written has been said, and its exit code stands.
+        with suppress(OSError):
+            sys.stdout.write(json.dumps({"error": told}) + "\n")

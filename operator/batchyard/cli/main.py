@@ -24,17 +24,24 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing it raises gets out."""
     streams.prepare()
+    code = _carried_out(arguments)
+    streams.settle()
+    return code
+
+
+def _carried_out(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=list(arguments) or ["--help"], prog_name="batchyard", standalone_mode=False)
-        sys.stdout.flush()
+        streams.flush()
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return _INTERRUPTED
     except typer.Abort:
         return _INTERRUPTED
     except BrokenPipeError:
-        return _left_alone()
+        streams.silence(sys.stdout)
+        return 0
     except typer.TyperException as err:
         from batchyard.cli.failures import tell_usage
 
@@ -44,14 +51,17 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as err:  # the boundary: a user is never shown a traceback that was not asked for
         from batchyard.cli.failures import tell
 
-        return tell(err, as_json=_wants_json(arguments), debug="--debug" in arguments)
+        return tell(_cause(err), as_json=_wants_json(arguments), debug="--debug" in arguments)
 
 
-def _left_alone() -> int:
-    from batchyard.cli.terminal import silence_stdout
-
-    silence_stdout()
-    return 0
+def _cause(error: Exception) -> Exception:
+    """Return the error itself, or that standard output cannot be written if that was it."""
+    if isinstance(error, OSError):
+        try:
+            streams.flush()
+        except streams.NotPrinted as lost:
+            return lost
+    return error
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

@@ -4,11 +4,14 @@ Not for any single command.
 """
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from batchyard.cli import streams
 
 _INTERRUPTED = 130
 
@@ -21,9 +24,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            from batchyard.cli.terminal import silence_stdout
-
-            silence_stdout()
+            streams.silence(sys.stdout)
             return 0
         except KeyboardInterrupt:
             from batchyard.cli.terminal import say

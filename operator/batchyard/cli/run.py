@@ -130,10 +130,7 @@ def run_file(
             loaded = earlier.taken(store, loaded, quiet=quiet)
             record = engine.accept(store, loaded, files_folder(target))
             front = Front(engine, store, target, interrupts, quiet=quiet)
-            code = _carry_out(front, record, loaded, output)
-            if code != EXIT_INTERRUPTED:
-                write_files(stores.opened_here(store, store.batch(record.id), target), reports, quiet=quiet)
-            return code
+            return _carry_out(front, record, loaded, output, reports=reports)
 
 
 def resume_batch(reference: str, named_store: str, output: Output, place: Place, *, quiet: bool) -> int:
@@ -165,7 +162,14 @@ def is_unchecked(record: BatchRecord, loaded: LoadedBatch) -> bool:
     return stores.status_of(record).parity_verified in {None, Truth.UNKNOWN}
 
 
-def _carry_out(front: Front, record: BatchRecord, loaded: LoadedBatch, output: Output, changed: str = "") -> int:
+def _carry_out(
+    front: Front,
+    record: BatchRecord,
+    loaded: LoadedBatch,
+    output: Output,
+    changed: str = "",
+    reports: Sequence[Path] = (),
+) -> int:
     """Run the batch to its end or interruption, compare it with another place if asked, show how it stands."""
     if not record.phase.final:
         came_to_an_end = front.go(record, loaded, changed)
@@ -179,22 +183,29 @@ def _carry_out(front: Front, record: BatchRecord, loaded: LoadedBatch, output: O
 
         if not verify(front, record, loaded):
             return EXIT_INTERRUPTED
-    return show_result(front.store, record.id, output, front.target)
+    return show_result(front.store, record.id, output, front.target, reports, quiet=front.quiet)
 
 
-def show_result(store: SqlStore, batch_id: str, output: Output, target: str) -> int:
-    """Print a batch as the store ``target`` has it; return the exit code that tells how it ended."""
+def show_result(
+    store: SqlStore, batch_id: str, output: Output, target: str, reports: Sequence[Path] = (), *, quiet: bool = False
+) -> int:
+    """Print a batch as the store ``target`` has it; return the exit code that tells how it ended.
+
+    If it has ended, its reports are written first: what cannot be printed costs none of them.
+    """
     record = store.batch(batch_id)
-    lost = stores.opened_here(store, record, target).unmet_regressions()
+    opened = stores.opened_here(store, record, target)
+    lost = opened.unmet_regressions()
     status = stores.status_of(record)
+    code = exit_code_of(record.phase, record.reason, status.parity_verified) if record.phase.final else EXIT_INTERRUPTED
+    if code != EXIT_INTERRUPTED:
+        write_files(opened, reports, quiet=quiet)
     with terminal.reader_may_leave():
         if output is Output.JSON:
             document.print_batch(record, status, store.results(record.id), regressions=lost)
         else:
             tables.print_result(terminal.out(), record, status, regressions=lost)
-    if not record.phase.final:
-        return EXIT_INTERRUPTED
-    return exit_code_of(record.phase, record.reason, status.parity_verified)
+    return code
 
 
 class Front:
@@ -212,16 +223,17 @@ class Front:
         """``store`` is that of ``target``, as a user may name it."""
         self.engine, self.store = engine, store
         self.target = target
-        self._interrupts, self._quiet = interrupts, quiet
+        self.quiet = quiet
+        self._interrupts = interrupts
         self._clock = SystemClock()
 
     def on(self, engine: LocalEngine) -> Front:
         """Return the same with another engine."""
-        return Front(engine, self.store, self.target, self._interrupts, quiet=self._quiet)
+        return Front(engine, self.store, self.target, self._interrupts, quiet=self.quiet)
 
     def say(self, text: str) -> None:
         """Tell the user, who may not want to hear it."""
-        if not self._quiet:
+        if not self.quiet:
             terminal.say(text)
 
     def go(self, record: BatchRecord, loaded: LoadedBatch, changed: str = "") -> bool:
@@ -229,7 +241,7 @@ class Front:
 
         ``changed`` is what is not as it was when the batch began.
         """
-        if not self._quiet:
+        if not self.quiet:
             terminal.say(_opening_line(record, loaded))
         view: View = SilentView()
         finished = self.store.counts(record.id) if record.epoch else {}
@@ -244,7 +256,7 @@ class Front:
                 self.say(f"note: not all is as it was when the batch began: {changed}; {_MIXED}")
                 write_change(self.store, record.id, loaded, changed)
             view = self._view(running, loaded, finished)
-            if not self._quiet:
+            if not self.quiet:
                 running.bus.subscribe(lambda event: view.note(event.message), frozenset({EventType.BATCH_AMENDED}))
                 running.bus.subscribe(tell_sharing, _BEGINNINGS)
             self._interrupts.on_first(lambda: _stop(running, view))
@@ -260,7 +272,7 @@ class Front:
         return ended.verdict is not None
 
     def _view(self, running: Running, loaded: LoadedBatch, finished: Mapping[Outcome, int]) -> View:
-        if self._quiet or logs.as_json():
+        if self.quiet or logs.as_json():
             return SilentView()  # as JSON each event is a line of the log
         total = len(loaded.plan)
         progress = Progress(total, loaded.batch.spec.parallelism, self._clock, finished)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 
 from batchyard import logs
+from batchyard.cli import streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +51,11 @@ def draws(console: Console) -> bool:
 
 
 def say(text: str) -> None:
-    """Write a line to standard error. A reader that went away is no reason to stop a run."""
+    """Write a line to standard error. That nobody can read it is no reason to stop a run."""
     if logs.as_json():
         logs.say(text)
         return
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
@@ -79,17 +80,17 @@ def _escaped(char: str) -> str:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Let whoever reads standard output go away early, as ``head`` does, without a word about it."""
+    """Let whoever reads standard output go away early, as ``head`` does, without a word about it.
+
+    Raises ``NotPrinted`` if it cannot be written for another reason.
+    """
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        silence_stdout()
-
-
-def silence_stdout() -> None:
-    """Send whatever is still to be written, at the latest when Python ends, nowhere."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        streams.silence(sys.stdout)
+    except OSError as err:
+        if err.filename is not None:  # a file that was to be read
+            raise
+        streams.silence(sys.stdout)
+        raise streams.NotPrinted(err) from err
