@@ -104,6 +104,14 @@ def test_one_json_document_tells_a_program_all_of_it(bench: Bench) -> None:
     }
 
 
+def test_cases_and_the_json_document_are_not_both_written_to_standard_output(bench: Bench) -> None:
+    done = bench.run("import", "tests.yaml", "--out", "-", "--output", "json")
+
+    assert done.returncode == 2
+    assert list(json.loads(done.stdout)) == ["error"]
+    assert "name a file with --out" in done.stderr
+
+
 def test_folders_that_are_not_there_are_made(bench: Bench) -> None:
     done = bench.run("import", "tests.yaml", "--out", "new/folder/cases.jsonl")
 

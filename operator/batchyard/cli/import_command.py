@@ -70,6 +70,8 @@ def import_(
 
     The exit code is 0, or 2 for a file that cannot be imported, or with --strict for any loss: nothing is written.
     """
+    if output is Output.JSON and out == Path("-"):
+        raise typer.BadParameter("--output json has standard output for its one document: name a file with --out")
     from batchyard.cli.importing import Target, import_file
     from batchyard.importing.formats import Format
     from batchyard.importing.source import Wanted
