@@ -106,7 +106,7 @@ def test_a_run_elsewhere_that_ended_early_leaves_parity_unknown_and_resume_runs_
     assert "try again with: batchyard resume small-" in told
     again = bench.run("resume", "small", "-q")
     assert again.returncode == 0, again.stderr
-    assert "parity PASS  against InProcess/Thread: 8 trials compared, all equal" in again.stdout
+    assert "parity pass  against InProcess/Thread: 8 trials compared, all equal" in again.stdout
 
 
 def test_a_file_one_of_whose_runs_ended_early_is_not_compared_and_its_exit_code_says_why(bench: Bench) -> None:
