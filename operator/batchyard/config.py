@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from batchyard.model.errors import EnvironmentUnavailable, StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -23,6 +25,7 @@ WORKSPACE_VARIABLE = "BATCHYARD_WORKSPACE"
 ENVIRONMENTS_VARIABLE = "BATCHYARD_ENVIRONMENTS"
 """Names the folder where virtual environments of variants are kept."""
 
+_HOMELESS = "this user has no home folder that the system knows of"
 _MOUNTED_VARIABLE = "BATCHYARD_SECRET_FILES"
 _LONGEST_SECRET_FILE = 1024 * 1024  # what a Kubernetes Secret can hold
 
@@ -40,9 +43,15 @@ def ray_config(address: str = "") -> RayConfig:
 
 
 def data_folder() -> Path:
-    """Return where stores, checkpoints and workspaces go: ``$BATCHYARD_HOME`` or the user's data folder."""
+    """Return where stores, checkpoints and workspaces go: ``$BATCHYARD_HOME`` or the user's data folder.
+
+    Raises ``StoreError`` if the user has no home folder.
+    """
     chosen = os.environ.get("BATCHYARD_HOME")
-    return Path(chosen) if chosen else Path(platformdirs.user_data_dir("batchyard", appauthor=False))
+    try:
+        return Path(chosen or platformdirs.user_data_dir("batchyard", appauthor=False))
+    except RuntimeError as err:
+        raise StoreError(f"{_HOMELESS}; name a store with --store, or set BATCHYARD_HOME to a folder") from err
 
 
 def default_store() -> str:
@@ -51,9 +60,17 @@ def default_store() -> str:
 
 
 def environments_folder() -> Path:
-    """Return where virtual environments are kept: ``$BATCHYARD_ENVIRONMENTS`` or a folder in the user's cache."""
+    """Return where virtual environments are kept: ``$BATCHYARD_ENVIRONMENTS`` or a folder in the user's cache.
+
+    Raises ``EnvironmentUnavailable`` if the user has no home folder.
+    """
     chosen = os.environ.get(ENVIRONMENTS_VARIABLE)
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("batchyard", appauthor=False)) / "environments"
+    if chosen:
+        return Path(chosen)
+    try:
+        return Path(platformdirs.user_cache_dir("batchyard", appauthor=False)) / "environments"
+    except RuntimeError as err:
+        raise EnvironmentUnavailable(f"{_HOMELESS}; set {ENVIRONMENTS_VARIABLE} to a folder") from err
 
 
 def secret_values(values: Mapping[str, str]) -> list[str]:

@@ -195,6 +195,12 @@ def test_a_missing_driver_names_the_extra_to_install(monkeypatch: pytest.MonkeyP
         open_store("postgresql://u:geheim@localhost/x")
 
 
+@pytest.mark.parametrize("target", ["~nosuch/x.db", "sqlite:///~nosuch/x.db"])
+def test_a_home_folder_that_nobody_has_is_no_place_for_a_store(target: str) -> None:
+    with pytest.raises(StoreError, match=r"^store ~nosuch/x\.db: there is no such home folder; "):
+        parse_target(target)
+
+
 def test_a_database_of_another_program_is_refused_and_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as other:

@@ -102,6 +102,7 @@ def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(bench: Bench) -> 
         ["audit"],
         ["audit", "verify"],
         ["db", "x"],
+        *(["environments", "prune", option, many] for option in ("--gib", "--days") for many in ("inf", "1e10", "nan")),
     ],
 )
 def test_a_line_that_cannot_be_understood_is_a_usage_error_and_no_traceback(bench: Bench, arguments: list[str]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 import batchyard
-from batchyard.config import RayConfig, mounted_secrets, ray_config
+from batchyard.config import RayConfig, default_store, environments_folder, mounted_secrets, ray_config
+from batchyard.model.errors import EnvironmentUnavailable, StoreError
 
 
 def test_every_file_of_the_secrets_folder_is_a_secret_and_told_once(
@@ -32,6 +34,27 @@ def test_without_a_secrets_folder_there_are_no_mounted_secrets(tmp_path: Path, m
     monkeypatch.setenv("BATCHYARD_SECRET_FILES", str(tmp_path / "missing"))
 
     assert (unset, mounted_secrets()) == ((), ())
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing says where this user's files go, as in a container whose user has no line in /etc/passwd."""
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "BATCHYARD_HOME", "BATCHYARD_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("BATCHYARD_ENVIRONMENTS", raising=False)
+    monkeypatch.setitem(sys.modules, "pwd", None)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_is_told_to_name_a_store() -> None:
+    with pytest.raises(StoreError, match=r"name a store with --store, or set BATCHYARD_HOME"):
+        default_store()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_is_told_to_name_a_folder_for_environments() -> None:
+    with pytest.raises(EnvironmentUnavailable, match="set BATCHYARD_ENVIRONMENTS"):
+        environments_folder()
 
 
 @pytest.mark.proves("p1-ray-config")

@@ -29,8 +29,8 @@ def list_(output: OutputOption = Output.TEXT) -> int:
     "batchyard environments prune --gib 0",
 )
 def prune(
-    gib: Annotated[float, typer.Option(min=0, help="How much is kept, in GiB.")] = 10,
-    days: Annotated[float, typer.Option(min=0, help="How long one is kept that nobody uses.")] = 30,
+    gib: Annotated[float, typer.Option(min=0, max=1_000_000, help="How much is kept, in GiB.")] = 10,
+    days: Annotated[float, typer.Option(min=0, max=36_500, help="How long one is kept that nobody uses.")] = 30,
     output: OutputOption = Output.TEXT,
 ) -> int:
     """Remove environments, what was used longest ago first, until the rest is within the bounds.

@@ -47,7 +47,10 @@ def parse_target(target: str) -> URL:
 def _sqlite_url(name: str) -> URL:
     if not name or name == ":memory:":
         raise StoreError("store: a database in memory would not outlive this process; give a path")
-    path = Path(name).expanduser().absolute()
+    try:
+        path = Path(name).expanduser().absolute()
+    except RuntimeError as err:
+        raise StoreError(f"store {name}: there is no such home folder; write the path from / on") from err
     if path.is_dir():
         raise StoreError(f"store {path}: this is a folder; name a file in it, such as {path / 'batchyard.db'}")
     return URL.create("sqlite", database=str(path))
