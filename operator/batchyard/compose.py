@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING, Self
 
 from batchyard import config, logs
 from batchyard.clock import Clock, SystemClock
-from batchyard.decide.deadlines import batch_deadline
-from batchyard.decide.sessions import Liveness
+from batchyard.engine.accepted import accepted_event, accepted_record
 from batchyard.engine.carrying import CarryOver
 from batchyard.engine.forks import forks_of
-from batchyard.engine.ports import BatchRecord, Session
-from batchyard.engine.records import accepted_event
 from batchyard.engine.session import BatchSession, Finished
 from batchyard.environments.in_process import InProcessEnvironment
 from batchyard.environments.ray import connected, cpus_per_trial
@@ -61,6 +58,7 @@ if TYPE_CHECKING:
 
     from batchyard.config import RayConfig
     from batchyard.engine.attempts import BatchTestRunner
+    from batchyard.engine.ports import BatchRecord, Session
     from batchyard.engine.prefixes import SharedPrefixes
     from batchyard.engine.sources import LoadedBatch
     from batchyard.model.trial import Combination
@@ -177,16 +175,7 @@ class LocalEngine:
         """
         now = self._clock.now()
         name = loaded.batch.metadata.name
-        record = BatchRecord(
-            id=f"{name}-{suffix or _random_suffix()}",
-            name=name,
-            spec=loaded.to_json(),
-            spec_digest=loaded.digest,
-            base=str(loaded.base),
-            total=len(loaded.plan),
-            accepted_at=now,
-            deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
-        )
+        record = accepted_record(loaded, f"{name}-{suffix or _random_suffix()}", name, str(loaded.base), now)
         store.create_batch(record)
         for old in prune(store, now):
             forget_batch(files, old)
@@ -359,12 +348,9 @@ class LocalEngine:
             raise BatchBusy(f"{err} in this moment; try again: batchyard resume {record.id}") from err
 
     def _refuse_if_alive(self, store: SqlStore, files: Path, record: BatchRecord) -> None:
-        known = store.live_owner(record.id)
-        if known is None:
-            return
-        owner, heard = known
-        # Who resumes a batch takes a silent session of another machine for dead.
-        if session_lifecycle(store, files, self._clock).liveness(owner, heard) is Liveness.ALIVE:
+        known = session_lifecycle(store, files, self._clock).live_owner(record.id)
+        if known is not None:
+            owner, heard = known
             silent = (self._clock.now() - heard).total_seconds()
             raise BatchBusy(
                 f"batch {record.id} is being run by process {owner.pid} on {owner.host}, last heard of {silent:.0f} s "

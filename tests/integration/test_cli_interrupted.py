@@ -32,6 +32,19 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"{path} did not appear")
 
 
+def waiting(bench: Bench, grace: float) -> subprocess.Popen[str]:
+    """Start a run that waits for a gate that never opens, and has begun to."""
+    begun = bench.folder / "begun"
+    file = bench.write(
+        workflow=workflow("gate"),
+        cases=[{"name": "slow", "input": {"open": "/nonexistent/gate", "begun": str(begun)}}],
+        deadlines={"graceSeconds": grace},
+    )
+    process = bench.start("run", file)
+    wait_for(begun, process)
+    return process
+
+
 def test_an_interrupted_run_ends_with_130_and_resume_runs_only_the_rest(bench: Bench, tmp_path: Path) -> None:
     gate, begun = tmp_path / "gate", tmp_path / "begun"
     cases = [{"name": "quick", "input": {}}, {"name": "slow", "input": {"open": str(gate), "begun": str(begun)}}]
@@ -86,15 +99,8 @@ def test_resume_runs_nothing_while_the_code_is_gone_and_goes_on_when_it_is_back(
     assert (resumed["batch"]["phase"], resumed["counts"]["passed"]) == ("Succeeded", resumed["batch"]["total"])
 
 
-def test_a_second_interrupt_ends_at_once_with_130(bench: Bench, tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    file = bench.write(
-        workflow=workflow("gate"),
-        cases=[{"name": "slow", "input": {"open": "/nonexistent/gate", "begun": str(begun)}}],
-        deadlines={"graceSeconds": 3000},
-    )
-    process = bench.start("run", file)
-    wait_for(begun, process)
+def test_a_second_interrupt_ends_at_once_with_130(bench: Bench) -> None:
+    process = waiting(bench, grace=3000)
     assert process.stderr is not None
 
     process.send_signal(signal.SIGINT)
@@ -106,15 +112,8 @@ def test_a_second_interrupt_ends_at_once_with_130(bench: Bench, tmp_path: Path) 
     process.communicate()
 
 
-def test_term_is_an_interruption_too(bench: Bench, tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    file = bench.write(
-        workflow=workflow("gate"),
-        cases=[{"name": "slow", "input": {"open": "/nonexistent/gate", "begun": str(begun)}}],
-        deadlines={"graceSeconds": 0},
-    )
-    process = bench.start("run", file)
-    wait_for(begun, process)
+def test_term_is_an_interruption_too(bench: Bench) -> None:
+    process = waiting(bench, grace=0)
 
     process.terminate()
     _, err = process.communicate(timeout=30)

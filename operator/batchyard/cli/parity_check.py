@@ -88,7 +88,7 @@ def run_twin(front: Front, record: BatchRecord, other: LoadedBatch) -> BatchReco
         if second is None:
             faults = engine.check(other)
             if faults:
-                raise SpecInvalid(f"batch {record.id} elsewhere", faults) from None
+                raise SpecInvalid(f"batch {record.id} elsewhere", faults)
             second = engine.accept(front.store, other, files_folder(front.target), suffix=suffix)
         if not second.phase.final and not front.on(engine).go(second, other):
             return None

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from batchyard.model.execution import Execution
 
 
-def broken_off(adapter: StateAdapter, before: Execution, error: BaseException) -> Execution:
-    """Return an execution as it was ``before``, or paused at the last boundary if it came further."""
+def broken_off(adapter: StateAdapter, before: Execution, running: Execution, error: BaseException) -> Execution:
+    """Return an execution as it was ``before``, or ``running`` paused at its last boundary if it came further."""
     if isinstance(error, ExecutionError):
         return before  # refused: the thread may be another's
     try:
@@ -27,10 +27,7 @@ def broken_off(adapter: StateAdapter, before: Execution, error: BaseException) -
     if not history or history[-1].id == before.checkpoint:
         return before
     head = history[-1]
-    return replace(
-        before, status=ExecutionStatus.PAUSED, checkpoint=head.id, upcoming=head.next,
-        question="", questions=(), error="", failed_node="",
-    )  # fmt: skip
+    return replace(running, status=ExecutionStatus.PAUSED, checkpoint=head.id, upcoming=head.next)
 
 
 @contextmanager

@@ -308,7 +308,7 @@ class ExecutionController:
         try:
             yield running
         except BaseException as error:
-            stands = broken_off(self._adapter, before, error)
+            stands = broken_off(self._adapter, before, running, error)
             with self._lock:
                 self._stop = None
                 self._keep(replace(stands, breakpoints=self.get(execution_id).breakpoints))

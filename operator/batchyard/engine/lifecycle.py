@@ -110,6 +110,14 @@ class SessionLifecycleManager:
             presumed_dead_seconds=self._presumed_dead,
         )
 
+    def live_owner(self, batch_id: str) -> tuple[Owner, datetime] | None:
+        """Return the process that is known to run a batch, and when it was heard of last; None if there is none.
+
+        A silent session of another machine is not known to be live: who goes on with its batch takes it for dead.
+        """
+        known = self._store.live_owner(batch_id)
+        return known if known is not None and self.liveness(*known) is Liveness.ALIVE else None
+
     def _end(self, session: OpenSession) -> Reaped:
         """Raises ``StaleSession`` if another process is at it."""
         now, owner = self._clock.now(), session.owner

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchyard.model.events import Event, EventType
 from batchyard.model.outcome import Outcome, Reason
 from batchyard.model.trial import JSON, AttemptResult, Trial
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
     from batchyard.decide.forking import ForkPoint
     from batchyard.engine.attempts import Ended
-    from batchyard.engine.ports import BatchRecord
 
 _NOT_NEEDED = "not needed: the batch's comparison was over before this trial began"
 
@@ -79,15 +77,3 @@ def details_of(event: Ended, result: AttemptResult, fork: ForkPoint | None = Non
     if event.not_kept:
         details["notKept"] = event.not_kept
     return details
-
-
-def accepted_event(record: BatchRecord, epoch: int) -> Event:
-    """Return what tells that a batch was accepted."""
-    return Event(
-        type=EventType.BATCH_ACCEPTED,
-        at=record.accepted_at,
-        batch_id=record.id,
-        message=f"{record.name}: {record.total} trials, to be over by {record.deadline_at:%Y-%m-%d %H:%M:%S} UTC",
-        epoch=epoch,
-        details={"specDigest": record.spec_digest, "total": record.total},
-    )

@@ -22,7 +22,7 @@ BUILDING = ".making-"
 
 _DESCRIPTION = "environment.json"
 # The folder may be any that somebody named, with anything else in it.
-_OURS = re.compile(rf"(?:{re.escape(BUILDING)}(?P<making>[0-9a-f]{{32}})-.*|(?P<key>[0-9a-f]{{32}}))")
+_OURS = re.compile(rf"(?P<making>{re.escape(BUILDING)})?(?P<key>[0-9a-f]{{32}})(?(making)-.*)")
 GIB = 1024**3
 
 
@@ -121,7 +121,7 @@ def _remove_half_made(root: Path) -> None:
         ours = _OURS.fullmatch(folder.name)
         if ours is None or is_made(folder):
             continue
-        lock = EnvironmentLock(root, ours["making"] or ours["key"])
+        lock = EnvironmentLock(root, ours["key"])
         try:
             if lock.alone_at_once():
                 shutil.rmtree(folder, ignore_errors=True)

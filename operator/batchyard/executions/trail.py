@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from batchyard.decide.sessions import Liveness
 from batchyard.events import AuditTrail
 from batchyard.local_sessions import session_lifecycle, this_process
 from batchyard.model.errors import StaleSession
@@ -39,11 +38,9 @@ class BatchTrail:
 
     def refuse_if_run(self) -> None:
         """Raise ``BatchRuns`` if a live process runs the batch: the trail is its own until then."""
-        known = self._store.live_owner(self._record.id)
-        if known is None:
-            return
-        owner, heard = known
-        if session_lifecycle(self._store, self._files, self._clock).liveness(owner, heard) is Liveness.ALIVE:
+        known = session_lifecycle(self._store, self._files, self._clock).live_owner(self._record.id)
+        if known is not None:
+            owner, _ = known
             raise BatchRuns(
                 f"batch {self._record.id} is being run by process {owner.pid} on {owner.host}; its executions can be "
                 "looked at now, and moved when it has ended"

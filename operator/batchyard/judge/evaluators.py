@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 from batchyard.judge.callables import CallableEvaluator
+from batchyard.judge.exact import as_written
 from batchyard.judge.fields import expected_value, kind, number, output_field, same
 from batchyard.judge.observation import CannotJudge, Judgement, Observed
 from batchyard.judge.registry import Registry
@@ -159,11 +159,10 @@ class NumericTolerance:
         field = self._config.field
         found = number(output_field(observed, field), f"field {field!r} of the output")
         wanted = number(expected_value(observed, field), f"`expected` of case {observed.case!r} for {field!r}")
-        # As people write them: 100.01 is within 0.01 of 100, which the doubles' own difference may miss by a bit.
-        output, expected = Decimal(repr(found)), Decimal(repr(wanted))
-        absolute, relative = (Decimal(repr(part or 0.0)) for part in (self._config.absolute, self._config.relative))
+        expected = as_written(wanted)
+        absolute, relative = (as_written(part or 0.0) for part in (self._config.absolute, self._config.relative))
         allowed = max(absolute, relative * abs(expected))
-        return Judgement(1.0 if abs(output - expected) <= allowed else 0.0)
+        return Judgement(1.0 if abs(as_written(found) - expected) <= allowed else 0.0)
 
 
 class Latency:

@@ -1,8 +1,12 @@
-"""A weighted mean that does not depend on the order of its values. Not for statistics beyond the mean."""
+"""Numbers without rounding: a weighted mean in any order of its values, and doubles as they are written.
+
+Not for statistics beyond the mean.
+"""
 
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 # Every finite double is an integer over at most 2**1074, so every product of two is an integer over 2**2148.
 _PRODUCT_SHIFT = 2148
@@ -43,6 +47,11 @@ class ExactMean:
         if not self._weight:
             return None
         return self._sum / (self._weight << (_PRODUCT_SHIFT - _WEIGHT_SHIFT))
+
+
+def as_written(value: float) -> Decimal:
+    """Return a double as people write it: 0.9 less 0.02 is 0.88, which doubles' own difference may miss by a bit."""
+    return Decimal(repr(value))
 
 
 def finite(value: float | None) -> bool:

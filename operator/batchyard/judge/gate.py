@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
-from batchyard.judge.exact import finite
+from batchyard.judge.exact import as_written, finite
 from batchyard.judge.ranking import Measure, leader, measure_of
 from batchyard.judge.regression import Shown, against, nothing_shown
 from batchyard.judge.sequential import Looks
@@ -159,7 +159,7 @@ def _against_baseline(rows: tuple[CombinationRow, ...], baseline: Baseline, case
     actual = measure.of(candidate)
     if actual is None or not finite(actual):
         return _unknown(f"combination {candidate.name!r} has no {word} to hold against the baseline")
-    threshold = float(_decimal(wanted) - _decimal(baseline.max_regression))
+    threshold = float(as_written(wanted) - as_written(baseline.max_regression))
     means = f"{word} {_shown(actual)} of {candidate.name!r}"
     of_base = f"the {_shown(wanted)} of baseline {base.name!r}"
     if shown is not None:
@@ -193,11 +193,6 @@ def _unknown(message: str) -> Check:
     return Check("baseline", GateOutcome.FAILED, None, None, message)
 
 
-def _decimal(value: float) -> Decimal:
-    # As the user wrote it: 0.9 less 0.02 is 0.88, which the doubles' own difference may miss by a bit.
-    return Decimal(repr(value))
-
-
 def _shown(value: float) -> str:
     # Cut, not rounded: 0.89999 must not be shown as 0.9 where it is below 0.9.
-    return str(Decimal(repr(value)).quantize(Decimal("0.0001"), rounding=ROUND_DOWN).normalize())
+    return str(as_written(value).quantize(Decimal("0.0001"), rounding=ROUND_DOWN).normalize())

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from batchyard.judge.exact import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,8 +72,7 @@ def best(ranked: Sequence[CombinationRow]) -> Best | None:
     if not contenders:
         return None
     first, value = contenders[0]
-    # As people write it: 0.9 is 0.1 ahead of 0.8, which the doubles' own difference may miss by a bit.
-    margin = float(Decimal(repr(value)) - Decimal(repr(contenders[1][1]))) if len(contenders) > 1 else None
+    margin = float(as_written(value) - as_written(contenders[1][1])) if len(contenders) > 1 else None
     if by is Measure.SUCCESS_RATE and margin == 0:
         return None
     return Best(combination=first.name, score=first.score, margin=margin, by=by)

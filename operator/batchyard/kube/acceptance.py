@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchyard.apiserver.errors import NotFound
-from batchyard.decide.deadlines import batch_deadline
 from batchyard.decide.publish import GENERATION_MARK
+from batchyard.engine.accepted import accepted_event, accepted_record
 from batchyard.engine.carrying import FIELD, amending_record
 from batchyard.engine.cluster_settings import cluster_setting
 from batchyard.engine.cluster_source import config_maps_needed, load_from_cluster
@@ -130,12 +130,10 @@ class Acceptance:
         """Make sure that the trail says how the batch came about, also if a crash came between."""
         if batch.record.audit_entries:
             return
-        record = batch.record
-        text = f"{record.name}: {record.total} trials, to be over by {record.deadline_at:%Y-%m-%d %H:%M:%S} UTC"
-        details = {"specDigest": record.spec_digest, "total": record.total}
+        told = accepted_event(batch.record, batch.session.epoch)
         async with batch.lock:
             await self._batches.commit(
-                batch, entries=[self._batches.entry(batch, EventType.BATCH_ACCEPTED, text, details)]
+                batch, entries=[self._batches.entry(batch, told.type, told.message, told.details)]
             )
 
     async def _read(self, body: Mapping[str, JSON], ref: ClusterRef) -> LoadedBatch | _Missing | None:
@@ -246,16 +244,7 @@ class Acceptance:
         now, batch_id = self._clock.now(), batch_id_of(ref)
 
         def write() -> None:
-            record = BatchRecord(
-                id=batch_id,
-                name=ref.name,
-                spec=loaded.to_json(),
-                spec_digest=loaded.digest,
-                base="",
-                total=len(loaded.plan),
-                accepted_at=now,
-                deadline_at=batch_deadline(now, loaded.batch.spec.deadlines.batch_seconds),
-            )
+            record = accepted_record(loaded, batch_id, ref.name, "", now)
             self._batches.store.create_cluster_batch(record, ref)
 
         await self._batches.threads(write)

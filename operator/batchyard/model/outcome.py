@@ -53,6 +53,9 @@ class Phase(StrEnum):
         return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
 
 
+FINAL_PHASES = tuple(phase for phase in Phase if phase.final)
+
+
 class Reason(StrEnum):
     """Why an attempt or a batch ended as it did."""
 

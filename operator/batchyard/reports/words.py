@@ -7,6 +7,8 @@ from datetime import UTC
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
+from batchyard.judge.exact import as_written
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -25,13 +27,13 @@ def rate(value: float | None) -> str:
     """Return a share in per cent. Cut, not rounded, as the gate does it: only all is 100% and only nothing is 0%."""
     if value is None:
         return "-"
-    shown = _cut(Decimal(repr(value)) * 100, 1)
+    shown = _cut(as_written(value) * 100, 1)
     return "<0.1%" if value > 0 and not shown else f"{shown}%"
 
 
 def number(value: float | None) -> str:
     """Return a score; cut, not rounded."""
-    return "-" if value is None or not math.isfinite(value) else str(_cut(Decimal(repr(value)), 4))
+    return "-" if value is None or not math.isfinite(value) else str(_cut(as_written(value), 4))
 
 
 def metric(value: float | None) -> str:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from batchyard.engine.sources import with_setting
 from batchyard.model.errors import StoreError
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import FINAL_PHASES, Outcome
 from batchyard.store import rows
 from batchyard.store.connect import for_writing
 from batchyard.store.faults import StoreBusy, place_of, reported
@@ -112,7 +112,7 @@ class SqlPastResults:
 
     def earlier(self, name: str, limit: int) -> Sequence[BatchRecord]:
         """Return the newest finished batches of a name, with their specs, newest first; but for any that is damaged."""
-        final = batches.c.phase.in_([phase for phase in Phase if phase.final])
+        final = batches.c.phase.in_(FINAL_PHASES)
         newest = (
             sa.select(batches, documents.c.spec)
             .join(documents)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from batchyard.engine.cluster_ports import ClusterRef, EnvironmentRecord, Trail
 from batchyard.model.errors import BatchNotFound, SegmentOutOfOrder, StaleLeader, StoreError
-from batchyard.model.outcome import Phase
+from batchyard.model.outcome import FINAL_PHASES
 from batchyard.model.plain_json import plain_text
 from batchyard.store import rows
 from batchyard.store.carrying import SqlPastResults, copy_rows
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 _TOKEN_KEY = "token-key"  # noqa: S105 - the name of a setting
 _ONLY = 1
-_FINAL = tuple(phase.value for phase in Phase if phase.final)
 
 
 # Made once: every transaction of an operator asks.
@@ -207,7 +206,7 @@ class SqlClusterStore(ClusterEvents, SqlStore):
         query = (
             sa.select(cluster_batches)
             .join(batches, batches.c.id == cluster_batches.c.batch_id)
-            .where(sa.or_(batches.c.phase.not_in(_FINAL), cluster_batches.c.batch_id.in_(held)))
+            .where(sa.or_(batches.c.phase.not_in(FINAL_PHASES), cluster_batches.c.batch_id.in_(held)))
             .order_by(batches.c.accepted_at, batches.c.id)
         )
         with self._read() as connection:

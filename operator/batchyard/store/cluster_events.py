@@ -102,15 +102,10 @@ class ClusterEvents(SqlStore):
             try:
                 items.append(_item(row))
             except RecordDamaged as err:
-                self._park(row["of"], row["seq"], str(err))
+                self._note_failure(row["of"], row["seq"], str(err), parked=True)
                 if damaged is not None:
                     damaged.append(err)
         return items
-
-    def _park(self, batch_id: str, seq: int, why: str) -> None:
-        mine = outbox.update().where(outbox.c.batch_id == batch_id, outbox.c.seq == seq)
-        with self._write("give up an event that cannot be read") as connection:
-            connection.execute(mine, {"last_error": plain_text(why)[:_LONGEST_ERROR], "parked": True})
 
     def outbox_posted(self, items: Sequence[OutboxItem]) -> None:
         """Forget items that were posted."""
@@ -122,15 +117,13 @@ class ClusterEvents(SqlStore):
 
     def outbox_failed(self, item: OutboxItem, error: str, next_at: datetime, *, parked: bool) -> None:
         """Note a failure and when to try again; a parked item is not tried again and holds nothing up."""
-        mine = outbox.update().where(outbox.c.batch_id == item.batch_id, outbox.c.seq == item.seq)
-        change = {
-            "tries": item.tries + 1,
-            "last_error": plain_text(error)[:_LONGEST_ERROR],
-            "next_at": rows.to_micros(next_at),
-            "parked": parked,
-        }
+        change = {"tries": item.tries + 1, "next_at": rows.to_micros(next_at), "parked": parked}
+        self._note_failure(item.batch_id, item.seq, error, **change)
+
+    def _note_failure(self, batch_id: str, seq: int, error: str, **change: int) -> None:
+        mine = outbox.update().where(outbox.c.batch_id == batch_id, outbox.c.seq == seq)
         with self._write("note an event that was not posted") as connection:
-            connection.execute(mine, change)
+            connection.execute(mine, {**change, "last_error": plain_text(error)[:_LONGEST_ERROR]})
 
     def outbox_stats(self) -> tuple[int, datetime | None, int]:
         """Return how many wait, since when the oldest does, and how many are parked."""

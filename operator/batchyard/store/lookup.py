@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from batchyard.model.outcome import Outcome, Phase
+from batchyard.model.outcome import FINAL_PHASES, Outcome
 from batchyard.store import rows
 from batchyard.store.faults import place_of, reported
 from batchyard.store.paging import paged
@@ -92,7 +92,7 @@ def batches_run_here(store: SqlStore, host: str) -> Sequence[str]:
     ``StoreError``.
     """
     query = sa.select(batches.c.id).where(
-        batches.c.phase.in_([phase for phase in Phase if phase.final]),
+        batches.c.phase.in_(FINAL_PHASES),
         batches.c.started_at.is_not(None),
         batches.c.audit_pruned_at.is_(None),
         batches.c.id.not_in(sa.select(cluster_batches.c.batch_id)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from batchyard.engine.sources import sources_in
-from batchyard.model.outcome import Phase
+from batchyard.model.outcome import FINAL_PHASES
 from batchyard.store.as_written import UNREADABLE
 from batchyard.store.connect import for_writing
 from batchyard.store.faults import place_of, reported
@@ -29,10 +29,8 @@ MICROS_A_DAY = 24 * 60 * 60 * 1_000_000
 # Days in microseconds do not fit the integer that the days are.
 _RETENTION = sa.cast(batches.c.audit_retention_days, sa.BigInteger) * sa.literal(MICROS_A_DAY, sa.BigInteger)
 
-_FINAL = [phase for phase in Phase if phase.final]
-
 _OVER = (
-    batches.c.phase.in_(_FINAL),
+    batches.c.phase.in_(FINAL_PHASES),
     batches.c.audit_pruned_at.is_(None),
     batches.c.completed_at < sa.bindparam("now", type_=sa.BigInteger) - _RETENTION,
 )
@@ -65,7 +63,7 @@ def prune(store: SqlStore, now: datetime) -> Sequence[str]:
 
 def _needed(connection: sa.Connection) -> set[str]:
     """Return what unfinished batches take from, and what that was taken from: there the states are."""
-    looked_at = sa.select(documents.c.spec).join(batches).where(batches.c.phase.not_in(_FINAL))
+    looked_at = sa.select(documents.c.spec).join(batches).where(batches.c.phase.not_in(FINAL_PHASES))
     needed: set[str] = set()
     while found := {source for text in connection.scalars(looked_at) for source in _sources_in(text)} - needed:
         needed |= found
